@@ -1,0 +1,150 @@
+"""Every failure that the proxy knows, as one tree; foreign exceptions are mapped to it once, at the edge.
+
+    ProxyError
+    ├── ConfigError            a file, key or value of the configuration or of a policy: exit 2, one line
+    ├── RunError               a command that could not do its work: exit 1, one line
+    └── HttpError              what a client gets: a status and the vendor's error shape
+        ├── BadRequest         400 (or the given status)
+        ├── Unauthorized       401
+        ├── Forbidden          403
+        ├── NotFound           404
+        ├── BodyTooLarge       413
+        ├── Overloaded         503
+        └── UpstreamError      502 unless said otherwise; `kind` is its label in the metrics
+            ├── UpstreamUnreachable   connect   refused, no such host, TLS refused
+            ├── UpstreamTimeout       timeout   504; nothing came in time
+            ├── UpstreamCut           cut       the connection ended inside a body
+            ├── UpstreamGarbage       garbage   not HTTP, not JSON, or not the vendor's JSON
+            ├── UpstreamTooLarge      too_large a body over the limit
+            └── UpstreamStatus        status    the upstream's own error, with its status and message
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ProxyError(Exception):
+    """The root: whatever is none of these is a defect."""
+
+
+class ConfigError(ProxyError):
+    """Names the file, the key and the mend, in one line."""
+
+
+class RunError(ProxyError):
+    """A command's work failed; says what and how to go on, in one line."""
+
+
+class HttpError(ProxyError):
+    """An answer in the vendor's error shape; ``message`` never holds a key or an upstream's address."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        status: int | None = None,
+        type: str | None = None,  # noqa: A002 - the vendor's own field name
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+        self.http_status = self.status if status is None else status
+        self.error_type = self.type if type is None else type
+        self.retry_after_s = retry_after_s
+
+
+class BadRequest(HttpError):
+    """The request cannot be understood or is not allowed as it stands."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class Unauthorized(HttpError):
+    """No key, or none that is known."""
+
+    status = 401
+    type = "invalid_request_error"
+
+
+class Forbidden(HttpError):
+    """A known key that may not do this."""
+
+    status = 403
+    type = "invalid_request_error"
+
+
+class NotFound(HttpError):
+    """No such path, model or route."""
+
+    status = 404
+    type = "invalid_request_error"
+
+
+class BodyTooLarge(HttpError):
+    """A request body over ``server.max_body_bytes``."""
+
+    status = 413
+    type = "invalid_request_error"
+
+
+class Overloaded(HttpError):
+    """More than may be taken on now."""
+
+    status = 503
+
+
+class UpstreamError(HttpError):
+    """The upstream failed; ``kind`` is a value of the metrics' label."""
+
+    status = 502
+    type = "upstream_error"
+    kind: ClassVar[str] = "upstream"
+    #: Whether nothing was generated, so that asking again cannot pay twice.
+    retryable: ClassVar[bool] = False
+
+
+class UpstreamUnreachable(UpstreamError):
+    """The connection could not be made."""
+
+    kind = "connect"
+    retryable = True
+
+
+class UpstreamTimeout(UpstreamError):
+    """A phase took longer than the upstream's ``timeout_s``."""
+
+    status = 504
+    kind = "timeout"
+
+
+class UpstreamCut(UpstreamError):
+    """The connection ended before the body did."""
+
+    kind = "cut"
+
+
+class UpstreamGarbage(UpstreamError):
+    """What came is not what was asked for."""
+
+    kind = "garbage"
+
+
+class UpstreamTooLarge(UpstreamError):
+    """A response body over the limit."""
+
+    kind = "too_large"
+
+
+class UpstreamStatus(UpstreamError):
+    """The upstream's own error answer; passed on with its status, type, code and message."""
+
+    kind = "status"
