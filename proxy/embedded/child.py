@@ -1,0 +1,55 @@
+"""The embedded model's process: llama.cpp's own OpenAI-compatible server, until standard input ends.
+
+Run by file name, never imported: ``xllamacpp`` is loaded in this process alone, so that a crash of native code
+cannot take the proxy with it. The first line on standard output is the address. Standard input is a pipe that
+only the parent holds: the kernel closes it however the parent ends, SIGKILL too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+
+def main() -> None:
+    """Serve ``--model`` on a free loopback port until standard input ends."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--alias", required=True)
+    parser.add_argument("--slots", type=int, required=True)
+    parser.add_argument("--context", type=int, required=True, help="tokens for each slot")
+    parser.add_argument("--threads", type=int, required=True)
+    options = parser.parse_args()
+
+    # Native code may print on standard output; only the address may stand there.
+    address = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    from xllamacpp import CommonParams, Server
+
+    params = CommonParams()
+    params.model.path = options.model
+    params.model_alias = {options.alias}
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.n_parallel = options.slots
+    params.n_ctx = options.context * options.slots
+    params.cpuparams.n_threads = options.threads
+    params.cpuparams_batch.n_threads = options.threads
+    params.verbosity = 2  # warnings and errors
+    params.cpuparams.poll = 0  # an idle model leaves the CPU to the proxy; measured no slower
+    params.cpuparams_batch.poll = 0
+    params.ui = False
+    params.endpoint_slots = False
+    params.offline = True
+    server = Server(params)  # returns when the model is loaded and the port is open
+
+    print(server.listening_address, file=address, flush=True)
+    sys.stdin.buffer.read()
+    # Running destructors would first wait for answers that nobody reads any more.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
