@@ -1,15 +1,24 @@
-"""What an HTTP transport to one upstream is; the implementations stand in ``TRANSPORTS`` of ``http.py``."""
+"""What an HTTP transport to one upstream is; ``TRANSPORTS`` in ``transports.py`` has the implementations."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+#: Headers that a transport writes itself, in lower case; a caller takes them out of what it passes on.
+#: ``accept-encoding`` is among them because a compressed answer is decoded by the transport anyway.
+OWN_HEADERS: Final = frozenset(
+    {b"host", b"content-length", b"connection", b"transfer-encoding", b"accept-encoding", b"expect"}
+)
 
-
+#: A request body over this is written in slices, each with its own write timeout.
+SLICE_BYTES: Final = 65_536
+#: How long an unused connection is kept: shorter than the servers in use do (nginx 75 s, envoy an hour), so
+#: that a request seldom meets a connection that is being closed.
+IDLE_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +31,11 @@ class Timeouts:
 
 
 class Response(Protocol):
-    """An upstream's answer whose head has come; its body is read once, by ``read`` or by ``chunks``."""
+    """An upstream's answer whose head has come; its body is read once, by ``read`` or by ``chunks``.
+
+    A gzip or deflate body comes decoded, and then ``content-encoding`` and ``content-length`` are not among
+    the headers: headers and body can be passed on as they are.
+    """
 
     @property
     def status(self) -> int:
@@ -31,26 +44,30 @@ class Response(Protocol):
 
     @property
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        """In the order received, names in lower case."""
+        """In the order received, names in lower case; trailers are not among them."""
         ...
 
     async def read(self, limit: int) -> bytes:
-        """The whole body; raises UpstreamTooLarge over ``limit`` bytes, UpstreamCut or UpstreamTimeout."""
+        """The whole body; raises UpstreamTooLarge over ``limit`` bytes, UpstreamCut, Garbage or Timeout."""
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes, framing taken off; raises UpstreamCut or UpstreamTimeout."""
+        """The body as it comes, framing taken off; raises UpstreamCut, UpstreamGarbage or UpstreamTimeout."""
         ...
 
     def close(self) -> None:
-        """Give the connection back if the body was read to its end, else drop it: the upstream sees a cancel."""
+        """Give the connection back if the body was read to its end, else drop it: the upstream sees a cancel.
+
+        Every response must be closed; closing again does nothing.
+        """
         ...
 
 
 class Transport(Protocol):
-    """Pooled keep-alive connections to one base URL, redirects never followed, the environment's proxies ignored.
+    """Pooled keep-alive connections to one base URL; no redirects, no cookies, no proxies of the environment.
 
-    Every call raises only UpstreamError's kinds. A cancelled call drops its connection.
+    Every call raises only UpstreamError's kinds, and BadRequest for what cannot be put on the wire (a line
+    break in a header, a path that leaves the base URL). A cancelled call drops its connection.
     """
 
     async def request(
@@ -60,14 +77,20 @@ class Transport(Protocol):
         headers: Sequence[tuple[bytes, bytes]],
         body: bytes | AsyncIterator[bytes] = b"",
     ) -> Response:
-        """Send and wait for the head. ``path`` begins with a slash and is joined to the base URL's own path.
+        """Send and wait for the head.
 
-        A stale pooled connection (closed by the peer before any byte of the answer) is replaced once, when the
-        body is ``bytes``. ``host``, ``content-length``, ``connection`` and ``transfer-encoding`` are the
-        transport's own and must not be among ``headers``.
+        ``path`` is the raw, percent-encoded one with its query; it begins with a slash and is joined to the
+        base URL's own. ``OWN_HEADERS`` must not be among ``headers``. A stale pooled connection (closed by
+        the peer before any byte of the answer) is replaced once, when the body is ``bytes``.
         """
         ...
 
     async def aclose(self) -> None:
         """Close every connection."""
         ...
+
+
+async def slices(body: bytes) -> AsyncIterator[bytes]:
+    """``body`` in pieces that are each written in one go."""
+    for start in range(0, len(body), SLICE_BYTES):
+        yield body[start : start + SLICE_BYTES]

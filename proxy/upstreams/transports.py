@@ -1,0 +1,47 @@
+"""The table of transports: which client carries the requests to an upstream."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Final, Protocol
+
+from proxy.exceptions import ConfigError
+from proxy.upstreams.aiohttp_transport import AiohttpTransport
+from proxy.upstreams.origin import Origin
+from proxy.upstreams.transport import Timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxy.upstreams.transport import Transport
+
+
+class TransportFactory(Protocol):
+    """Makes a transport; nothing is opened before its first request."""
+
+    def __call__(self, origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None) -> Transport: ...
+
+
+TRANSPORTS: Final[Mapping[str, TransportFactory]] = {
+    "aiohttp": AiohttpTransport,
+}
+
+
+def make_transport(
+    name: str,
+    base_url: str,
+    timeouts: Timeouts | None = None,
+    *,
+    tls: ssl.SSLContext | None = None,
+) -> Transport:
+    """The transport ``name`` (a key of ``TRANSPORTS``) to ``base_url``.
+
+    ``tls`` is the context for an https URL, by default the system's certificates (``SSL_CERT_FILE`` is
+    honoured). Raises ConfigError for an unknown name and for a URL that cannot be one.
+    """
+    factory = TRANSPORTS.get(name)
+    if factory is None:
+        raise ConfigError(f"transport: {name!r} is unknown; choose one of {', '.join(sorted(TRANSPORTS))}")
+    origin = Origin.parse(base_url)
+    context = (ssl.create_default_context() if tls is None else tls) if origin.tls else None
+    return factory(origin, Timeouts() if timeouts is None else timeouts, context)
