@@ -1,0 +1,147 @@
+"""Reading an answer's text: one spelling for equal answers, and the model's own "I don't know".
+
+``normalise`` follows SQuAD's evaluation (Rajpurkar et al. 2016: case, punctuation, articles, whitespace) and
+goes further where short answers differ in spelling only: Unicode form, accents, thousands separators, dotted
+initials, number words. ``is_abstention`` recognises refusals by a table of patterns for each language. It is
+strict: every clause must decline or be an aside ("Please ask a librarian."), so that a hedge followed by an
+answer stays an answer.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from gating.refusals import LANGUAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_UNITS = (
+    *(
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+    ),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_NUMBER_WORDS = MappingProxyType(
+    {word: value for value, word in enumerate(_UNITS)}
+    | {word: 10 * value for value, word in enumerate(_TENS, start=2)}
+)
+_NUMBER_WORD = re.compile(
+    rf"\b(?:(?P<hundred>(?:a|one) hundred)"
+    rf"|(?P<tens>{'|'.join(_TENS)})(?:[- ](?P<unit>{'|'.join(_UNITS[1:10])}))?"
+    rf"|(?P<small>{'|'.join(sorted(_UNITS, key=len, reverse=True))}))\b"
+)
+_ACCENT = re.compile("[\u0300-\u036f]")  # combining marks of Latin, Greek and Cyrillic; not Indic vowels
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
+_INITIALS = re.compile(r"\b(?:[a-z]\.\s?){2,}")
+_APOSTROPHE = re.compile("['‘’ʻʼ`´]")
+_SIGN_OR_MARK = re.compile(r"(?P<sign>(?<![^\W_])-(?=\d)|(?<=\d)\.(?=\d)|(?<=[a-z])[+#]+)|[^\w\s%°$€£]|_")
+_ARTICLE = re.compile(r"\b(?:an?|the)\b(?=\s+\w)")
+
+
+def fold(text: str) -> str:
+    """``text`` with its punctuation, but one case, Unicode form and way to write numbers and initials."""
+    text = _ACCENT.sub("", unicodedata.normalize("NFKD", text)).casefold()
+    text = _THOUSANDS.sub("", _APOSTROPHE.sub("", text).replace("−", "-"))
+    text = _INITIALS.sub(lambda initials: re.sub(r"[.\s]", "", initials[0]) + " ", text)
+    return _NUMBER_WORD.sub(_digits, text)
+
+
+def normalise(text: str) -> str:
+    """The spelling that equal answers share: folded, without punctuation and articles, single-spaced.
+
+    A decimal point, a number's minus sign and the signs of "C++" and "C#" stay; an article that ends the text
+    ("vitamin A") is none.
+    """
+    text = _SIGN_OR_MARK.sub(lambda mark: mark["sign"] or " ", fold(text))
+    return " ".join(_ARTICLE.sub(" ", text).split())
+
+
+def _digits(match: re.Match[str]) -> str:
+    if match["hundred"]:
+        return "100"
+    if match["tens"]:
+        return str(_NUMBER_WORDS[match["tens"]] + _NUMBER_WORDS.get(match["unit"] or "zero", 0))
+    return str(_NUMBER_WORDS[match["small"]])
+
+
+MAX_ABSTENTION_CHARS = 600
+"""Longer texts say something: no refusal of the measured models came near, and reading on would cost time."""
+
+_HEAD_CHARS = 200  # a refusal opens the text: its cue stands in the first sentence
+
+
+def _any(parts: Iterable[str]) -> str:
+    return "(?:" + "|".join(parts) + ")"
+
+
+def _table(name: str) -> list[str]:
+    return [part for language in LANGUAGES.values() for part in getattr(language, name)]
+
+
+_CUES = tuple(dict.fromkeys(_table("cues")))
+_LEAD = re.compile(_any(_table("leads")) + r"(?:[:,]\s*|\s+|$)")
+_DECLINE = re.compile(_any(_table("declines")))
+_ASIDE = re.compile(_any(_table("asides")))
+_GUESS = re.compile(_any(_table("guesses")))
+_CLAUSE = re.compile(
+    r"(?<!\b[a-z])(?<!\b[dms]r)(?<!\bst)[.!?…]+(?=[\s\"')*]|$)|[;\n]+|:\s|\s[-–—]+\s|"
+    rf"(?:,|\s)\s*{_any(re.escape(word) for word in _table('contrasts'))}(?=[\s,]),?"
+)
+_EDGES = " \t\r\n\"'“”‘’«»*_()[].,!?-–—"
+
+
+def is_abstention(text: str) -> bool:
+    """Whether the model itself declines to answer: every clause refuses or is an aside, none answers.
+
+    ``text`` is the whole answer. "I'm not sure, but I think it is Paris" is an answer, and so is everything
+    longer than ``MAX_ABSTENTION_CHARS``. Long and unremarkable texts are told by their length and by the
+    absence of every cue, before any pattern is tried.
+    """
+    if len(text) > MAX_ABSTENTION_CHARS:
+        return False
+    head = text[:_HEAD_CHARS].lower()
+    if not any(cue in head for cue in _CUES):
+        return False
+    declined, rest = False, text.lower().replace("’", "'")
+    while rest:
+        clause, *following = _CLAUSE.split(rest, maxsplit=1)
+        rest = following[0] if following else ""
+        if clause := clause.strip(_EDGES):
+            reading = _reading(clause)
+            if reading == "answers":
+                return False
+            declined = declined or reading == "declines"
+    return declined
+
+
+def _reading(clause: str) -> str:
+    """``declines``, ``aside`` or ``answers``, whichever the clause does."""
+    while lead := _LEAD.match(clause):
+        clause = clause[lead.end() :]
+    if not clause:
+        return "aside"
+    declined = _DECLINE.match(clause)
+    said = declined or _ASIDE.match(clause)
+    if said is None:
+        return "answers"
+    rest = clause[said.end() :]
+    if _GUESS.search(rest) or (rest.startswith(",") and _reading(rest[1:].strip()) == "answers"):
+        return "answers"
+    return "declines" if declined else "aside"
