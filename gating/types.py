@@ -68,7 +68,9 @@ class Certificate:
                 f"certificate: errors {self.errors}, answered {self.answered} and total {self.total} "
                 "do not nest; tune the policy again"
             )
-        if not (0 < self.target_risk < 1 and 0 < self.delta < 1 and self.errors / self.answered <= self.bound):
+        if not (
+            0 < self.target_risk < 1 and 0 < self.delta < 1 and self.errors / self.answered <= self.bound
+        ):
             raise GatingError("certificate: target_risk, delta or bound out of range; tune the policy again")
         if not self.bound <= self.target_risk:
             raise GatingError(
@@ -97,7 +99,8 @@ class Decision:
 
     ``decision`` is answer, abstain, rescue or escalate; ``confidence`` and ``threshold`` lie in [0, 1], or
     are None without a policy; ``score`` is the raw reading, None where unmeasured; ``source`` names the
-    evidence that was used: logprobs, samples, logprobs+samples, p_true or none.
+    evidence that was used: logprobs, samples, logprobs+samples, p_true or none; ``detail`` says, for records
+    and logs, why an answer is unmeasured.
     """
 
     decision: str
@@ -106,6 +109,7 @@ class Decision:
     threshold: float | None = None
     score: float | None = None
     source: str = "none"
+    detail: str | None = None
 
     @property
     def served(self) -> bool:
@@ -124,7 +128,9 @@ class RiskEstimate:
     def __post_init__(self) -> None:
         """Refuse counts that do not nest."""
         if not 0 <= self.errors <= self.answered <= self.total:
-            raise GatingError(f"counts do not nest: errors {self.errors}, answered {self.answered}, total {self.total}")
+            raise GatingError(
+                f"counts do not nest: errors {self.errors}, answered {self.answered}, total {self.total}"
+            )
 
     @property
     def risk(self) -> float | None:

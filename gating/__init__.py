@@ -1,0 +1,10 @@
+"""From evidence of an answer to a decision: scores, confidence, thresholds and certificates."""
+
+from __future__ import annotations
+
+from gating.gate import Gate
+from gating.policy import Policy
+from gating.scorers import SCORERS
+from gating.types import Certificate, Decision, Evidence, GatingError, Unmeasured
+
+__all__ = ["SCORERS", "Certificate", "Decision", "Evidence", "Gate", "GatingError", "Policy", "Unmeasured"]

@@ -1,0 +1,178 @@
+"""From an upstream's tokens to evidence: which tokens are the answer's own, and whether their numbers can be used.
+
+A list of tokens may hold more than the answer (the reasoning before it, the end-of-turn token after it) or
+show it differently (whitespace that the server stripped, characters that span several tokens). What cannot
+be matched with the content is unmeasured: a score of other text is no score of this answer.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from gating.types import Evidence, Unmeasured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+#: ln 2**-126, the smallest normal float32, the type in which servers compute a softmax: nothing below it was
+#: measured. The sentinels -9999 (OpenAI's API reference, `logprobs`; vLLM) and -inf are clipped to it.
+FLOOR = -126 * math.log(2)
+#: A logprob may exceed 0 by the rounding of a float32 softmax, not by more.
+ROUNDING = 1e-6
+
+#: What servers strip; explicit, because str.strip() would also take the bytes 0x85 and 0xa0 of a UTF-8 text.
+_SPACE = " \t\r\n\v\f"
+#: A piece of a character that a token alone cannot show (U+FFFD).
+_PIECE = "\ufffd"
+#: End-of-turn tokens, should the server show their text: ChatML, Llama, Phi, gpt-oss (<|…|>), DeepSeek (<｜…｜>),
+#: EXAONE ([|…|]), Llama 2 and Mistral (</s>), Gemma (<eos>, <end_of_turn>).
+_END = re.compile(r"<\|[^<>]*\|>|<｜[^<>]*｜>|\[\|[^\[\]]*\|\]|</s>|<eos>|<end_of_turn>")
+#: How OpenAI's completions show the bytes of a partial character.
+_ESCAPED = re.compile(r"bytes:((?:\\x[0-9a-fA-F]{2})+)")
+
+
+def clean_logprobs(logprobs: Sequence[float] | Unmeasured | None) -> Sequence[float] | Unmeasured:
+    """The logprobs (n,) in [FLOOR, 0], n >= 1; Unmeasured where there are none or one of them is no logprob."""
+    if logprobs is None:
+        return Unmeasured("no token logprobs")
+    if isinstance(logprobs, Unmeasured):
+        return logprobs
+    if len(logprobs) == 0:
+        return Unmeasured("no tokens")
+    try:
+        lowest, highest, total = min(logprobs), max(logprobs), sum(logprobs)
+    except TypeError:
+        return Unmeasured("a token has no logprob")
+    if highest > ROUNDING:
+        return Unmeasured("a token's logprob is positive")
+    if math.isnan(total):  # min and max may step over a NaN, a sum cannot
+        return Unmeasured("a token's logprob is NaN")
+    if lowest < FLOOR or highest > 0.0:
+        return [min(max(value, FLOOR), 0.0) for value in logprobs]
+    return logprobs
+
+
+def answer_logprobs(
+    content: str,
+    tokens: Sequence[str],
+    logprobs: Sequence[float],
+    token_bytes: Sequence[Sequence[int] | None] | None = None,
+) -> slice | Unmeasured:
+    """Where in ``tokens`` (n,) with ``logprobs`` (n,) the answer's own tokens stand.
+
+    ``token_bytes`` (n,) are the tokens' UTF-8 bytes, as OpenAI's ``bytes``; with them a character that spans
+    tokens is matched exactly. Unmeasured where the concatenated tokens are not the content, or where a
+    logprob of the answer is missing, NaN or positive.
+    """
+    if not logprobs:
+        return Unmeasured("no token logprobs")
+    if len(tokens) != len(logprobs):
+        return Unmeasured(f"{len(tokens)} tokens but {len(logprobs)} logprobs")
+    if not content.strip():
+        return Unmeasured("the answer is empty")
+    place = _locate(content, tokens, token_bytes)
+    if place is None:
+        return Unmeasured("tokens do not match the content")
+    cleaned = clean_logprobs(logprobs[place])
+    return cleaned if isinstance(cleaned, Unmeasured) else place
+
+
+def evidence_of(
+    content: str,
+    tokens: Sequence[str] | None,
+    logprobs: Sequence[float] | None,
+    *,
+    top_logprobs: Sequence[Sequence[float]] | None = None,
+    token_bytes: Sequence[Sequence[int] | None] | None = None,
+    samples: Sequence[str] = (),
+) -> Evidence:
+    """The evidence of one answer from its upstream's tokens; ``top_logprobs`` (n, k) stand beside ``tokens`` (n,)."""
+    if tokens is None or logprobs is None:
+        return Evidence(content, samples=samples)
+    place = answer_logprobs(content, tokens, logprobs, token_bytes)
+    if isinstance(place, Unmeasured):
+        return Evidence(content, token_logprobs=place, samples=samples)
+    if top_logprobs is not None:
+        # Of another length they cannot be cut to the answer; whole, the scorers see that they do not fit.
+        top_logprobs = top_logprobs[place] if len(top_logprobs) == len(tokens) else top_logprobs
+    return Evidence(content, token_logprobs=logprobs[place], top_logprobs=top_logprobs, samples=samples)
+
+
+def _locate(
+    content: str, tokens: Sequence[str], token_bytes: Sequence[Sequence[int] | None] | None
+) -> slice | None:
+    """The answer's place in the tokens, by the plainest reading that matches."""
+    if "".join(tokens) == content:
+        return slice(0, _end(tokens, lambda token: not token))
+    end = _end(tokens, lambda token: not token or bool(_END.fullmatch(token)))
+    inner = _end(tokens, lambda token: not token.strip(_SPACE) or bool(_END.fullmatch(token)))
+    for target, parts in _readings(content, tokens, token_bytes):
+        stripped = [*parts[: inner - 1], parts[inner - 1].rstrip(_SPACE)] if inner else []
+        found = _walk(target, parts[:end]) or _walk(target.strip(_SPACE), stripped)
+        if found is not None:
+            return found
+    return None
+
+
+def _end(tokens: Sequence[str], unwanted: Callable[[str], bool]) -> int:
+    """Where the tokens end without the unwanted ones behind."""
+    end = len(tokens)
+    while end and unwanted(tokens[end - 1]):
+        end -= 1
+    return end
+
+
+def _readings(
+    content: str, tokens: Sequence[str], token_bytes: Sequence[Sequence[int] | None] | None
+) -> Iterator[tuple[str, Sequence[str]]]:
+    """The content and the tokens to compare: as bytes where they are known (one character each), then as text."""
+    if token_bytes is None or len(token_bytes) != len(tokens):
+        token_bytes = [_escaped_bytes(token) for token in tokens]
+    if any(token_bytes):
+        yield (
+            content.encode().decode("latin-1"),
+            [
+                (token.encode() if raw is None else bytes(raw)).decode("latin-1")
+                for token, raw in zip(tokens, token_bytes, strict=True)
+            ],
+        )
+    yield content, tokens
+
+
+def _escaped_bytes(token: str) -> bytes | None:
+    found = _ESCAPED.fullmatch(token)
+    return bytes.fromhex(found[1].replace("\\x", "")) if found else None
+
+
+def _walk(target: str, parts: Sequence[str]) -> slice | None:
+    """The last parts that spell ``target``, from its end back to its beginning at a part's boundary.
+
+    The walk keeps every place in ``target`` that the parts seen may begin at: one, but for U+FFFD, which
+    stands for a whole character beyond ASCII or for another piece of the one beside it.
+    """
+    places = {len(target)}
+    for start in range(len(parts) - 1, -1, -1):
+        part = parts[start]
+        before, places = places, _step(target, part, places)
+        if 0 in places:
+            while start and parts[start - 1] == _PIECE:  # pieces of the first character
+                start -= 1
+            return slice(start, len(parts))
+        if part[:1] in _SPACE and any(part.lstrip(_SPACE) == target[:place] for place in before):
+            return slice(start, len(parts))
+        if not places:
+            return None
+    return None
+
+
+def _step(target: str, part: str, places: set[int]) -> set[int]:
+    """The places in ``target`` that ``part`` may begin at when it ends at one of ``places``."""
+    literals = part.split(_PIECE)
+    for position in range(len(literals) - 1, -1, -1):
+        literal = literals[position]
+        places = {place - len(literal) for place in places if target.endswith(literal, 0, place)}
+        if position:
+            places |= {place - 1 for place in places if place and not target[place - 1].isascii()}
+    return places

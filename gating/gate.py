@@ -1,0 +1,162 @@
+"""The gate: evidence in, a decision out. What is not known to be confident enough does not pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isnan
+from typing import TYPE_CHECKING, Literal
+
+from gating.answers import is_abstention
+from gating.policy import Policy, check_threshold
+from gating.types import Decision, GatingError, Unmeasured
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from gating.scorers import Need, Scorer
+    from gating.types import Evidence
+
+OnUnmeasured = Literal["abstain", "answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Uncalibrated:
+    """A scorer without a policy: the raw score must reach ``score_threshold``, and there is no confidence.
+
+    Without a threshold (None) it only observes: everything is answered, with the reason off. Such a gate must
+    never enforce.
+    """
+
+    scorer: Scorer
+    score_threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse NaN, which nothing reaches or misses."""
+        if self.score_threshold is not None and isnan(self.score_threshold):
+            raise GatingError("score_threshold: must be a number, not NaN")
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """The kinds of evidence that the scorer reads."""
+        return self.scorer.needs
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One route's gate, by a policy or by a raw score.
+
+    ``threshold`` in [0, 1] stands over the policy's own; ``on_unmeasured`` is the decision where there is no
+    score. ``limit`` is the threshold on the confidence in force unless a request brings one, None without a policy.
+    """
+
+    rule: Policy | Uncalibrated
+    threshold: float | None = None
+    on_unmeasured: OnUnmeasured = "abstain"
+
+    def __post_init__(self) -> None:
+        """Refuse a threshold that is no probability or that nothing can be compared with, and a missing one."""
+        if self.on_unmeasured not in ("abstain", "answer"):
+            raise GatingError(f"on_unmeasured: must be abstain or answer, not {self.on_unmeasured!r}")
+        if self.threshold is not None:
+            self._check(self.threshold)
+        elif isinstance(self.rule, Policy) and self.rule.threshold is None:
+            raise GatingError(f"threshold: the policy {self.rule.name} has none, so the route must give one")
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """The kinds of evidence to gather for it."""
+        return self.rule.needs
+
+    @property
+    def limit(self) -> float | None:
+        """The threshold on the confidence, in [0, 1]."""
+        if self.threshold is None and isinstance(self.rule, Policy):
+            return self.rule.threshold
+        return self.threshold
+
+    def decide(self, evidence: Evidence, *, threshold: float | None = None, applies: bool = True) -> Decision:
+        """Whether the answer goes out.
+
+        ``threshold`` in [0, 1] is the request's own; ``applies`` is False where the request is not like what
+        the policy was fitted on (``Policy.matches``). Raises GatingError on a threshold that is no
+        probability, or that a gate without a policy is asked to apply.
+        """
+        if threshold is None:
+            threshold = self.limit
+        else:
+            self._check(threshold)
+        if is_abstention(evidence.answer):
+            return Decision("abstain", "upstream_abstained", threshold=threshold)
+        if not applies:
+            return self._unmeasured(Unmeasured("the policy was fitted on something else"), threshold)
+        if isinstance(self.rule, Uncalibrated):
+            return self._by_score(self.rule, evidence)
+        measured = self.rule.read(evidence)
+        if isinstance(measured, Unmeasured):
+            return self._unmeasured(measured, threshold)
+        passes = threshold is not None and measured.confidence >= threshold
+        return _verdict(
+            passes, measured.score, self.needs, confidence=measured.confidence, threshold=threshold
+        )
+
+    def certified(self, threshold: float | None = None, *, applies: bool = True) -> bool:
+        """Whether the policy's certificate covers a decision at ``threshold`` (None: the one in force).
+
+        It covers the very threshold that was certified, on requests like those of its labels: never with an
+        empty fingerprint, which cannot tell, and never where unmeasured answers go out, which it counted as
+        withheld.
+        """
+        return (
+            isinstance(self.rule, Policy)
+            and self.rule.certificate is not None
+            and applies
+            and bool(self.rule.fingerprint)
+            and self.on_unmeasured == "abstain"
+            and (self.limit if threshold is None else threshold) == self.rule.threshold
+        )
+
+    def _by_score(self, rule: Uncalibrated, evidence: Evidence) -> Decision:
+        score = rule.scorer.score(evidence)
+        if isinstance(score, Unmeasured):
+            return self._unmeasured(score, None)
+        if isnan(score):
+            return self._unmeasured(Unmeasured("the score is NaN"), None)
+        if rule.score_threshold is None:
+            return Decision("answer", "off", score=score, source=source_of(rule.needs))
+        return _verdict(score >= rule.score_threshold, score, rule.needs)
+
+    def _unmeasured(self, why: Unmeasured, threshold: float | None) -> Decision:
+        return Decision(self.on_unmeasured, "unmeasured", threshold=threshold, detail=why.reason)
+
+    def _check(self, threshold: float) -> None:
+        check_threshold(threshold, "threshold")
+        if isinstance(self.rule, Uncalibrated):
+            raise GatingError("threshold: a threshold on the confidence needs a policy; this gate has none")
+
+
+def source_of(needs: AbstractSet[Need]) -> str:
+    """The word for the evidence that a decision rests on: logprobs, samples, logprobs+samples, p_true or none."""
+    words = []
+    if needs & {"logprobs", "top_logprobs", "closed_book"}:
+        words.append("logprobs")
+    if "samples" in needs:
+        words.append("samples")
+    return "+".join(words) or ("p_true" if "p_true" in needs else "none")
+
+
+def _verdict(
+    passes: bool,
+    score: float,
+    needs: AbstractSet[Need],
+    *,
+    confidence: float | None = None,
+    threshold: float | None = None,
+) -> Decision:
+    return Decision(
+        "answer" if passes else "abstain",
+        "confident" if passes else "below_threshold",
+        confidence=confidence,
+        threshold=threshold,
+        score=score,
+        source=source_of(needs),
+    )

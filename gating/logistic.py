@@ -1,0 +1,70 @@
+"""L2-regularised logistic regression some of whose weights may not be negative."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gating.types import GatingError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_STEPS = 200
+#: Of the projected gradient, for each label.
+_TOLERANCE = 1e-10
+#: Armijo's rule: the share of the promised decrease that a step must bring, and the shortest step worth trying.
+_SUFFICIENT = 1e-4
+_SHORTEST = 1e-10
+
+
+def fit_logistic(
+    X: NDArray[np.float64], y: NDArray[np.float64], *, l2: float, monotone: NDArray[np.bool_]
+) -> tuple[float, NDArray[np.float64]]:
+    """The bias and weights (d,) that minimise ``sum log loss + l2/2 |weights|²``, weights >= 0 where ``monotone``.
+
+    ``X`` (n, d), ``y`` (n,) in {0, 1} with both present, ``l2`` > 0, ``monotone`` (d,). Projected Newton
+    (Bertsekas 1982, "Projected Newton methods for optimization problems with simple constraints"): weights at
+    their bound that the gradient pushes against it rest, the others take a damped Newton step. The objective
+    is strictly convex, so the answer is the one there is. Raises GatingError on input that has none.
+    """
+    if not l2 > 0.0:
+        raise GatingError(f"combination: l2 must be > 0, not {l2}")
+    if not np.isfinite(X).all():
+        raise GatingError("combination: a score is not finite")
+    if set(np.unique(y)) != {0.0, 1.0}:
+        raise GatingError("combination: labels must hold both 0 (wrong) and 1 (right); label more answers")
+    design = np.hstack([np.ones((len(X), 1)), X])
+    penalty = np.concatenate([[0.0], np.full(X.shape[1], l2)])
+    bounded = np.concatenate([[False], monotone])
+    sign = 2.0 * y - 1.0
+
+    def loss(w: NDArray[np.float64]) -> float:
+        return float(np.logaddexp(0.0, -sign * (design @ w)).sum() + 0.5 * penalty @ w**2)
+
+    def project(w: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.where(bounded, np.maximum(w, 0.0), w)
+
+    w = np.zeros(design.shape[1])
+    w[0] = np.log(y.mean() / (1.0 - y.mean()))
+    for _ in range(_STEPS):
+        p = 0.5 * (1.0 + np.tanh(0.5 * (design @ w)))  # the sigmoid, without overflow
+        gradient = design.T @ (p - y) + penalty * w
+        gap = float(np.abs(w - project(w - gradient)).max())
+        if gap <= _TOLERANCE * len(y):
+            break
+        resting = bounded & (w <= min(gap, 1e-3)) & (gradient > 0.0)
+        hessian = (design.T * (p * (1.0 - p))) @ design + np.diag(penalty)
+        step = gradient / np.maximum(np.diag(hessian), 1.0)
+        free = ~resting
+        step[free] = np.linalg.solve(hessian[np.ix_(free, free)], gradient[free])
+        start, length = loss(w), 1.0
+        while length > _SHORTEST:
+            moved = project(w - length * step)
+            gain = length * gradient[free] @ step[free] + gradient[resting] @ (w - moved)[resting]
+            if loss(moved) <= start - _SUFFICIENT * gain:
+                break
+            length /= 2.0
+        w = moved
+    return float(w[0]), w[1:]

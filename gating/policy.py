@@ -1,0 +1,193 @@
+"""The fitted artefact of a route: how evidence becomes a confidence, and the confidence that is enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import isnan
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from calibrators import CalibrationError
+from calibrators import from_dict as calibrator_from_dict
+from gating.combine import COMBINATIONS, Combination
+from gating.saved import MEND, Saved
+from gating.scorers import SCORERS, FeatureScorer
+from gating.transform import TO_LOG_ODDS
+from gating.types import Certificate, GatingError, Unmeasured
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from calibrators import Calibrator
+    from gating.scorers import Need, Scorer
+    from gating.types import Evidence
+
+#: The saved form that this code writes and reads.
+VERSION = 1
+_ABSENT = object()
+
+
+class Measured(NamedTuple):
+    """The raw score of an answer and the probability in [0, 1] that it is right."""
+
+    score: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Scorers, their combination, a calibrator, a threshold on the confidence, and what they hold for.
+
+    ``threshold`` in [0, 1], or None where no threshold met the target: the route must give its own then.
+    ``fingerprint`` names what the labels were made with; ``fitted_on`` counts the labels of each split.
+    """
+
+    name: str
+    combination: Combination
+    calibrator: Calibrator
+    threshold: float | None = None
+    certificate: Certificate | None = None
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    created: str = ""
+    fitted_on: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a threshold that is no probability, and a certificate without a threshold."""
+        if self.threshold is not None:
+            check_threshold(self.threshold, "policy.threshold")
+        elif self.certificate is not None:
+            raise GatingError(f"policy.certificate: certifies a threshold, and there is none; {MEND}")
+
+    @property
+    def scorers(self) -> tuple[Scorer, ...]:
+        """What reads the evidence."""
+        return self.combination.scorers
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """The kinds of evidence that its scorers read."""
+        return frozenset().union(*(scorer.needs for scorer in self.scorers))
+
+    def matches(self, live: Mapping[str, Any]) -> bool:
+        """Whether the policy applies to requests of the fingerprint ``live``.
+
+        Every key that the policy names must be there with an equal value; an empty fingerprint applies anywhere.
+        """
+        return all(live.get(key, _ABSENT) == value for key, value in self.fingerprint.items())
+
+    def read(self, evidence: Evidence) -> Measured | Unmeasured:
+        """The raw score (one scorer's own, or the combination's) and the confidence."""
+        reading = self.combination.read(evidence)
+        if isinstance(reading, Unmeasured):
+            return reading
+        confidence = self.confidence_at(reading.log_odds)
+        if isinstance(confidence, Unmeasured):
+            return confidence
+        return Measured(reading.score, confidence)
+
+    def confidence(self, evidence: Evidence) -> float | Unmeasured:
+        """The probability in [0, 1] that the answer is right."""
+        measured = self.read(evidence)
+        return measured if isinstance(measured, Unmeasured) else measured.confidence
+
+    def confidence_at(self, log_odds: float) -> float | Unmeasured:
+        """The calibrator's reading of a combination's log-odds; never NaN."""
+        if isnan(log_odds):
+            return Unmeasured("the score is NaN")
+        confidence = self.calibrator.predict_one(log_odds)
+        return confidence if 0.0 <= confidence <= 1.0 else Unmeasured("the calibrator gave no probability")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, for ``load``."""
+        return {
+            "version": VERSION,
+            "name": self.name,
+            "scorers": [
+                {"name": scorer.name, "scale": scorer.scale, "feature": scorer.name not in SCORERS}
+                for scorer in self.scorers
+            ],
+            "combination": self.combination.to_dict(),
+            "calibrator": self.calibrator.to_dict(),
+            "threshold": self.threshold,
+            "certificate": None if self.certificate is None else self.certificate.to_dict(),
+            "fingerprint": dict(self.fingerprint),
+            "created": self.created,
+            "fitted_on": dict(self.fitted_on),
+        }
+
+    @classmethod
+    def load(cls, saved: Mapping[str, Any]) -> Policy:
+        """The policy that ``to_dict`` saved; keys that it does not know are left aside.
+
+        Raises GatingError, naming the key and the mend, on another version, a missing key, an unknown scorer
+        or kind, and any number that is NaN or out of range.
+        """
+        policy = Saved(saved, "policy")
+        version = policy.get("version")
+        if isinstance(version, bool) or version != VERSION:
+            raise GatingError(f"policy.version: must be {VERSION}, not {version!r}; {MEND}")
+        scorers = tuple(_scorer(entry) for entry in policy.objects("scorers"))
+        return cls(
+            name=policy.text("name"),
+            combination=_combination(scorers, policy.object("combination")),
+            calibrator=_calibrator(policy.object("calibrator")),
+            threshold=policy.optional_number("threshold"),
+            certificate=None
+            if policy.get("certificate") is None
+            else _certificate(policy.object("certificate")),
+            fingerprint=dict(policy.object("fingerprint").values),
+            created=policy.text("created"),
+            fitted_on=_counts(policy.object("fitted_on")),
+        )
+
+
+def check_threshold(threshold: float, place: str) -> None:
+    """Raise GatingError, naming ``place``, where ``threshold`` is no number in [0, 1]."""
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0.0 <= threshold <= 1.0:
+        raise GatingError(f"{place}: must be a number in [0, 1], not {threshold!r}")
+
+
+def _scorer(saved: Saved) -> Scorer:
+    """The scorer of the table that is meant, or the feature on its saved scale."""
+    name, scale = saved.text("name"), saved.text("scale")
+    if scale not in TO_LOG_ODDS:
+        raise saved.wrong("scale", f"one of {', '.join(TO_LOG_ODDS)}")
+    if saved.get("feature") is True:
+        return FeatureScorer(name, scale)
+    known = SCORERS.get(name)
+    if known is None:
+        raise saved.wrong("name", f"one of {', '.join(SCORERS)}, or marked as a feature")
+    if known.scale != scale:
+        raise saved.wrong("scale", f"{known.scale}, that of {name}")
+    return known
+
+
+def _combination(scorers: tuple[Scorer, ...], saved: Saved) -> Combination:
+    load = COMBINATIONS.get(saved.text("kind"))
+    if load is None:
+        raise saved.wrong("kind", f"one of {', '.join(COMBINATIONS)}")
+    return load(scorers, saved)
+
+
+def _calibrator(saved: Saved) -> Calibrator:
+    try:
+        return calibrator_from_dict(saved.values)
+    except CalibrationError as exc:
+        raise GatingError(f"{saved.place}: {exc}; {MEND}") from exc
+
+
+def _certificate(saved: Saved) -> Certificate:
+    return Certificate(
+        target_risk=saved.number("target_risk"),
+        delta=saved.number("delta"),
+        errors=saved.count("errors"),
+        answered=saved.count("answered"),
+        total=saved.count("total"),
+        bound=saved.number("bound"),
+        method=saved.text("method"),
+        splits=_counts(saved.object("splits")),
+        created=saved.text("created"),
+    )
+
+
+def _counts(saved: Saved) -> dict[str, int]:
+    return {key: saved.count(key) for key in saved.values}

@@ -1,0 +1,36 @@
+"""What every scorer is: one reading of the evidence, higher = more confident, or unmeasured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from gating.types import Evidence, Unmeasured
+
+#: What must be observed before a scorer can read it.
+Need = Literal["logprobs", "top_logprobs", "samples", "p_true", "closed_book", "features"]
+#: What a score is on: ln of a probability (<= 0), a probability ([0, 1]), or the real line.
+Scale = Literal["logprob", "probability", "real"]
+
+
+class Scorer(Protocol):
+    """One reading of the evidence; its ``name`` is its key in ``SCORERS``, in a policy and in a configuration."""
+
+    @property
+    def name(self) -> str:
+        """The key."""
+        ...
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """The kinds of evidence without which it is unmeasured."""
+        ...
+
+    @property
+    def scale(self) -> Scale:
+        """What its scores are on."""
+        ...
+
+    def score(self, evidence: Evidence) -> float | Unmeasured:
+        """A finite number, or why there is none; never NaN."""
+        ...

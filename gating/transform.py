@@ -1,0 +1,54 @@
+"""From a score to log-odds, the scale on which calibrators read and scores of several kinds can be added."""
+
+from __future__ import annotations
+
+from math import expm1, log, log1p
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from gating.scorers.base import Scale
+
+#: Log-odds of 1 - 2**-24, next below 1 in float32: no server tells two probabilities above it apart.
+UPPER = log(2.0**24 - 1.0)
+#: ln of the smallest normal float64, 2**-1022: the logarithm of a probability below it has no probability.
+LOWER = -1022 * log(2.0)
+
+
+def _of_logprob(score: float) -> float:
+    """logit(exp(s)) = s - ln(1 - exp(s)), exact near 0."""
+    if score >= 0.0:
+        return UPPER
+    return min(max(score - log(-expm1(score)), LOWER), UPPER)
+
+
+def _of_probability(score: float) -> float:
+    """logit(p)."""
+    if score <= 0.0:
+        return LOWER
+    if score >= 1.0:
+        return UPPER
+    return min(max(log(score) - log1p(-score), LOWER), UPPER)
+
+
+def _of_real(score: float) -> float:
+    return score
+
+
+#: Never decreasing; from logprob and probability the result lies in [LOWER, UPPER].
+TO_LOG_ODDS: Mapping[Scale, Callable[[float], float]] = {
+    "logprob": _of_logprob,
+    "probability": _of_probability,
+    "real": _of_real,
+}
+
+
+def infer_scale(values: Iterable[float]) -> Scale:
+    """The narrowest scale that holds every one of ``values``; for features, which do not say theirs."""
+    low, high = float("inf"), float("-inf")
+    for value in values:
+        low, high = min(low, value), max(high, value)
+    if 0.0 <= low and high <= 1.0:
+        return "probability"
+    return "logprob" if high <= 0.0 else "real"
