@@ -1,8 +1,8 @@
 """The embedded model's process: llama.cpp's own OpenAI-compatible server, until standard input ends.
 
-Run by file name, never imported: ``xllamacpp`` is loaded in this process alone, so that a crash of native code
-cannot take the proxy with it. The first line on standard output is the address. Standard input is a pipe that
-only the parent holds: the kernel closes it however the parent ends, SIGKILL too.
+Run by file name, never imported: ``xllamacpp`` is loaded in this process alone, so that a crash of native
+code cannot take the proxy with it. The first line on standard output is the address. Standard input is a pipe
+that only the parent holds: the kernel closes it however the parent ends, SIGKILL too.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ def main() -> None:
     params.verbosity = 2  # warnings and errors
     params.cpuparams.poll = 0  # an idle model leaves the CPU to the proxy; measured no slower
     params.cpuparams_batch.poll = 0
+    # A prompt read again from a cache is computed in another batch shape and gives other logprobs (by up to
+    # 0.02 here): without it, the same greedy request asked alone gets the same answer and the same numbers.
+    params.cache_prompt = False
+    params.cache_ram_mib = 0
     params.ui = False
     params.endpoint_slots = False
     params.offline = True

@@ -30,9 +30,11 @@ STOP_S = 5.0
 class EmbeddedServer:
     """A context manager, sync or async: inside it the model answers at ``base_url`` under the name ``model``.
 
-    ``slots`` requests are answered at a time, each with ``context`` tokens; ``threads`` defaults to the CPUs
-    that this process may use. The child writes to ``log``, or to an unnamed file that vanishes with it. It
-    ends with this object's context, and with this process however that ends. Starting raises RunError.
+    ``slots`` requests are answered at a time (and ``n`` may not be larger), each with ``context`` tokens;
+    ``threads`` defaults to the CPUs that this process may use. A greedy answer repeats exactly only while no
+    other request is answered beside it: what else is in the batch moves logprobs, and near ties with them.
+    The child writes to ``log``, or to an unnamed file that vanishes with it. It ends with this object's
+    context, and with this process however that ends. Starting raises RunError.
     """
 
     def __init__(

@@ -70,7 +70,7 @@ class Prefix:
         self._hash = hashlib.sha256()
 
     def require(self, sha256: str) -> None:
-        """See that the bytes are on the disk and are the right ones; else forget them and raise SourceFailed."""
+        """See that the bytes are on the disk and right; forget wrong ones and raise SourceFailed."""
         self._file.flush()
         os.fsync(self._file.fileno())
         if (digest := self._hash.hexdigest()) != sha256:
