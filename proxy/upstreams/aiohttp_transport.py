@@ -229,11 +229,9 @@ def _reuse_trace() -> aiohttp.TraceConfig:
 def _text(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
     header_lines(headers)
     try:
-        lines = [(name.decode("ascii"), value.decode()) for name, value in headers]
+        return [(name.decode("ascii"), value.decode()) for name, value in headers]
     except UnicodeDecodeError:
         raise BadRequest("a header is not UTF-8") from None
-    lines.append(("accept-encoding", "identity"))
-    return lines
 
 
 @contextmanager

@@ -9,10 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
 #: Headers that a transport writes itself, in lower case; a caller takes them out of what it passes on.
-#: ``accept-encoding`` is among them because a compressed answer is decoded by the transport anyway.
-OWN_HEADERS: Final = frozenset(
-    {b"host", b"content-length", b"connection", b"transfer-encoding", b"accept-encoding", b"expect"}
-)
+OWN_HEADERS: Final = frozenset({b"host", b"content-length", b"connection", b"transfer-encoding", b"expect"})
 
 #: A request body over this is written in slices, each with its own write timeout.
 SLICE_BYTES: Final = 65_536

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.exceptions import ConfigError
 from proxy.upstreams.aiohttp_transport import AiohttpTransport
+from proxy.upstreams.lean import LeanTransport
 from proxy.upstreams.origin import Origin
 from proxy.upstreams.transport import Timeouts
 
@@ -23,6 +24,7 @@ class TransportFactory(Protocol):
 
 
 TRANSPORTS: Final[Mapping[str, TransportFactory]] = {
+    "lean": LeanTransport,
     "aiohttp": AiohttpTransport,
 }
 
@@ -43,5 +45,8 @@ def make_transport(
     if factory is None:
         raise ConfigError(f"transport: {name!r} is unknown; choose one of {', '.join(sorted(TRANSPORTS))}")
     origin = Origin.parse(base_url)
-    context = (ssl.create_default_context() if tls is None else tls) if origin.tls else None
-    return factory(origin, Timeouts() if timeouts is None else timeouts, context)
+    context = tls
+    if context is None and origin.tls:
+        context = ssl.create_default_context()
+        context.set_alpn_protocols(["http/1.1"])
+    return factory(origin, timeouts or Timeouts(), context if origin.tls else None)
