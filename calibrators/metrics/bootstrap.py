@@ -1,0 +1,69 @@
+"""Intervals for any measure, drawing whole groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calibrators.errors import CalibrationError
+from calibrators.rows import as_labels, as_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+
+
+def group_bootstrap(
+    measure: Callable[[NDArray[np.float64], NDArray[np.float64]], float | None],
+    scores: ArrayLike,
+    correct: ArrayLike,
+    rng: np.random.Generator,
+    *,
+    groups: ArrayLike | None = None,
+    draws: int = 1000,
+    level: float = 0.95,
+) -> tuple[float, float] | None:
+    """Percentile interval ``(low, high)`` of ``measure(scores, correct)`` over resampled groups.
+
+    Efron 1979, by cluster as Davison & Hinkley 1997 (§3.8): rows of one question are not independent, so groups
+    (n,) are drawn whole, as many as there are; each row is its own group where None. ``scores`` (n,), ``correct``
+    (n,). Draws where the measure is undefined are left out; None where they are half or more, or n is 0.
+    """
+    if draws < 1 or not 0 < level < 1:
+        raise CalibrationError(f"draws is {draws} and level {level}: draws >= 1 and 0 < level < 1 are needed")
+    values = as_scores(scores)
+    labels = as_labels(correct, values.size)
+    if not values.size:
+        return None
+    members, counts = _by_group(groups, values.size)
+    starts = np.cumsum(counts) - counts
+    found = []
+    for _ in range(draws):
+        drawn = rng.integers(counts.size, size=counts.size)
+        rows = members[_concatenated(starts[drawn], counts[drawn])]
+        one = measure(values[rows], labels[rows])
+        if one is not None:
+            found.append(one)
+    if len(found) <= draws / 2:
+        return None
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _by_group(groups: ArrayLike | None, n: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The rows (n,) with each group's together, and the groups' sizes (m,)."""
+    if groups is None:
+        return np.arange(n), np.ones(n, dtype=np.intp)
+    values = np.asarray(groups)
+    if values.shape != (n,):
+        raise CalibrationError(f"groups: shape {values.shape} for {n} rows")
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.argsort(index, kind="stable"), counts
+
+
+def _concatenated(starts: NDArray[np.intp], counts: NDArray[np.intp]) -> NDArray[np.intp]:
+    """start, start + 1, … for each of the ranges, one after another."""
+    shift = np.repeat(starts - (np.cumsum(counts) - counts), counts)
+    return np.arange(counts.sum()) + shift

@@ -1,0 +1,124 @@
+"""Which calibrator: the one with the least cross-validated log loss among those that so many labels can bear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calibrators.errors import CalibrationError
+from calibrators.metrics.proper import log_loss
+from calibrators.rows import as_labels, as_scores, as_weights
+from calibrators.table import named
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from calibrators.base import Calibrator
+
+#: Candidates from so many labels on; a tie goes to the one named first, which is the simplest.
+CANDIDATES: tuple[tuple[int, tuple[str, ...]], ...] = (
+    (0, ("platt", "temperature")),
+    (200, ("platt", "beta", "venn_abers")),
+    (1001, ("platt", "beta", "venn_abers", "isotonic")),
+)
+#: More labels than this settle nothing further about which curve fits; the fit itself uses them all.
+MOST_COMPARED = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The choice: ``calibrator`` fitted on every row, and each candidate's held-out log loss in nats.
+
+    ``losses`` is empty where fewer than two groups leave nothing to hold out; the first candidate is taken then.
+    """
+
+    calibrator: Calibrator
+    losses: Mapping[str, float]
+    compared: int
+
+    @property
+    def kind(self) -> str:
+        """The chosen calibrator's name in ``CALIBRATORS``."""
+        return self.calibrator.kind
+
+
+def candidates(n: int) -> tuple[str, ...]:
+    """The calibrators that ``n`` labels can bear."""
+    return [kinds for least, kinds in CANDIDATES if n >= least][-1]
+
+
+def group_index(groups: ArrayLike | None, n: int) -> NDArray[np.intp]:
+    """``groups`` (n,) as indices 0 … m − 1; each row is its own group where None."""
+    if groups is None:
+        return np.arange(n)
+    values = np.asarray(groups)
+    if values.shape != (n,):
+        raise CalibrationError(f"groups: shape {values.shape} for {n} rows")
+    return np.unique(values, return_inverse=True)[1]
+
+
+def auto(
+    scores: ArrayLike,
+    correct: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    groups: ArrayLike | None = None,
+    seed: int = 0,
+    folds: int = 5,
+) -> Selection:
+    """Choose by cross-validation, fit the winner on all of ``scores`` (n,) and ``correct`` (n,).
+
+    Rows of one group (a question) never stand on both sides of a fold. Over 50,000 rows the comparison takes
+    whole groups, drawn with ``seed``, up to that many. Raises CalibrationError as ``Calibrator.fit``, or for
+    ``folds`` < 2.
+    """
+    if folds < 2:
+        raise CalibrationError(f"folds is {folds}: at least 2 are needed")
+    values = as_scores(scores)
+    labels = as_labels(correct, values.size)
+    weight = as_weights(weights, values.size)
+    kinds = candidates(values.size)
+    order = _shuffled_ranks(group_index(groups, values.size), np.random.default_rng(seed))
+    rows = _compared_rows(order)
+    losses = {}
+    if rows.size and order[rows].max() > 0:
+        fold = order[rows] % folds
+        held = None if weight is None else weight[rows]
+        losses = {kind: _held_out(kind, values[rows], labels[rows], held, fold) for kind in kinds}
+    chosen = min(losses, key=losses.__getitem__, default=kinds[0])
+    return Selection(named(chosen)().fit(values, labels, weight), losses, int(rows.size) if losses else 0)
+
+
+def _shuffled_ranks(index: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
+    """Each row's group as its place (n,) in a random order of the groups."""
+    return rng.permutation(index.max(initial=-1) + 1)[index]
+
+
+def _compared_rows(order: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The rows (m,) of the first groups in ``order``, whole, as many as keep to ``MOST_COMPARED``."""
+    if order.size <= MOST_COMPARED:
+        return np.arange(order.size)
+    whole = np.cumsum(np.bincount(order)) <= MOST_COMPARED
+    return np.flatnonzero(whole[order])
+
+
+def _held_out(
+    kind: str,
+    scores: NDArray[np.float64],
+    correct: NDArray[np.float64],
+    weights: NDArray[np.float64] | None,
+    fold: NDArray[np.intp],
+) -> float:
+    """Log loss over all rows, each predicted by the fit that did not see its fold."""
+    confidence = np.empty(scores.size)
+    for one in np.unique(fold):
+        out = fold == one
+        seen = None if weights is None else weights[~out]
+        confidence[out] = named(kind)().fit(scores[~out], correct[~out], seen).predict(scores[out])
+    loss = log_loss(confidence, correct, weights)
+    assert loss is not None  # noqa: S101 - there are rows; for the type checker
+    return loss

@@ -1,0 +1,62 @@
+"""Temperature scaling: one number that sharpens or softens log-odds (Guo et al. 2017, §4.2)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+
+from calibrators.parametric import ParametricCalibrator
+from calibrators.rows import Levels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike
+
+#: T lies within this factor of the scores' root mean square: sigmoid from nearly flat to nearly a step.
+WIDEST = 1e3
+
+
+class TemperatureCalibrator(ParametricCalibrator):
+    """``sigmoid(score / T)``, T > 0, for scores that are log-odds already: 0 means one half.
+
+    T minimises the log loss on Platt's soft targets, so that separable or one-class labels keep it above 0.
+    Having no offset it cannot follow a base rate: labels that contradict the scores' sign bring it to its
+    widest, nearly one half everywhere.
+    """
+
+    kind = "temperature"
+    parameters: ClassVar[Mapping[str, float]] = {"temperature": math.nextafter(0.0, 1.0)}
+    temperature_: float
+
+    def fit(self, scores: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None) -> Self:
+        """As the base; T = 1 where every score is 0."""
+        levels = Levels.of(scores, correct, weights)
+        self.temperature_, self.bound_ = _fit_temperature(levels), levels.bound
+        return self
+
+    def _log_odds(self, score: float) -> float:
+        return score / self.temperature_
+
+
+def _fit_temperature(levels: Levels) -> float:
+    """Newton on ln(1/T) kept in a shrinking bracket: the loss is convex in 1/T, so its slope has one root."""
+    targets, scores, total = levels.soft_targets(), levels.scores, levels.total
+    scale = math.sqrt(float(np.average(np.square(scores), weights=total)))
+    if scale == 0:
+        return 1.0
+    low, high = -math.log(scale * WIDEST), -math.log(scale / WIDEST)
+    point = -math.log(scale)
+    for _ in range(100):
+        inverse = math.exp(point)
+        p = 0.5 * (1 + np.tanh(0.5 * inverse * scores))
+        slope = float(total @ (scores * (p - targets)))
+        curvature = inverse * float(total @ (np.square(scores) * p * (1 - p)))
+        low, high = (low, point) if slope > 0 else (point, high)
+        newton = point - slope / curvature if curvature > 0 else math.inf
+        previous, point = point, newton if low < newton < high else (low + high) / 2
+        if abs(point - previous) <= 1e-12:
+            break
+    return math.exp(-point)
