@@ -15,7 +15,7 @@ from gating.types import GatingError, Unmeasured
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from gating.scorers import Scorer
     from gating.types import Evidence
@@ -79,7 +79,7 @@ class Single:
 class Term:
     """What one scorer adds: ``weight * (log-odds - centre)``, or ``missing`` where it is unmeasured.
 
-    ``missing`` is None where the fit saw no answer without this scorer: what it would be worth is unknown then.
+    ``missing`` is None where no answer of the fit lacked this scorer: its worth is unknown then.
     """
 
     weight: float
@@ -94,7 +94,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Logistic:
-    """Log-odds of several scorers added up, with the weights of a logistic regression; the sum is the score."""
+    """Log-odds of several scorers, weighted by a logistic regression; their sum is the score."""
 
     scorers: tuple[Scorer, ...]
     bias: float
@@ -139,6 +139,7 @@ class Logistic:
                 for row in rows
             ]
         )
+        gaps = [bool(missing) for missing in (~measured).any(axis=0)]
         count = np.maximum(measured.sum(axis=0), 1)
         centre = log_odds.sum(axis=0) / count  # unmeasured entries are 0
         centred = np.where(measured, log_odds - centre, 0.0)
@@ -151,19 +152,19 @@ class Logistic:
             monotone=np.arange(2 * len(scorers)) < len(scorers),
         )
         terms = tuple(
-            Term(float(weight), float(middle), float(gap) if gaps else None)
-            for weight, middle, gap, gaps in zip(
+            Term(float(weight), float(middle), float(gap) if lacks else None)
+            for weight, middle, gap, lacks in zip(
                 weights[: len(scorers)] / spread,
                 centre,
                 weights[len(scorers) :],
-                (~measured).any(axis=0),
+                gaps,
                 strict=True,
             )
         )
         return cls(tuple(scorers), bias, terms)
 
     def read(self, evidence: Evidence) -> Reading | Unmeasured:
-        """The sum; Unmeasured where no scorer reads the evidence, or one is missing that never was in the fit."""
+        """The sum; Unmeasured where no scorer reads the evidence, or one lacks that never did in the fit."""
         total, seen, reason = self.bias, False, Unmeasured("no scorer")
         for scorer, term in zip(self.scorers, self.terms, strict=True):
             score = scorer.score(evidence)

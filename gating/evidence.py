@@ -1,4 +1,4 @@
-"""From an upstream's tokens to evidence: which tokens are the answer's own, and whether their numbers can be used.
+"""From an upstream's tokens to evidence: which are the answer's own, and whether their numbers can be used.
 
 A list of tokens may hold more than the answer (the reasoning before it, the end-of-turn token after it) or
 show it differently (whitespace that the server stripped, characters that span several tokens). What cannot
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from gating.types import Evidence, Unmeasured
@@ -26,15 +27,15 @@ ROUNDING = 1e-6
 _SPACE = " \t\r\n\v\f"
 #: A piece of a character that a token alone cannot show (U+FFFD).
 _PIECE = "\ufffd"
-#: End-of-turn tokens, should the server show their text: ChatML, Llama, Phi, gpt-oss (<|…|>), DeepSeek (<｜…｜>),
-#: EXAONE ([|…|]), Llama 2 and Mistral (</s>), Gemma (<eos>, <end_of_turn>).
+#: End-of-turn tokens, should the server show their text: ChatML, Llama 3, Phi, gpt-oss (<|…|>), DeepSeek
+#: (<｜…｜>), EXAONE ([|…|]), Llama 2 and Mistral (</s>), Gemma (<eos>, <end_of_turn>).
 _END = re.compile(r"<\|[^<>]*\|>|<｜[^<>]*｜>|\[\|[^\[\]]*\|\]|</s>|<eos>|<end_of_turn>")
 #: How OpenAI's completions show the bytes of a partial character.
 _ESCAPED = re.compile(r"bytes:((?:\\x[0-9a-fA-F]{2})+)")
 
 
 def clean_logprobs(logprobs: Sequence[float] | Unmeasured | None) -> Sequence[float] | Unmeasured:
-    """The logprobs (n,) in [FLOOR, 0], n >= 1; Unmeasured where there are none or one of them is no logprob."""
+    """The logprobs (n,) in [FLOOR, 0], n >= 1; Unmeasured where there are none, or one is no logprob."""
     if logprobs is None:
         return Unmeasured("no token logprobs")
     if isinstance(logprobs, Unmeasured):
@@ -88,7 +89,7 @@ def evidence_of(
     token_bytes: Sequence[Sequence[int] | None] | None = None,
     samples: Sequence[str] = (),
 ) -> Evidence:
-    """The evidence of one answer from its upstream's tokens; ``top_logprobs`` (n, k) stand beside ``tokens`` (n,)."""
+    """The evidence of one answer from its upstream's ``tokens`` (n,); ``top_logprobs`` are (n, k)."""
     if tokens is None or logprobs is None:
         return Evidence(content, samples=samples)
     place = answer_logprobs(content, tokens, logprobs, token_bytes)
@@ -127,7 +128,7 @@ def _end(tokens: Sequence[str], unwanted: Callable[[str], bool]) -> int:
 def _readings(
     content: str, tokens: Sequence[str], token_bytes: Sequence[Sequence[int] | None] | None
 ) -> Iterator[tuple[str, Sequence[str]]]:
-    """The content and the tokens to compare: as bytes where they are known (one character each), then as text."""
+    """The content and the tokens to compare: as bytes, one character each, where known; then as text."""
     if token_bytes is None or len(token_bytes) != len(tokens):
         token_bytes = [_escaped_bytes(token) for token in tokens]
     if any(token_bytes):
@@ -157,9 +158,8 @@ def _walk(target: str, parts: Sequence[str]) -> slice | None:
         part = parts[start]
         before, places = places, _step(target, part, places)
         if 0 in places:
-            while start and parts[start - 1] == _PIECE:  # pieces of the first character
-                start -= 1
-            return slice(start, len(parts))
+            pieces = takewhile(lambda part: part == _PIECE, reversed(parts[:start]))  # of the first character
+            return slice(start - sum(1 for _ in pieces), len(parts))
         if part[:1] in _SPACE and any(part.lstrip(_SPACE) == target[:place] for place in before):
             return slice(start, len(parts))
         if not places:

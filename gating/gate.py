@@ -46,7 +46,7 @@ class Gate:
     """One route's gate, by a policy or by a raw score.
 
     ``threshold`` in [0, 1] stands over the policy's own; ``on_unmeasured`` is the decision where there is no
-    score. ``limit`` is the threshold on the confidence in force unless a request brings one, None without a policy.
+    score.
     """
 
     rule: Policy | Uncalibrated
@@ -54,7 +54,7 @@ class Gate:
     on_unmeasured: OnUnmeasured = "abstain"
 
     def __post_init__(self) -> None:
-        """Refuse a threshold that is no probability or that nothing can be compared with, and a missing one."""
+        """Refuse a threshold that is no probability or not wanted, and a missing one."""
         if self.on_unmeasured not in ("abstain", "answer"):
             raise GatingError(f"on_unmeasured: must be abstain or answer, not {self.on_unmeasured!r}")
         if self.threshold is not None:
@@ -69,7 +69,7 @@ class Gate:
 
     @property
     def limit(self) -> float | None:
-        """The threshold on the confidence, in [0, 1]."""
+        """The threshold on the confidence in force unless a request brings its own; None without a policy."""
         if self.threshold is None and isinstance(self.rule, Policy):
             return self.rule.threshold
         return self.threshold
@@ -135,7 +135,7 @@ class Gate:
 
 
 def source_of(needs: AbstractSet[Need]) -> str:
-    """The word for the evidence that a decision rests on: logprobs, samples, logprobs+samples, p_true or none."""
+    """The evidence that a decision rests on: logprobs, samples, logprobs+samples, p_true or none."""
     words = []
     if needs & {"logprobs", "top_logprobs", "closed_book"}:
         words.append("logprobs")

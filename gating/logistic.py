@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _STEPS = 200
 #: Of the projected gradient, for each label.
 _TOLERANCE = 1e-10
-#: Armijo's rule: the share of the promised decrease that a step must bring, and the shortest step worth trying.
+#: Armijo's rule: the share of the promised decrease that a step must bring, and the shortest step tried.
 _SUFFICIENT = 1e-4
 _SHORTEST = 1e-10
 
@@ -22,7 +22,7 @@ _SHORTEST = 1e-10
 def fit_logistic(
     X: NDArray[np.float64], y: NDArray[np.float64], *, l2: float, monotone: NDArray[np.bool_]
 ) -> tuple[float, NDArray[np.float64]]:
-    """The bias and weights (d,) that minimise ``sum log loss + l2/2 |weights|²``, weights >= 0 where ``monotone``.
+    """The bias and weights (d,) that minimise ``sum log loss + l2/2 |weights|²``, >= 0 where ``monotone``.
 
     ``X`` (n, d), ``y`` (n,) in {0, 1} with both present, ``l2`` > 0, ``monotone`` (d,). Projected Newton
     (Bertsekas 1982, "Projected Newton methods for optimization problems with simple constraints"): weights at

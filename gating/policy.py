@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from math import isnan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from calibrators import CalibrationError
 from calibrators import from_dict as calibrator_from_dict
+from calibrators.base import CalibrationError
 from gating.combine import COMBINATIONS, Combination
+from gating.risk import upper_bound
 from gating.saved import MEND, Saved
 from gating.scorers import SCORERS, FeatureScorer
 from gating.transform import TO_LOG_ODDS
@@ -17,12 +18,14 @@ from gating.types import Certificate, GatingError, Unmeasured
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from calibrators import Calibrator
+    from calibrators.base import Calibrator
     from gating.scorers import Need, Scorer
     from gating.types import Evidence
 
 #: The saved form that this code writes and reads.
 VERSION = 1
+#: A saved bound may lie this share below the exact one, which another machine's libm rounds otherwise.
+ROUNDING = 1e-9
 _ABSENT = object()
 
 
@@ -70,7 +73,7 @@ class Policy:
     def matches(self, live: Mapping[str, Any]) -> bool:
         """Whether the policy applies to requests of the fingerprint ``live``.
 
-        Every key that the policy names must be there with an equal value; an empty fingerprint applies anywhere.
+        Every key of the policy must be there with an equal value; an empty fingerprint applies anywhere.
         """
         return all(live.get(key, _ABSENT) == value for key, value in self.fingerprint.items())
 
@@ -148,12 +151,15 @@ def check_threshold(threshold: float, place: str) -> None:
 
 def _scorer(saved: Saved) -> Scorer:
     """The scorer of the table that is meant, or the feature on its saved scale."""
-    name, scale = saved.text("name"), saved.text("scale")
-    if scale not in TO_LOG_ODDS:
+    name, text = saved.text("name"), saved.text("scale")
+    scale = next((scale for scale in TO_LOG_ODDS if scale == text), None)
+    if scale is None:
         raise saved.wrong("scale", f"one of {', '.join(TO_LOG_ODDS)}")
-    if saved.get("feature") is True:
-        return FeatureScorer(name, scale)
     known = SCORERS.get(name)
+    if saved.get("feature") is True:
+        if known is not None:
+            raise saved.wrong("name", "another than a scorer's, being a feature")
+        return FeatureScorer(name, scale)
     if known is None:
         raise saved.wrong("name", f"one of {', '.join(SCORERS)}, or marked as a feature")
     if known.scale != scale:
@@ -176,7 +182,8 @@ def _calibrator(saved: Saved) -> Calibrator:
 
 
 def _certificate(saved: Saved) -> Certificate:
-    return Certificate(
+    """The certificate; refused where its bound is below the one that its own counts give."""
+    certificate = Certificate(
         target_risk=saved.number("target_risk"),
         delta=saved.number("delta"),
         errors=saved.count("errors"),
@@ -187,6 +194,10 @@ def _certificate(saved: Saved) -> Certificate:
         splits=_counts(saved.object("splits")),
         created=saved.text("created"),
     )
+    exact = upper_bound(certificate.errors, certificate.answered, certificate.delta)
+    if certificate.bound < exact * (1.0 - ROUNDING):
+        raise saved.wrong("bound", f"at least {exact:.6g}, the exact bound of its counts")
+    return certificate
 
 
 def _counts(saved: Saved) -> dict[str, int]:

@@ -49,6 +49,6 @@ def infer_scale(values: Iterable[float]) -> Scale:
     low, high = float("inf"), float("-inf")
     for value in values:
         low, high = min(low, value), max(high, value)
-    if 0.0 <= low and high <= 1.0:
+    if low >= 0.0 and high <= 1.0:
         return "probability"
     return "logprob" if high <= 0.0 else "real"

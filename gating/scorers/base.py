@@ -14,7 +14,7 @@ Scale = Literal["logprob", "probability", "real"]
 
 
 class Scorer(Protocol):
-    """One reading of the evidence; its ``name`` is its key in ``SCORERS``, in a policy and in a configuration."""
+    """One reading of the evidence; its ``name`` is its key in ``SCORERS``, policies and configurations."""
 
     @property
     def name(self) -> str:

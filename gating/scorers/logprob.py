@@ -64,7 +64,8 @@ def tail(logprobs: Sequence[float]) -> float:
     if width == 1:
         return min(logprobs)
     sums = list(accumulate(logprobs, initial=0.0))
-    return min(map(sub, sums[width:], sums)) / width
+    lowest: float = min(map(sub, sums[width:], sums))
+    return min(lowest, 0.0) / width  # sums of nothing but 0 and -1e-17 may differ by +1e-17
 
 
 @dataclass(frozen=True, slots=True)
