@@ -45,8 +45,8 @@ class Calibrator(ABC):
     def predict(self, scores: ArrayLike) -> NDArray[np.float64]:
         """Probabilities (n,) in (0, 1) for ``scores`` (n,); raises CalibrationError on NaN.
 
-        It is ``predict_one`` row by row, because numpy's vectorised exp differs from libm's in the last bit: a
-        threshold that was tuned on a tied level must find the same level when it serves.
+        It is ``predict_one`` row by row, because numpy's vectorised exp differs from libm's in the last bit:
+        a threshold that was tuned on a tied level must find the same level when it serves.
         """
         rows = as_scores(scores)
         return np.fromiter(map(self.predict_one, rows.tolist()), np.float64, rows.size)
@@ -65,7 +65,5 @@ class Calibrator(ABC):
         def __getattr__(self, name: str) -> Any:
             """Only reached for a missing attribute: say that a learnt one comes from ``fit``."""
             if name.endswith("_") and not name.startswith("_"):
-                raise NotFittedError(
-                    f"this {type(self).__name__} has not learnt {name!r} yet: call fit first"
-                )
+                raise NotFittedError(f"this {type(self).__name__} has no {name!r} yet: call fit first")
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

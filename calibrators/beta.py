@@ -1,4 +1,4 @@
-"""Beta calibration: a logistic curve with a slope of its own at either end (Kull, Silva Filho & Flach 2017)."""
+"""Beta calibration: a logistic curve with a slope of its own at either end (Kull et al. 2017)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class BetaCalibrator(ParametricCalibrator):
     """Log-odds ``a ln p − b ln(1 − p) + c`` of p = sigmoid(score), a >= 0 and b >= 0.
 
-    Source: Kull, Silva Filho & Flach 2017, "Beta calibration", §4, where p is the model's own probability; a = b
-    is Platt's curve. Fitted as they do, by logistic regression on ln p and −ln(1 − p), here on Platt's soft
-    targets and over every face of a, b >= 0 rather than the first that fits.
+    Source: Kull, Silva Filho & Flach 2017, "Beta calibration", §4, where p is the model's own probability; a
+    = b is Platt's curve. Fitted as they do, by logistic regression on ln p and −ln(1 − p), here on Platt's
+    soft targets and over every face of a, b >= 0 rather than the first that fits.
     """
 
     kind = "beta"

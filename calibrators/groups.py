@@ -26,11 +26,11 @@ HALF_TRUST = 50.0
 class GroupedCalibrator:
     """One calibrator for all labels and one for each group (model × route × with or without context).
 
-    The log-odds of a score in group g are ``(1 − v) · global + v · own`` with ``v = n_g / (n_g + half_trust)``:
-    the posterior mean of a normal model whose prior is worth ``half_trust`` labels (Efron & Morris 1975 shrink
-    likewise). 50 was chosen by simulation with Platt curves whose intercepts differ between groups by 0.5 and
-    1.0 (standard deviation, log-odds): the held-out log loss hardly changes from 20 to 100 and is worse on
-    either side. An unknown group gets the global curve.
+    The log-odds of a score in group g are ``(1 − v) · global + v · own`` with ``v = n_g / (n_g +
+    half_trust)``: the posterior mean of a normal model whose prior is worth ``half_trust`` labels (Efron &
+    Morris 1975 shrink likewise). 50 was chosen by simulation with Platt curves whose intercepts differ
+    between groups by 0.5 and 1.0 (standard deviation, log-odds): the held-out log loss hardly changes from 20
+    to 100 and is worse on either side. An unknown group gets the global curve.
     """
 
     kind: ClassVar[str] = "grouped"

@@ -26,10 +26,10 @@ class HistogramCalibrator(Calibrator):
     """A staircase: the smoothed share of right answers in each of up to ``max_bins`` bins of equal mass.
 
     Source: Zadrozny & Elkan 2001, "Obtaining calibrated probability estimates from decision trees and naive
-    Bayesian classifiers", §4. Ours differs in three ways: ties never straddle an edge, each bin has half a right
-    and half a wrong answer added (Krichevsky & Trofimov 1981), and neighbouring bins whose shares fall are pooled,
-    since a confidence must not decrease in the score. A bin begins at its own lowest score, so a score in a gap
-    belongs to the bin below.
+    Bayesian classifiers", §4. Ours differs in three ways: ties never straddle an edge, each bin has half a
+    right and half a wrong answer added (Krichevsky & Trofimov 1981), and neighbouring bins whose shares fall
+    are pooled, since a confidence must not decrease in the score. A bin begins at its own lowest score, so a
+    score in a gap belongs to the bin below.
     """
 
     kind = "histogram"

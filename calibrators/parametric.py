@@ -68,11 +68,12 @@ class ParametricCalibrator(Calibrator):
 def fit_logistic(
     features: NDArray[np.float64], targets: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float]:
-    """Slopes (d,) >= 0 and intercept that minimise the log loss of ``features`` (k, d) on soft ``targets`` (k,).
+    """Slopes (d,) >= 0 and intercept that minimise the log loss of ``features`` (k, d) on soft ``targets``
+    (k,).
 
-    The loss is convex: where the free optimum has a negative slope, the constrained one lies on a face, and for
-    the one or two features here the faces are few enough to try them all. Features are standardised first, so
-    the result does not depend on their scale; one that hardly varies gets slope 0.
+    The loss is convex: where the free optimum has a negative slope, the constrained one lies on a face, and
+    for the one or two features here the faces are few enough to try them all. Features are standardised
+    first, so the result does not depend on their scale; one that hardly varies gets slope 0.
     """
     centre = np.average(features, axis=0, weights=weights)
     spread = np.sqrt(np.average(np.square(features - centre), axis=0, weights=weights))

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class PlattCalibrator(ParametricCalibrator):
     """``sigmoid(slope · score + intercept)``, slope >= 0, on Platt's soft targets.
 
-    Sources: Platt 1999, "Probabilistic outputs for support vector machines", §2.2 (the targets); Lin, Lin & Weng
-    2007, "A note on Platt's probabilistic outputs" (the Newton iteration). Where the labels contradict the
-    scores' order the slope is 0, and every score gets the smoothed base rate.
+    Sources: Platt 1999, "Probabilistic outputs for support vector machines", §2.2 (the targets); Lin, Lin &
+    Weng 2007, "A note on Platt's probabilistic outputs" (the Newton iteration). Where the labels contradict
+    the scores' order the slope is 0, and every score gets the smoothed base rate.
     """
 
     kind = "platt"

@@ -75,9 +75,9 @@ def as_weights(weights: ArrayLike | None, n: int) -> NDArray[np.float64] | None:
 class Levels:
     """The rows grouped by score: all that a monotone calibrator can know of them.
 
-    ``scores`` (k,) strictly increasing and finite; ``right`` (k,) the weight of the right answers and ``total``
-    (k,) of all answers at each; ``total`` sums to the effective number of labels, ``n`` where all weigh alike.
-    ``bound`` >= 37 is the farthest that a score may lie from 0: farther ones are read as it.
+    ``scores`` (k,) strictly increasing and finite; ``right`` (k,) the weight of the right answers and
+    ``total`` (k,) of all answers at each; ``total`` sums to the effective number of labels, ``n`` where all
+    weigh alike. ``bound`` >= 37 is the farthest that a score may lie from 0: farther ones are read as it.
     """
 
     scores: NDArray[np.float64]
@@ -89,10 +89,10 @@ class Levels:
     def of(cls, scores: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None) -> Self:
         """Check and group rows (n,); the result does not depend on their order.
 
-        Infinite scores become ±``bound``, the larger of 37 and the farthest finite score: out of a probability
-        of exactly 0 or 1 they keep a level of their own, yet no far stand-in dominates a slope. Weights are
-        scaled to sum to (Σw)²/Σw², the effective sample size (Kish 1965, §8.2), so that smoothing knows how
-        much was seen. Raises CalibrationError as ``Calibrator.fit``.
+        Infinite scores become ±``bound``, the larger of 37 and the farthest finite score: out of a
+        probability of exactly 0 or 1 they keep a level of their own, yet no far stand-in dominates a slope.
+        Weights are scaled to sum to (Σw)²/Σw², the effective sample size (Kish 1965, §8.2), so that smoothing
+        knows how much was seen. Raises CalibrationError as ``Calibrator.fit``.
         """
         values = as_scores(scores)
         labels = as_labels(correct, values.size)
@@ -121,8 +121,8 @@ class Levels:
     def soft_targets(self) -> NDArray[np.float64]:
         """Platt's (1999, §2.2) targets, averaged at each level (k,), strictly inside (0, 1).
 
-        A right answer counts as (N₊ + 1)/(N₊ + 2) and a wrong one as 1/(N₋ + 2): Laplace's rule on the labels,
-        without which separable or one-class labels would ask for an infinite slope.
+        A right answer counts as (N₊ + 1)/(N₊ + 2) and a wrong one as 1/(N₋ + 2): Laplace's rule on the
+        labels, without which separable or one-class labels would ask for an infinite slope.
         """
         positives = float(self.right.sum())
         negatives = max(self.n - positives, 0.0)

@@ -33,7 +33,8 @@ MOST_COMPARED = 50_000
 class Selection:
     """The choice: ``calibrator`` fitted on every row, and each candidate's held-out log loss in nats.
 
-    ``losses`` is empty where fewer than two groups leave nothing to hold out; the first candidate is taken then.
+    ``losses`` is empty where fewer than two groups leave nothing to hold out; the first candidate is taken
+    then.
     """
 
     calibrator: Calibrator

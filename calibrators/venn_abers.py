@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 
 class VennAbersCalibrator(Calibrator):
-    """``p1 / (1 − p0 + p1)``, where p0 and p1 are the isotonic fits with the score itself counted wrong or right.
+    """``p1 / (1 − p0 + p1)``, where p0 and p1 are the isotonic fits with the score itself counted wrong or
+    right.
 
-    Sources: Vovk & Petej 2014, "Venn-Abers predictors" (validity: one of p0, p1 is perfectly calibrated); Vovk,
-    Petej & Fedorova 2015, "Large-scale probabilistic predictors with and without guarantees of validity",
-    §4 and Algorithms 1-2 (both fits at every score in O(n)), formula (6) (the single probability, minimax under
-    log loss). The score itself weighs one label. It is never 0 or 1, and within (0, 1) after a single label.
+    Sources: Vovk & Petej 2014, "Venn-Abers predictors" (validity: one of p0, p1 is perfectly calibrated);
+    Vovk, Petej & Fedorova 2015, "Large-scale probabilistic predictors with and without guarantees of
+    validity", §4 and Algorithms 1-2 (both fits at every score in O(n)), formula (6) (the single probability,
+    minimax under log loss). The score itself weighs one label. It is never 0 or 1, and within (0, 1) after a
+    single label.
     """
 
     kind = "venn_abers"
@@ -96,8 +98,8 @@ class VennAbersCalibrator(Calibrator):
 def _counted_right(right: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
     """F¹ (k,): at each level the isotonic fit's value there when one more right answer joins that level.
 
-    Vovk, Petej & Fedorova 2015, Algorithms 1 and 2. The cumulative sum diagram's lower convex hull is kept as a
-    stack whose top is its leftmost corner; moving the extra answer one level up swaps two of the diagram's
+    Vovk, Petej & Fedorova 2015, Algorithms 1 and 2. The cumulative sum diagram's lower convex hull is kept as
+    a stack whose top is its leftmost corner; moving the extra answer one level up swaps two of the diagram's
     steps, which only ever moves one point of it, and each point is pushed and popped at most once.
     """
     steps = list(zip(total.tolist(), right.tolist(), strict=True))

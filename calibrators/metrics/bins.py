@@ -30,8 +30,8 @@ class Bins:
     def of(cls, confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> Self:
         """At most ``bins`` bins of ``confidence`` (n,) in [0, 1] and ``correct`` (n,); none where n is 0.
 
-        A distinct confidence goes whole into the bin where the middle of its mass lies. Where there are no more
-        distinct confidences than bins, each has a bin of its own.
+        A distinct confidence goes whole into the bin where the middle of its mass lies. Where there are no
+        more distinct confidences than bins, each has a bin of its own.
         """
         if bins < 1:
             raise CalibrationError(f"bins is {bins}: at least one is needed")

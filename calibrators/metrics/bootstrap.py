@@ -27,9 +27,10 @@ def group_bootstrap(
 ) -> tuple[float, float] | None:
     """Percentile interval ``(low, high)`` of ``measure(scores, correct)`` over resampled groups.
 
-    Efron 1979, by cluster as Davison & Hinkley 1997 (§3.8): rows of one question are not independent, so groups
-    (n,) are drawn whole, as many as there are; each row is its own group where None. ``scores`` (n,), ``correct``
-    (n,). Draws where the measure is undefined are left out; None where they are half or more, or n is 0.
+    Efron 1979, by cluster as Davison & Hinkley 1997 (§3.8): rows of one question are not independent, so
+    groups (n,) are drawn whole, as many as there are; each row is its own group where None. ``scores`` (n,),
+    ``correct`` (n,). Draws where the measure is undefined are left out; None where they are half or more, or
+    n is 0.
     """
     if draws < 1 or not 0 < level < 1:
         raise CalibrationError(f"draws is {draws} and level {level}: draws >= 1 and 0 < level < 1 are needed")

@@ -1,4 +1,4 @@
-"""Calibration errors: how far confidences are from frequencies. Never to be read alone: a constant has none."""
+"""Calibration errors: how far confidences are from frequencies. A constant base rate has none."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def reliability(
 def ece(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> float | None:
     """Expected calibration error in [0, 1] over bins of equal mass; ``confidence`` (n,), ``correct`` (n,).
 
-    Naeini, Cooper & Hauskrecht 2015; equal mass as Nguyen & O'Connor 2015. Biased upwards at small n: compare it
-    with ``ece_noise_floor``. None where n is 0.
+    Naeini, Cooper & Hauskrecht 2015; equal mass as Nguyen & O'Connor 2015. Biased upwards at small n: compare
+    it with ``ece_noise_floor``. None where n is 0.
     """
     table = Bins.of(confidence, correct, bins)
     if not table.count.size:
@@ -44,7 +44,8 @@ def ece_noise_floor(confidence: ArrayLike, bins: int = BINS) -> float | None:
     """What ``ece`` would be on average if ``confidence`` (n,) were perfectly calibrated; None where n is 0.
 
     A bin's number of right answers is then a sum of independent trials with variance Σ p(1 − p); its mean
-    absolute deviation is √(2/π) standard deviations (normal limit). Bröcker & Smith 2007 draw it by resampling.
+    absolute deviation is √(2/π) standard deviations (normal limit). Bröcker & Smith 2007 draw it by
+    resampling.
     """
     p = as_confidence(confidence)
     if not p.size:
@@ -54,11 +55,12 @@ def ece_noise_floor(confidence: ArrayLike, bins: int = BINS) -> float | None:
 
 
 def smooth_ece(confidence: ArrayLike, correct: ArrayLike) -> float | None:
-    """smECE in [0, 1]: calibration error under the bandwidth that equals it, so free of bins; None where n is 0.
+    """smECE in [0, 1]: calibration error under the bandwidth that equals it, so free of bins; None where n is
+    0.
 
     Błasiok & Nakkiran 2023, "Smooth ECE: principled reliability diagrams via kernel smoothing", §3: residuals
-    are smoothed with a Gaussian reflected at 0 and 1, and σ solves smECE_σ = σ. ``confidence`` (n,), ``correct``
-    (n,). Computed on 4,096 cells by cosine transform.
+    are smoothed with a Gaussian reflected at 0 and 1, and σ solves smECE_σ = σ. ``confidence`` (n,),
+    ``correct`` (n,). Computed on 4,096 cells by cosine transform.
     """
     p = as_confidence(confidence)
     y = as_labels(correct, p.size)

@@ -59,8 +59,9 @@ def log_loss(confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike | Non
 class BrierParts:
     """``brier = reliability − resolution + uncertainty + within``.
 
-    ``reliability`` >= 0 is lower and ``resolution`` >= 0 higher when better; ``uncertainty`` is the base rate's
-    variance; ``within`` is what the spread inside the bins adds, 0 where each distinct confidence has its bin.
+    ``reliability`` >= 0 is lower and ``resolution`` >= 0 higher when better; ``uncertainty`` is the base
+    rate's variance; ``within`` is what the spread inside the bins adds, 0 where each distinct confidence has
+    its bin.
     """
 
     brier: float

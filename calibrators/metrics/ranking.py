@@ -35,9 +35,10 @@ def auroc(scores: ArrayLike, correct: ArrayLike) -> float | None:
 def auroc_interval(scores: ArrayLike, correct: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
     """Interval of ``auroc`` with about ``level`` coverage, ``(low, high)`` in [0, 1]; None where it is None.
 
-    Hanley & McNeil's (1982) variance in the score form of Newcombe 2006 ("Confidence intervals for an effect size
-    measure based on the Mann-Whitney statistic", part 2, method 5): the values θ whose own standard error reaches
-    the estimate. Unlike DeLong's it has a width at 0 and 1 too, where a handful of labels often is.
+    Hanley & McNeil's (1982) variance in the score form of Newcombe 2006 ("Confidence intervals for an effect
+    size measure based on the Mann-Whitney statistic", part 2, method 5): the values θ whose own standard
+    error reaches the estimate. Unlike DeLong's it has a width at 0 and 1 too, where a handful of labels often
+    is.
     """
     if not 0 < level < 1:
         raise CalibrationError(f"level is {level}: between 0 and 1 is needed")

@@ -13,7 +13,8 @@ from calibrators.rows import as_confidence, as_labels, as_scores
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-#: The confidence targets and the costs of a wrong answer in Kalai et al. 2025, "Why language models hallucinate".
+#: The confidence targets and the costs of a wrong answer in Kalai et al. 2025, "Why language models
+#: hallucinate".
 TARGETS = (0.5, 0.75, 0.9)
 COSTS = (0.0, 1.0, 3.0, 9.0)
 
@@ -73,7 +74,8 @@ def _oracle_aurc(correct: ArrayLike) -> float | None:
 
 
 def excess_aurc(scores: ArrayLike, correct: ArrayLike) -> float | None:
-    """AURC minus the least that any order of the same answers could have; >= 0; (n,), (n,); None where n is 0.
+    """AURC minus the least that any order of the same answers could have; >= 0; (n,), (n,); None where n is
+    0.
 
     Geifman, Uziel & El-Yaniv 2019, §3 (E-AURC).
     """
@@ -85,8 +87,8 @@ def prediction_rejection_ratio(scores: ArrayLike, correct: ArrayLike) -> float |
     """Of what a perfect order would gain over a random one, the share that ``scores`` (n,) gain; at most 1.
 
     Malinin & Gales 2021, in the form of Vashurin et al. 2025 (LM-Polygraph): areas under the risk of what is
-    kept, (random − AURC)/(random − oracle), random being the base risk. 0 is random, below 0 is worse. None where
-    the labels ``correct`` (n,) are of one class.
+    kept, (random − AURC)/(random − oracle), random being the base risk. 0 is random, below 0 is worse. None
+    where the labels ``correct`` (n,) are of one class.
     """
     area, oracle = aurc(scores, correct), _oracle_aurc(correct)
     if area is None or oracle is None:
@@ -98,8 +100,8 @@ def prediction_rejection_ratio(scores: ArrayLike, correct: ArrayLike) -> float |
 def coverage_at_risk(scores: ArrayLike, correct: ArrayLike, risk: float) -> float | None:
     """The greatest coverage at which the observed risk is <= ``risk`` in [0, 1]; 0 where only silence is.
 
-    Geifman & El-Yaniv 2017. An estimate on these ``scores`` (n,) and ``correct`` (n,), chosen on them: optimistic,
-    and no certificate. None where n is 0.
+    Geifman & El-Yaniv 2017. An estimate on these ``scores`` (n,) and ``correct`` (n,), chosen on them:
+    optimistic, and no certificate. None where n is 0.
     """
     if not 0 <= risk <= 1:
         raise CalibrationError(f"risk is {risk}: a share in [0, 1] is needed")
@@ -125,8 +127,8 @@ def risk_at_coverage(scores: ArrayLike, correct: ArrayLike, coverage: float) -> 
 def score_at_cost(confidence: ArrayLike, correct: ArrayLike, wrong_cost: float) -> float | None:
     """Mean score when right earns 1, wrong −``wrong_cost`` and "I don't know" 0, answering where it pays.
 
-    Kalai et al. 2025: it pays where ``confidence`` (n,) in [0, 1] is at least c/(1 + c). ``correct`` (n,) says what
-    an answer would have been. At most 1; None where n is 0.
+    Kalai et al. 2025: it pays where ``confidence`` (n,) in [0, 1] is at least c/(1 + c). ``correct`` (n,)
+    says what an answer would have been. At most 1; None where n is 0.
     """
     if not 0 <= wrong_cost < np.inf:
         raise CalibrationError(f"wrong_cost is {wrong_cost}: a finite cost of at least 0 is needed")
