@@ -6,5 +6,16 @@ from gating.gate import Gate
 from gating.policy import Policy
 from gating.scorers import SCORERS
 from gating.types import Certificate, Decision, Evidence, GatingError, Unmeasured
+from gating.walk import split_walk
 
-__all__ = ["SCORERS", "Certificate", "Decision", "Evidence", "Gate", "GatingError", "Policy", "Unmeasured"]
+__all__ = [
+    "SCORERS",
+    "Certificate",
+    "Decision",
+    "Evidence",
+    "Gate",
+    "GatingError",
+    "Policy",
+    "Unmeasured",
+    "split_walk",
+]

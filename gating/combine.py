@@ -15,7 +15,7 @@ from gating.types import GatingError, Unmeasured
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from gating.scorers import Scorer
     from gating.types import Evidence
@@ -139,8 +139,8 @@ class Logistic:
                 for row in rows
             ]
         )
-        gaps = [bool(missing) for missing in (~measured).any(axis=0)]
-        count = np.maximum(measured.sum(axis=0), 1)
+        seen = measured.sum(axis=0)
+        count = np.maximum(seen, 1)
         centre = log_odds.sum(axis=0) / count  # unmeasured entries are 0
         centred = np.where(measured, log_odds - centre, 0.0)
         spread = np.sqrt((centred**2).sum(axis=0) / count)
@@ -157,7 +157,7 @@ class Logistic:
                 weights[: len(scorers)] / spread,
                 centre,
                 weights[len(scorers) :],
-                gaps,
+                seen < len(labels),
                 strict=True,
             )
         )

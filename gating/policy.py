@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from math import isnan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from calibrators import CalibrationError
 from calibrators import from_dict as calibrator_from_dict
-from calibrators.base import CalibrationError
 from gating.combine import COMBINATIONS, Combination
 from gating.risk import upper_bound
 from gating.saved import MEND, Saved
@@ -18,7 +18,7 @@ from gating.types import Certificate, GatingError, Unmeasured
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from calibrators.base import Calibrator
+    from calibrators import Calibrator
     from gating.scorers import Need, Scorer
     from gating.types import Evidence
 
