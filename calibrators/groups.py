@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from calibrators.base import Calibrator
 
 #: Labels at which a group's own curve weighs as much as the curve of all; see ``GroupedCalibrator``.
-HALF_TRUST = 50.0
+HALF_TRUST = 20.0
 
 
 class GroupedCalibrator:
@@ -28,9 +28,10 @@ class GroupedCalibrator:
 
     The log-odds of a score in group g are ``(1 − v) · global + v · own`` with ``v = n_g / (n_g +
     half_trust)``: the posterior mean of a normal model whose prior is worth ``half_trust`` labels (Efron &
-    Morris 1975 shrink likewise). 50 was chosen by simulation with Platt curves whose intercepts differ
-    between groups by 0.5 and 1.0 (standard deviation, log-odds): the held-out log loss hardly changes from 20
-    to 100 and is worse on either side. An unknown group gets the global curve.
+    Morris 1975 shrink likewise). 20 is the least regretted of 5 … 200 in simulation (six groups of 20 to
+    1,000 labels, Platt curves whose intercepts differ with standard deviation 0.25, 0.5 and 1, 40 draws):
+    its held-out log loss is at most 0.0045 nats above the best for the setting, that of 50 up to 0.016, that
+    of the groups alone or of the global curve alone more. An unknown group gets the global curve.
     """
 
     kind: ClassVar[str] = "grouped"

@@ -26,7 +26,7 @@ NEGLIGIBLE_SPREAD = 1e-6
 
 
 class ParametricCalibrator(Calibrator):
-    """``sigmoid(log_odds(score))`` with a few learnt numbers, named with their lowest values in ``parameters``."""
+    """``sigmoid(log_odds(score))``; ``parameters`` names the learnt numbers and the least each may be."""
 
     parameters: ClassVar[Mapping[str, float]]
     #: The farthest that a score may lie from 0; farther ones are read as it (``rows.Levels``).

@@ -71,6 +71,11 @@ def as_weights(weights: ArrayLike | None, n: int) -> NDArray[np.float64] | None:
     return vector / vector.max() if n else vector
 
 
+def _sums(level: NDArray[np.intp], column: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """``column`` (n,) summed over each of ``size`` levels."""
+    return np.bincount(level, column, size).astype(np.float64, copy=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Levels:
     """The rows grouped by score: all that a monotone calibrator can know of them.
@@ -110,8 +115,8 @@ class Levels:
             values, labels, weight = values[order], labels[order], weight[order]
             weight = weight * (weight.sum() / np.square(weight).sum())
         distinct, level = np.unique(values, return_inverse=True)
-        right = np.bincount(level, weight * labels, distinct.size)
-        return cls(distinct, right, np.bincount(level, weight, distinct.size), bound)
+        right, total = (_sums(level, column, distinct.size) for column in (weight * labels, weight))
+        return cls(distinct, right, total, bound)
 
     @property
     def n(self) -> float:

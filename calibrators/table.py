@@ -42,5 +42,5 @@ def named(kind: str) -> type[Calibrator]:
 
 
 def from_dict(saved: Mapping[str, Any]) -> Calibrator:
-    """The calibrator that any ``to_dict`` saved; raises CalibrationError on what is missing, unknown or NaN."""
+    """The calibrator that any ``to_dict`` saved; CalibrationError on what is missing, unknown or NaN."""
     return named(field(saved, "kind")).from_dict(saved)

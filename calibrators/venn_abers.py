@@ -1,4 +1,4 @@
-"""Inductive Venn-Abers prediction: two isotonic fits whose spread says how little is known (Vovk & Petej 2014)."""
+"""Inductive Venn-Abers prediction: two isotonic fits whose spread says how little is known."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ class VennAbersCalibrator(Calibrator):
     Sources: Vovk & Petej 2014, "Venn-Abers predictors" (validity: one of p0, p1 is perfectly calibrated);
     Vovk, Petej & Fedorova 2015, "Large-scale probabilistic predictors with and without guarantees of
     validity", §4 and Algorithms 1-2 (both fits at every score in O(n)), formula (6) (the single probability,
-    minimax under log loss). The score itself weighs one label. It is never 0 or 1, and within (0, 1) after a
-    single label.
+    minimax under log loss). The score itself weighs one label, so neither 0 nor 1 is ever reached.
     """
 
     kind = "venn_abers"
@@ -64,14 +63,14 @@ class VennAbersCalibrator(Calibrator):
         return p1 / (1 - p0 + p1)
 
     def interval(self, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """``(p0, p1)``, each (n,) with 0 <= p0 < p1 <= 1, for ``scores`` (n,); raises CalibrationError on NaN."""
+        """``(p0, p1)``, each (n,), 0 <= p0 < p1 <= 1, for ``scores`` (n,); CalibrationError on NaN."""
         rows = as_scores(scores)
         p0 = np.array(self.lower_)[np.searchsorted(self.lower_scores_, rows, side="right")]
         p1 = np.array(self.upper_)[np.searchsorted(self.upper_scores_, rows, side="left")]
         return p0, p1
 
     def to_dict(self) -> dict[str, Any]:
-        """``kind``, ``version``, and the two staircases: ``lower`` is one longer than its scores, ``upper`` too."""
+        """``kind``, ``version``, and the two staircases, each one longer than its scores."""
         return {
             "kind": self.kind,
             "version": self.version,

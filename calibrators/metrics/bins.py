@@ -37,6 +37,8 @@ class Bins:
             raise CalibrationError(f"bins is {bins}: at least one is needed")
         p = as_confidence(confidence)
         labels = as_labels(correct, p.size)
+        if not p.size:
+            return cls(p, p, p, p)
         distinct, level, count = np.unique(p, return_inverse=True, return_counts=True)
         right = np.bincount(level, labels, distinct.size)
         if distinct.size <= bins:
@@ -46,4 +48,4 @@ class Bins:
             bin_of = np.minimum((middle / p.size * bins).astype(np.int64), bins - 1)
         starts = np.flatnonzero(np.diff(bin_of, prepend=-1))
         columns = (count.astype(np.float64), count * distinct, count * distinct * (1 - distinct), right)
-        return cls(*(np.add.reduceat(column, starts) if starts.size else column for column in columns))
+        return cls(*(np.asarray(np.add.reduceat(column, starts), np.float64) for column in columns))

@@ -67,4 +67,5 @@ def _by_group(groups: ArrayLike | None, n: int) -> tuple[NDArray[np.intp], NDArr
 def _concatenated(starts: NDArray[np.intp], counts: NDArray[np.intp]) -> NDArray[np.intp]:
     """start, start + 1, … for each of the ranges, one after another."""
     shift = np.repeat(starts - (np.cumsum(counts) - counts), counts)
-    return np.arange(counts.sum()) + shift
+    rows: NDArray[np.intp] = np.arange(counts.sum()) + shift
+    return rows
