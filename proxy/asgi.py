@@ -1,0 +1,171 @@
+"""The few things that plain ASGI callables need: bodies, replies, ids, and clients that go away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any, Self
+
+from proxy import sse
+from proxy.exceptions import BodyTooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+    from types import TracebackType
+
+    Scope = MutableMapping[str, Any]
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    Headers = Sequence[tuple[bytes, bytes]]
+
+JSON = (b"content-type", b"application/json")
+EVENT_STREAM = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    # nginx holds a response back until its buffer is full, unless it is told not to.
+    (b"x-accel-buffering", b"no"),
+)
+
+
+class ClientGone(Exception):
+    """The client left before its request was read."""
+
+
+def request_id() -> bytes:
+    """A new ``x-request-id``: 128 random bits, so that ids of several processes do not meet."""
+    return b"idk-" + os.urandom(16).hex().encode()
+
+
+def header(headers: Headers, name: bytes) -> bytes | None:
+    """The first value of a header, by its name in lower case."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
+
+
+async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
+    """The whole body; raises BodyTooLarge over ``limit`` bytes (before reading them, if they are announced)."""
+    announced = header(headers, b"content-length")
+    if announced is not None and announced.isdigit() and int(announced) > limit:
+        raise _too_large(limit)
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in body_pieces(receive):
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is over {limit} bytes (server.max_body_bytes)", code="body_too_large")
+
+
+async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:
+    """The body as it comes; raises ClientGone where the client leaves in the middle."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        if message.get("body"):
+            yield message["body"]
+        if not message.get("more_body", False):
+            return
+
+
+async def respond(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """One whole response."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*headers, (b"content-length", b"%d" % len(body))],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+class CancelOnDisconnect:
+    """``async with``: the body is cancelled as soon as the client leaves; ``gone`` then says so.
+
+    A server's own cancellation is not taken for the client's: it goes on.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.gone = False
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.current_task()
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+        return self
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        self._watcher.cancel()
+        if kind is not None and issubclass(kind, asyncio.CancelledError) and self.gone and self._task:
+            return self._task.uncancel() == 0
+        return False
+
+
+class EventStream:
+    """A streamed response that begins late: with its first bytes, or with a keep-alive if they take long.
+
+    ``headers`` gives the headers at that moment, so that what is known by then can stand in them.
+    """
+
+    def __init__(self, send: Send, headers: Callable[[], Headers], keepalive_s: float) -> None:
+        self._send = send
+        self._headers = headers
+        self._keepalive_s = keepalive_s
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._pending: asyncio.Task[None] | None = None
+        self.started = False
+
+    def __enter__(self) -> Self:
+        self._schedule(self._keepalive_s)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._pending is not None:
+            self._pending.cancel()
+
+    def _schedule(self, wait_s: float) -> None:
+        self._timer = self._loop.call_later(wait_s, self._idle)
+
+    def _idle(self) -> None:
+        quiet = self._loop.time() - self._last
+        if quiet < self._keepalive_s:
+            self._schedule(self._keepalive_s - quiet)
+            return
+        if self._pending is None or self._pending.done():
+            self._pending = self._loop.create_task(self.write(sse.KEEPALIVE))
+        self._schedule(self._keepalive_s)
+
+    async def write(self, data: bytes) -> None:
+        """Send some of the stream."""
+        self._last = self._loop.time()
+        if not self.started:
+            self.started = True
+            await self._send({"type": "http.response.start", "status": 200, "headers": [*self._headers()]})
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes) -> None:
+        """Send the rest."""
+        await self.write(data)
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})

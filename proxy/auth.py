@@ -1,0 +1,76 @@
+"""Who asks: clients' keys, known by their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxy.exceptions import Unauthorized
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.config import Key
+
+_BEARER = b"bearer "
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A client that was let in; ``routes`` is None where it may use all of them."""
+
+    name: str | None
+    routes: frozenset[str] | None
+
+    def may_use(self, route: str) -> bool:
+        """Whether the route is open to this caller."""
+        return self.routes is None or route in self.routes
+
+
+class Keys:
+    """The keys of the configuration; without any, everyone who reaches the proxy may use it."""
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        self._keys = [
+            (bytes.fromhex(key.sha256), Caller(key.name, None if key.routes is None else frozenset(key.routes)))
+            for key in keys
+        ]
+        self._anyone = Caller(None, None)
+
+    def caller(self, headers: Sequence[tuple[bytes, bytes]]) -> Caller:
+        """Who sent these headers; raises Unauthorized."""
+        if not self._keys:
+            return self._anyone
+        token = _token(headers)
+        if token is None:
+            raise Unauthorized("no API key; send it as `Authorization: Bearer KEY`", code="invalid_api_key")
+        digest = hashlib.sha256(token).digest()
+        found = None
+        # Every key is compared, in constant time, so that the time taken tells nothing.
+        for known, caller in self._keys:
+            if hmac.compare_digest(known, digest):
+                found = caller
+        if found is None:
+            raise Unauthorized("the API key is not known here", code="invalid_api_key")
+        return found
+
+    @property
+    def required(self) -> bool:
+        """Whether a key is needed at all."""
+        return bool(self._keys)
+
+
+def _token(headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
+    """``x-idk-key`` stands over the rest: with ``auth: forward`` the Authorization is the upstream's."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in (b"x-idk-key", b"authorization", b"x-api-key"):
+            found[name] = value
+    if b"x-idk-key" in found:
+        return found[b"x-idk-key"]
+    bearer = found.get(b"authorization", b"")
+    if bearer[:7].lower() == _BEARER:
+        return bearer[7:].strip()
+    return found.get(b"x-api-key")

@@ -1,0 +1,27 @@
+"""``idk init``: a commented configuration to begin with."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proxy.exceptions import ConfigError
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("idk.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+) -> None:
+    """Write a commented idk.yaml."""
+    text = files("proxy.cli").joinpath("idk.yaml").read_text(encoding="utf-8")
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as out:
+            out.write(text)
+    except FileExistsError as exc:
+        raise ConfigError(f"{path}: is there already; give another name, or --force to overwrite it") from exc
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be written: {exc.strerror}") from exc
+    print(f"wrote {path}; check it with: idk check --config {path}")

@@ -1,0 +1,68 @@
+"""``idk serve``: the proxy itself."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proxy.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from proxy.config import Config, Server
+
+
+def serve(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="The configuration.")] = None,
+    upstream: Annotated[
+        str | None, typer.Option(help="Without a file: observe every model of this base URL.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Over server.host.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Over server.port; 0 takes a free one.")] = None,
+) -> None:
+    """Serve the routes of a configuration."""
+    import msgspec
+
+    from proxy import config as configuration
+
+    if (config is None) == (upstream is None) and not (config is None and Path("idk.yaml").exists()):
+        raise ConfigError("serve: give --config FILE or --upstream URL; `idk init` writes a file to begin with")
+    path = config or Path("idk.yaml")
+    loaded = configuration.load(path) if upstream is None else configuration.for_upstream(upstream)
+    changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    server = msgspec.structs.replace(loaded.server, **changes)
+    loaded = configuration.checked(msgspec.structs.replace(loaded, server=server), str(path))
+    run(loaded, path.resolve().parent)
+
+
+def run(loaded: Config, folder: Path) -> None:
+    """Serve until told to stop."""
+    from proxy.app import App, build
+
+    parts = build(loaded, folder=folder, environ=os.environ)
+    server_of(App(parts), loaded.server).run()
+
+
+def server_of(app: object, settings: Server) -> uvicorn.Server:
+    """Uvicorn around an application, with the settings that a proxy wants."""
+    import uvicorn
+
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,  # type: ignore[arg-type] # an ASGI application
+            host=settings.host,
+            port=settings.port,
+            log_level="info",
+            access_log=False,  # the metrics count; a line for each request costs as much as the request
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=round(settings.drain_s),
+            http="httptools",
+            ws="none",
+        )
+    )

@@ -1,0 +1,310 @@
+"""`idk.yaml` as frozen, typed values; whatever is wrong in it is one line that names file, key and mend."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta, Struct
+
+from gating import SCORERS
+from proxy.exceptions import ConfigError
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.\-]{1,64}$")]
+Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
+Seconds = Annotated[float, Meta(gt=0.0, le=86_400.0)]
+
+
+class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One mapping of the file; a key that is not here is refused."""
+
+
+class Server(_Section):
+    """Where the proxy listens, and what holds for every request."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    open: bool = False
+    store: str = "sqlite:///idk.db"
+    admin_key_env: str = "IDK_ADMIN_KEY"
+    log_text: bool = False
+    max_body_bytes: Annotated[int, Meta(ge=1_024)] = 20_000_000
+    #: Of one upstream's answer; a held stream costs at most a small multiple of it.
+    max_answer_bytes: Annotated[int, Meta(ge=1_024)] = 50_000_000
+    drain_s: Seconds = 30.0
+    keepalive_s: Seconds = 5.0
+
+
+class Key(_Section):
+    """A client's key, known by its hash alone."""
+
+    name: Name
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    routes: tuple[Name, ...] | None = None
+
+
+class Upstream(_Section):
+    """A model server: called directly where it speaks OpenAI's format, else through LiteLLM."""
+
+    base_url: str | None = None
+    litellm: str | None = None
+    api_key_env: str | None = None
+    auth: Literal["key", "forward"] = "key"
+    logprobs: Literal["auto", "native", "none"] = "auto"
+    timeout_s: Seconds = 60.0
+    connect_timeout_s: Seconds = 5.0
+    max_retries: Annotated[int, Meta(ge=0, le=10)] = 2
+    max_connections: Annotated[int, Meta(ge=1)] = 1_000
+    transport: Literal["lean", "aiohttp"] = "lean"
+
+
+class Budget(_Section):
+    """The most that one request may cost beyond its own answer."""
+
+    samples: Annotated[int, Meta(ge=0, le=64)] = 8
+    timeout_s: Seconds = 30.0
+    concurrency: Annotated[int, Meta(ge=1)] = 32
+
+
+class Rag(_Section):
+    """Where a request's context stands, and whether to ask again without it."""
+
+    context: str | None = None
+    rescue: bool = False
+
+
+class Route(_Section):
+    """Which requests it takes, which upstream answers them, and how the answers are gated."""
+
+    name: Name
+    models: Annotated[tuple[str, ...], Meta(min_length=1)]
+    upstream: Name
+    model: str | None = None
+    #: Sampling parameters set on every request to the upstream, over the client's own.
+    params: dict[str, float | int] = msgspec.field(default_factory=dict)
+    mode: Literal["enforce", "observe", "off"] = "observe"
+    policy: str | None = None
+    threshold: Probability | None = None
+    scorers: tuple[str, ...] = ()
+    score_threshold: float | None = None
+    samples: Annotated[int, Meta(ge=0, le=64)] = 0
+    on_low: Literal["abstain", "escalate"] = "abstain"
+    escalate_to: Name | None = None
+    on_unmeasured: Literal["abstain", "answer"] = "abstain"
+    abstain_text: Annotated[str, Meta(min_length=1)] = "I don't know."
+    allow_override: bool = False
+    budget: Budget = Budget()
+    rag: Rag = Rag()
+
+
+class Config(_Section):
+    """The whole file."""
+
+    server: Server = Server()
+    keys: tuple[Key, ...] = ()
+    upstreams: dict[Name, Upstream]
+    routes: Annotated[tuple[Route, ...], Meta(min_length=1)]
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys and says nothing; here the second is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call] # PyYAML's stub
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key `{key}` stands here twice; keep one", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load(path: Path) -> Config:
+    """Read and check one file; raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as exc:
+        raise ConfigError(f"{path}: no such file; `idk init` writes a commented one") from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc}") from exc
+    return parse(text, str(path))
+
+
+def parse(text: str, where: str) -> Config:
+    """Check the text of a configuration; ``where`` names it in errors."""
+    try:
+        tree = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader that also refuses doubles
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"{where}: {_yaml_problem(exc)}") from exc
+    except RecursionError as exc:
+        raise ConfigError(f"{where}: nested too deeply; a configuration is at most a few levels deep") from exc
+    try:
+        config = msgspec.convert(tree, Config)
+    except msgspec.ValidationError as exc:
+        raise ConfigError(f"{where}: {_schema_problem(exc)}") from exc
+    return checked(config, where)
+
+
+def checked(config: Config, where: str) -> Config:
+    """The same, if nothing is wrong that types cannot say; else raises ConfigError."""
+    for problem in _problems(config):
+        raise ConfigError(f"{where}: {problem}")
+    return config
+
+
+def for_upstream(base_url: str) -> Config:
+    """The configuration of ``idk serve --upstream URL``: one route for every model, observing."""
+    return parse(
+        yaml.safe_dump(
+            {
+                "upstreams": {"upstream": {"base_url": base_url, "auth": "forward"}},
+                "routes": [
+                    {"name": "default", "models": ["*"], "upstream": "upstream", "scorers": ["mean_logprob"]}
+                ],
+            }
+        ),
+        "--upstream",
+    )
+
+
+def _yaml_problem(exc: yaml.YAMLError) -> str:
+    mark = getattr(exc, "problem_mark", None)
+    problem = getattr(exc, "problem", None) or str(exc).splitlines()[0]
+    return f"line {mark.line + 1}: {problem}" if mark else f"not YAML: {problem}"
+
+
+_PATH = re.compile(r" - at `\$?(.*)`$")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.+?)`")
+
+
+def _schema_problem(exc: msgspec.ValidationError) -> str:
+    """Msgspec's message, turned into ``key: what is wrong`` with the nearest known key."""
+    message = str(exc)
+    found = _PATH.search(message)
+    place = found.group(1).lstrip(".") if found else ""
+    message = _PATH.sub("", message)
+    unknown = _UNKNOWN.match(message)
+    if unknown:
+        key = unknown.group(1)
+        near = difflib.get_close_matches(key, _known_keys(place), n=1, cutoff=0.5)
+        known = _known_keys(place)
+        mend = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(sorted(known))}"
+        return f"{_join(place, key)}: unknown key; {mend}"
+    return f"{place or 'the file'}: {message[0].lower()}{message[1:]}"
+
+
+def _join(place: str, key: str) -> str:
+    return f"{place}.{key}" if place else key
+
+
+#: The sections by the shape of their place in the file.
+_SECTIONS: tuple[tuple[str, type[_Section]], ...] = (
+    (r"server", Server),
+    (r"keys\[.*\]", Key),
+    (r"upstreams\[.*\]", Upstream),
+    (r"routes\[.*\]\.budget", Budget),
+    (r"routes\[.*\]\.rag", Rag),
+    (r"routes\[.*\]", Route),
+    (r"", Config),
+)
+
+
+def _known_keys(place: str) -> tuple[str, ...]:
+    section = next(section for shape, section in _SECTIONS if re.fullmatch(shape, place))
+    return section.__struct_fields__
+
+
+def _problems(config: Config) -> Any:
+    """What types cannot say: references, pairs of keys, what is dangerous."""
+    yield from _server_problems(config)
+    for name, upstream in config.upstreams.items():
+        yield from _upstream_problems(f"upstreams.{name}", upstream)
+    yield from _duplicates("routes", [route.name for route in config.routes])
+    yield from _duplicates("keys", [key.name for key in config.keys])
+    names = {route.name for route in config.routes}
+    for key in config.keys:
+        for route in key.routes or ():
+            if route not in names:
+                yield f"keys.{key.name}.routes: `{route}` is no route; {_nearest(route, names)}"
+    for place, route in enumerate(config.routes):
+        yield from _route_problems(f"routes[{place}]", route, config)
+
+
+def _server_problems(config: Config) -> Any:
+    server = config.server
+    if not (config.keys or server.open or _is_loopback(server.host)):
+        yield (
+            f"server.host: {server.host} is reachable from other machines and there are no keys; "
+            "add `keys:`, or `open: true` if everyone may use it"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _upstream_problems(place: str, upstream: Upstream) -> Any:
+    if (upstream.base_url is None) == (upstream.litellm is None):
+        yield f"{place}: give either base_url or litellm"
+    if upstream.auth == "forward" and upstream.api_key_env:
+        yield f"{place}: auth: forward sends the client's own key; leave api_key_env out"
+
+
+def _route_problems(place: str, route: Route, config: Config) -> Any:
+    if route.upstream not in config.upstreams:
+        yield f"{place}.upstream: `{route.upstream}` is not among upstreams; {_nearest(route.upstream, config.upstreams)}"
+    for name in route.scorers:
+        if name not in SCORERS:
+            yield f"{place}.scorers: `{name}` is no scorer; {_nearest(name, SCORERS)}"
+    gated = route.policy is not None or route.score_threshold is not None
+    if route.mode == "enforce" and not gated:
+        yield (
+            f"{place}: enforce needs a policy or a score_threshold: there is no default threshold on a raw score; "
+            "use mode: observe until there is one"
+        )
+    if route.policy is not None and (route.scorers or route.score_threshold is not None):
+        yield f"{place}: a policy brings its own scorers and threshold; leave scorers and score_threshold out"
+    if route.policy is None and route.threshold is not None:
+        yield f"{place}.threshold: is on the confidence, which needs a policy; without one set score_threshold"
+    if route.policy is None and len(route.scorers) > 1:
+        yield f"{place}.scorers: several scorers are combined by a policy; without one name a single scorer"
+    if route.score_threshold is not None and not route.scorers:
+        yield f"{place}.score_threshold: on which score? name one under scorers, as [mean_logprob]"
+    if route.score_threshold is not None and route.score_threshold != route.score_threshold:
+        yield f"{place}.score_threshold: is not a number"
+    yield from _unavailable(place, route)
+
+
+def _unavailable(place: str, route: Route) -> Any:
+    """What the contract names and this version does not do yet is refused, never ignored."""
+    if route.on_low == "escalate" or route.escalate_to is not None:
+        yield f"{place}.on_low: escalate is not available in this version; use abstain"
+    if route.samples:
+        yield f"{place}.samples: sampling is not available in this version; leave it 0"
+    if route.rag.rescue or route.rag.context is not None:
+        yield f"{place}.rag: is not available in this version; leave it out"
+
+
+def _duplicates(place: str, names: list[str]) -> Any:
+    for name in names:
+        if names.count(name) > 1:
+            yield f"{place}: the name `{name}` stands twice; names are unique"
+            return
+
+
+def _nearest(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean `{near[0]}`?" if near else f"known are {', '.join(sorted(known))}"

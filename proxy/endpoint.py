@@ -1,0 +1,136 @@
+"""The ASGI door of one surface: from a client's request to a gated answer, a stream of it, or an error."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from proxy import asgi, pipeline
+from proxy.exceptions import HttpError, UpstreamError
+from proxy.pipeline import Exchange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from proxy.asgi import Headers, Receive, Scope, Send
+    from proxy.auth import Keys
+    from proxy.config import Server
+    from proxy.passthrough import Relay
+    from proxy.routing import Route, RouteTable
+    from proxy.wire import ChoiceReport, Surface, Verdict
+
+logger = logging.getLogger("idk")
+
+#: What a vendor's answer says of itself that clients may use; everything else stays behind.
+_PASSED_PREFIXES = (b"x-ratelimit-", b"openai-processing-ms", b"retry-after")
+
+
+class GatedEndpoint:
+    """Answers one path of a surface."""
+
+    def __init__(self, surface: Surface, routes: RouteTable, keys: Keys, relay: Relay, server: Server) -> None:
+        self._surface = surface
+        self._routes = routes
+        self._keys = keys
+        self._relay = relay
+        self._server = server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        base = [(b"x-request-id", asgi.request_id())]
+        try:
+            if scope["method"] != "POST":
+                raise HttpError("use POST", status=405, type="invalid_request_error")
+            await self._answer(scope, receive, send, base)
+        except asgi.ClientGone:
+            return
+        except HttpError as exc:
+            await asgi.respond(send, exc.http_status, [*base, asgi.JSON, *_retry_after(exc)], self._surface.error(exc))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, base: list[tuple[bytes, bytes]]) -> None:
+        headers = scope["headers"]
+        caller = self._keys.caller(headers)
+        body = await asgi.read_body(receive, headers, self._server.max_body_bytes)
+        request = self._surface.parse(body)
+        route = self._routes.find(request.model, caller, _named_route(headers))
+        base.append((b"x-idk-route", route.name.encode()))
+        credentials = asgi.header(headers, b"authorization") if route.upstream.forwards_credentials else None
+        exchange = Exchange(route, self._surface, request, credentials)
+        async with asgi.CancelOnDisconnect(receive) as client:
+            try:
+                if route.gate is None:
+                    await self._relay.ungated(exchange, send, base)
+                elif request.stream:
+                    await self._stream(exchange, send, base)
+                else:
+                    await self._whole(exchange, send, base)
+            except UpstreamError as exc:
+                route.upstream_metrics.failed(exc.kind)
+                raise
+        if client.gone:
+            route.metrics.cancelled("disconnect")
+        else:
+            pipeline.record_times(exchange)
+
+    async def _whole(self, exchange: Exchange, send: Send, base: Headers) -> None:
+        pipeline.check(exchange)
+        reply = await pipeline.complete(exchange, self._server.max_answer_bytes)
+        headers = [*base, asgi.JSON, *verdict_headers(reply.verdict), *passed_on(reply.upstream_headers)]
+        await asgi.respond(send, 200, headers, reply.body)
+
+    async def _stream(self, exchange: Exchange, send: Send, base: Headers) -> None:
+        pipeline.check(exchange)
+        ask, response = await pipeline.ask_upstream(exchange)
+        verdict: Verdict | None = None
+
+        def headers() -> Headers:
+            known = verdict_headers(verdict) if verdict is not None else []
+            return [*base, *asgi.EVENT_STREAM, *known, *passed_on(response.headers)]
+
+        with asgi.EventStream(send, headers, self._server.keepalive_s) as out:
+            try:
+                events = pipeline.reader(exchange, ask)
+                async for data in pipeline.flow(exchange, events, response):
+                    await out.write(data)
+                end, verdict = pipeline.close_stream(exchange, events)
+            except HttpError as exc:
+                if not out.started:
+                    raise
+                logger.warning("%s: stream ended by an error: %s", exchange.route.name, exc)
+                if isinstance(exc, UpstreamError):
+                    exchange.route.upstream_metrics.failed(exc.kind)
+                await out.end(self._surface.error_event(exc))
+                return
+            finally:
+                response.close()
+            await out.end(end)
+
+
+def _named_route(headers: Headers) -> str | None:
+    name = asgi.header(headers, b"x-idk-route")
+    return None if name is None else name.decode("latin-1")
+
+
+def _retry_after(exc: HttpError) -> Sequence[tuple[bytes, bytes]]:
+    return () if exc.retry_after_s is None else ((b"retry-after", b"%d" % max(1, round(exc.retry_after_s))),)
+
+
+def passed_on(headers: Headers) -> Iterator[tuple[bytes, bytes]]:
+    """The upstream's headers that the client may see."""
+    return ((name, value) for name, value in headers if name.startswith(_PASSED_PREFIXES))
+
+
+def verdict_headers(verdict: Verdict) -> list[tuple[bytes, bytes]]:
+    """``x-idk-decision``, ``-reason`` and ``-confidence``; several choices comma separated."""
+    choices = verdict.report.choices
+    found = [
+        (b"x-idk-decision", ",".join(choice.decision for choice in choices).encode()),
+        (b"x-idk-reason", ",".join(choice.reason for choice in choices).encode()),
+    ]
+    if any(choice.confidence is not None for choice in choices):
+        found.append((b"x-idk-confidence", ",".join(map(_confidence, choices)).encode()))
+    return found
+
+
+def _confidence(choice: ChoiceReport) -> str:
+    return "" if choice.confidence is None else f"{choice.confidence:.4f}"

@@ -1,0 +1,148 @@
+"""The metrics of the contract, on a registry that is passed in; labels take values from the configuration only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+if TYPE_CHECKING:
+    from gating.types import Decision
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+#: Tenths: what a calibrated confidence can be read to.
+_CONFIDENCE = tuple(step / 10 for step in range(1, 11))
+#: A completion takes 0.1 s to minutes.
+_REQUEST_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+#: The proxy itself takes a fraction of a millisecond.
+_OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25)
+
+
+class Metrics:
+    """Every family, made once for a registry."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = CollectorRegistry() if registry is None else registry
+        self.requests = Counter(
+            "idk_requests", "Gated choices.", ("route", "decision", "reason"), registry=registry
+        )
+        self.confidence = Histogram(
+            "idk_confidence", "Calibrated confidence.", ("route",), registry=registry, buckets=_CONFIDENCE
+        )
+        self.threshold = Gauge(
+            "idk_threshold", "The threshold in force.", ("route",), registry=registry, multiprocess_mode="max"
+        )
+        self.policy = Gauge(
+            "idk_policy_info",
+            "The policy in force.",
+            ("route", "policy", "certified"),
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        self.request_s = Histogram(
+            "idk_request_duration_seconds",
+            "From the request to the end of the answer.",
+            ("route",),
+            registry=registry,
+            buckets=_REQUEST_S,
+        )
+        self.upstream_s = Histogram(
+            "idk_upstream_duration_seconds",
+            "Waiting for the upstream.",
+            ("upstream",),
+            registry=registry,
+            buckets=_REQUEST_S,
+        )
+        self.overhead_s = Histogram(
+            "idk_overhead_seconds",
+            "Time in the proxy itself.",
+            ("route",),
+            registry=registry,
+            buckets=_OVERHEAD_S,
+        )
+        self.errors = Counter(
+            "idk_upstream_errors", "Failures of upstreams.", ("upstream", "kind"), registry=registry
+        )
+        self.cancelled = Counter(
+            "idk_upstream_cancelled",
+            "Upstream calls ended before their answer was.",
+            ("route", "cause"),
+            registry=registry,
+        )
+        self.extra = Counter(
+            "idk_extra_tokens", "Tokens paid beyond the answers.", ("route", "kind"), registry=registry
+        )
+        self.saved = Counter(
+            "idk_saved_tokens",
+            "Tokens that cancelled calls can have saved at the most, where the request bounds its answer.",
+            ("route",),
+            registry=registry,
+        )
+        self.reloads = Counter(
+            "idk_config_reloads", "Changed configurations.", ("outcome",), registry=registry
+        )
+
+    def route(self, name: str) -> RouteMetrics:
+        """The children of one route, resolved once: finding one by its labels costs three times its use."""
+        return RouteMetrics(self, name)
+
+    def upstream(self, name: str) -> UpstreamMetrics:
+        """The children of one upstream."""
+        return UpstreamMetrics(self, name)
+
+    def exposition(self) -> bytes:
+        """The registry in Prometheus's text format."""
+        return generate_latest(self.registry)
+
+
+class RouteMetrics:
+    """What is counted of one route."""
+
+    def __init__(self, metrics: Metrics, route: str) -> None:
+        self._metrics = metrics
+        self._route = route
+        self._decisions: dict[tuple[str, str], Counter] = {}
+        self._confidence = metrics.confidence.labels(route)
+        self.request_s = metrics.request_s.labels(route)
+        self.overhead_s = metrics.overhead_s.labels(route)
+        self.saved_tokens = metrics.saved.labels(route)
+
+    def policy(self, policy: str | None, threshold: float | None, *, certified: bool) -> None:
+        """Say what is in force."""
+        if threshold is not None:
+            self._metrics.threshold.labels(self._route).set(threshold)
+        if policy is not None:
+            self._metrics.policy.labels(self._route, policy, str(certified).lower()).set(1)
+
+    def decided(self, decision: Decision) -> None:
+        """Count one choice's decision."""
+        key = (decision.decision, decision.reason)
+        child = self._decisions.get(key)
+        if child is None:
+            child = self._decisions[key] = self._metrics.requests.labels(self._route, *key)
+        child.inc()
+        if decision.confidence is not None:
+            self._confidence.observe(decision.confidence)
+
+    def cancelled(self, cause: str) -> None:
+        """Count an upstream call that was ended: ``abstained`` or ``disconnect``."""
+        self._metrics.cancelled.labels(self._route, cause).inc()
+
+    def extra_tokens(self, kind: str, count: int) -> None:
+        """Count tokens paid beyond the answer: ``prompt`` or ``completion``."""
+        self._metrics.extra.labels(self._route, kind).inc(count)
+
+
+class UpstreamMetrics:
+    """What is counted of one upstream."""
+
+    def __init__(self, metrics: Metrics, upstream: str) -> None:
+        self._metrics = metrics
+        self._upstream = upstream
+        self.duration_s = metrics.upstream_s.labels(upstream)
+
+    def failed(self, kind: str) -> None:
+        """Count one failure by its kind."""
+        self._metrics.errors.labels(self._upstream, kind).inc()

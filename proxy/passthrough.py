@@ -1,0 +1,206 @@
+"""What is not gated: forwarded with its bytes unchanged, streaming both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gating.types import Decision
+from proxy import asgi
+from proxy.exceptions import BadRequest, HttpError, NotFound, UpstreamError
+from proxy.surfaces.chat_wire import error_body
+from proxy.wire import Ask
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from proxy.asgi import Headers, Message, Receive, Scope, Send
+    from proxy.auth import Caller, Keys
+    from proxy.config import Server
+    from proxy.pipeline import Exchange
+    from proxy.routing import Route, RouteTable
+    from proxy.upstreams.transport import Response
+
+logger = logging.getLogger("idk")
+
+#: Of one connection only (RFC 9110, 7.6.1), or made anew for the next one.
+_HOP_BY_HOP = frozenset(
+    (
+        b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection",
+        b"te", b"trailer", b"transfer-encoding", b"upgrade", b"host", b"content-length", b"expect",
+    )
+)  # fmt: skip
+#: What a client tells the proxy, or tells of itself, that no upstream should learn.
+_OURS = frozenset((b"authorization", b"x-api-key", b"x-idk-key", b"x-idk-route", b"cookie", b"accept-encoding"))
+_HIDDEN = _HOP_BY_HOP | frozenset((b"set-cookie", b"server", b"date", b"x-request-id", b"content-encoding"))
+_FORM_MODEL = re.compile(rb'name="model"[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,256})\r\n')
+#: SDKs put a form's fields before its file; how far in the field is looked for.
+_FORM_HEAD = 65_536
+#: Paths that give a model's text. Where a route enforces, one of them that has no gate is a way around it.
+_GENERATES = re.compile(
+    r"(?:^|/)(?:chat|completions?|responses|messages|generate\w*|infer\w*|runs|edits)(?:[:/]|$)"
+)
+
+
+class _Model(msgspec.Struct):
+    model: str | None = None
+
+
+class Relay:
+    """Every path without a gate."""
+
+    def __init__(self, routes: RouteTable, keys: Keys, server: Server) -> None:
+        self._routes = routes
+        self._keys = keys
+        self._server = server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        base = [(b"x-request-id", asgi.request_id())]
+        try:
+            caller = self._keys.caller(scope["headers"])
+            upload = _Upload(receive)
+            model, body = await self._model(scope, upload)
+            route = self._route(scope, caller, model)
+            base.append((b"x-idk-route", route.name.encode()))
+            async with asgi.CancelOnDisconnect(upload.after):
+                await self._forward(scope, route, body, send, base)
+        except asgi.ClientGone:
+            return
+        except HttpError as exc:
+            await asgi.respond(send, exc.http_status, [*base, asgi.JSON], error_body(exc))
+
+    async def _model(self, scope: Scope, upload: _Upload) -> tuple[str | None, bytes | AsyncIterator[bytes]]:
+        """The request's model, and its body: whole where it was JSON, else as it comes."""
+        headers = scope["headers"]
+        kind = (asgi.header(headers, b"content-type") or b"").lower()
+        if scope["method"] in ("GET", "HEAD", "OPTIONS", "DELETE"):
+            upload.skip()
+            return None, b""
+        if kind.startswith(b"multipart/form-data"):
+            head = await upload.head(_FORM_HEAD, _FORM_MODEL)
+            found = _FORM_MODEL.search(head)
+            return (found.group(1).decode("utf-8", "replace") if found else None), upload.pieces(head)
+        if b"json" in kind:
+            body = await asgi.read_body(upload.receive, headers, self._server.max_body_bytes)
+            try:
+                return msgspec.json.decode(body, type=_Model).model, body
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+                raise BadRequest(f"the body is not JSON with a model's name: {exc}") from exc
+        return None, upload.pieces(b"")
+
+    def _route(self, scope: Scope, caller: Caller, model: str | None) -> Route:
+        named = asgi.header(scope["headers"], b"x-idk-route")
+        if named is not None or model is not None:
+            name = None if named is None else named.decode("latin-1")
+            route = self._routes.find(model or "", caller, name)
+        else:
+            usable = self._routes.usable(caller)
+            if not usable:
+                raise NotFound("no route is open to this key")
+            route = usable[0]
+        if route.holds and _GENERATES.search(scope["path"].lower()):
+            raise BadRequest(
+                "this path gives a model's answers and has no gate, and the route enforces one; "
+                "use /v1/chat/completions",
+                code="ungated_path",
+            )
+        return route
+
+    async def _forward(
+        self, scope: Scope, route: Route, body: bytes | AsyncIterator[bytes], send: Send, base: Headers
+    ) -> None:
+        headers = scope["headers"]
+        sent = [(name, value) for name, value in headers if name not in _HOP_BY_HOP and name not in _OURS]
+        credentials = asgi.header(headers, b"authorization")
+        try:
+            response = await route.upstream.relay(scope["method"], upstream_path(scope), sent, body, credentials)
+        except UpstreamError as exc:
+            route.upstream_metrics.failed(exc.kind)
+            raise
+        kept = [(name, value) for name, value in response.headers if name not in _HIDDEN]
+        await _send_on(response, send, [*base, *kept], route)
+
+    async def ungated(self, exchange: Exchange, send: Send, base: Headers) -> None:
+        """A gated surface's request on a route that is off: the answer's bytes as they come."""
+        route, request = exchange.route, exchange.request
+        ask = Ask(route.config.model, route.config.params, logprobs=False, top_logprobs=0)
+        body = exchange.surface.outgoing(request, ask)
+        response = await route.upstream.post(exchange.surface.path, body, exchange.credentials)
+        route.metrics.decided(_OFF)
+        kind = asgi.EVENT_STREAM if request.stream else (asgi.JSON,)
+        await _send_on(response, send, [*base, *kind, *_OFF_HEADERS], route)
+
+
+_OFF = Decision("answer", "off")
+_OFF_HEADERS = ((b"x-idk-decision", b"answer"), (b"x-idk-reason", b"off"))
+
+
+class _Upload:
+    """A request's body on its way; once it has all come, ``after`` waits for the client to leave."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._ended = asyncio.Event()
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if not message.get("more_body", False):
+            self._ended.set()
+        return message
+
+    def skip(self) -> None:
+        """There is no body to wait for."""
+        self._ended.set()
+
+    async def after(self) -> Message:
+        await self._ended.wait()
+        return await self._receive()
+
+    async def head(self, limit: int, wanted: re.Pattern[bytes]) -> bytes:
+        """The first bytes, until ``wanted`` is among them, ``limit`` is reached, or all has come."""
+        head = b""
+        while not self._ended.is_set() and len(head) < limit and not wanted.search(head):
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise asgi.ClientGone
+            head += message.get("body", b"")
+        return head
+
+    async def pieces(self, head: bytes) -> AsyncIterator[bytes]:
+        """The whole body: what was read already, and the rest as it comes."""
+        if head:
+            yield head
+        if not self._ended.is_set():
+            async for piece in asgi.body_pieces(self.receive):
+                yield piece
+
+
+async def _send_on(response: Response, send: Send, headers: Headers, route: Route) -> None:
+    """The upstream's answer, piece by piece.
+
+    Its head has gone out when the upstream fails in the middle: then the client's connection is cut as the
+    upstream's was, by leaving the response unfinished, so that nobody takes a part for the whole.
+    """
+    try:
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        async for piece in response.chunks():
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except UpstreamError as exc:
+        route.upstream_metrics.failed(exc.kind)
+        logger.warning("%s: passed-through answer cut short: %s", route.name, exc)
+        return
+    finally:
+        response.close()
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def upstream_path(scope: Scope) -> str:
+    """The request's path and query as they were sent, without ``/v1``, which the base URL brings."""
+    path = scope["raw_path"].decode("ascii").partition("?")[0].removeprefix("/v1")
+    query = scope["query_string"].decode("ascii")
+    return f"{path}?{query}" if query else path

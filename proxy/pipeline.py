@@ -1,0 +1,193 @@
+"""The path of a gated request: ask the upstream, read the evidence, judge it, render what goes out.
+
+It knows no wire format (surfaces do) and no HTTP server (``proxy.endpoint`` does).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from gating.early import watch
+from gating.types import Decision
+from proxy.exceptions import BadRequest, UpstreamStatus
+from proxy.wire import Ask, Report, Verdict, report_choices
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from gating.gate import Gate
+    from proxy.routing import Route
+    from proxy.upstreams.transport import Response
+    from proxy.wire import Choice, Completion, Request, StreamReader, Surface, Watch
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request on its way; the times are of ``perf_counter``."""
+
+    route: Route
+    surface: Surface
+    request: Request
+    credentials: bytes | None
+    started: float = field(default_factory=perf_counter)
+    asked: float = 0.0
+    answered: float = 0.0
+
+    @property
+    def gate(self) -> Gate:
+        """The route's gate; a route that is off has none and never comes here."""
+        if self.route.gate is None:
+            raise AssertionError("a route that is off was gated")
+        return self.route.gate
+
+    @property
+    def ask(self) -> Ask:
+        """What the upstream is asked beside what the client asked for."""
+        route, gate = self.route, self.gate
+        reads = bool(gate.needs & {"logprobs", "top_logprobs"}) and route.upstream.gives_logprobs
+        wanted = self.request.top_logprobs if self.request.logprobs else 0
+        return Ask(
+            model=route.config.model,
+            params=route.config.params,
+            logprobs=reads,
+            top_logprobs=max(route.top_logprobs, wanted) if reads else wanted,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes to the client; ``upstream_headers`` are still to be sifted."""
+
+    body: bytes
+    verdict: Verdict
+    upstream_headers: Sequence[tuple[bytes, bytes]]
+
+
+def check(exchange: Exchange) -> None:
+    """Refuse what the route does not allow; raises BadRequest."""
+    if exchange.request.threshold is None:
+        return
+    if not exchange.route.config.allow_override:
+        raise BadRequest(
+            "idk: this route does not let a request bring its own threshold (allow_override)", param="idk"
+        )
+    if exchange.gate.limit is None:
+        raise BadRequest("idk: a threshold is on the confidence, and this route has no policy", param="idk")
+
+
+async def complete(exchange: Exchange, limit: int) -> Reply:
+    """Ask for a whole answer and judge it; ``limit`` bounds its bytes. Raises HttpError's kinds."""
+    ask, response = await ask_upstream(exchange)
+    try:
+        body = await response.read(limit)
+    finally:
+        response.close()
+    exchange.answered = perf_counter()
+    completion = exchange.surface.read(body, ask)
+    verdict = judge(exchange, completion)
+    body = exchange.surface.render(exchange.request, ask, completion, verdict)
+    return Reply(body, verdict, response.headers)
+
+
+async def ask_upstream(exchange: Exchange) -> tuple[Ask, Response]:
+    """The upstream's answer, its head read. One that refuses logprobs is asked again without, and remembered."""
+    upstream = exchange.route.upstream
+    ask = exchange.ask
+    exchange.asked = perf_counter()
+    try:
+        return ask, await _post(exchange, ask)
+    except UpstreamStatus as exc:
+        # Where the client itself asked for logprobs, the refusal is its answer.
+        if exchange.request.logprobs or not (ask.logprobs and _refuses_logprobs(exc)):
+            raise
+        upstream.gives_logprobs = False
+        ask = replace(ask, logprobs=False, top_logprobs=0)
+    return ask, await _post(exchange, ask)
+
+
+async def _post(exchange: Exchange, ask: Ask) -> Response:
+    body = exchange.surface.outgoing(exchange.request, ask)
+    return await exchange.route.upstream.post(exchange.surface.path, body, exchange.credentials)
+
+
+def _refuses_logprobs(exc: UpstreamStatus) -> bool:
+    return exc.http_status in (400, 404, 422) and "logprobs" in f"{exc.message} {exc.param}".lower()
+
+
+def judge(exchange: Exchange, completion: Completion, *, cancelled: bool = False) -> Verdict:
+    """The gate's word on each choice, counted."""
+    route, gate, request = exchange.route, exchange.gate, exchange.request
+    applies = route.applies(request)
+    decisions = tuple(_decide(gate, choice, request.threshold, applies=applies) for choice in completion.choices)
+    if cancelled:
+        # A cut answer is never served, whatever was said of the part that came.
+        decisions = tuple(replace(d, decision="abstain", reason="below_threshold") for d in decisions)
+    for decision in decisions:
+        route.metrics.decided(decision)
+    withheld = frozenset(
+        choice.index
+        for choice, decision in zip(completion.choices, decisions, strict=True)
+        if route.holds and not decision.served and not choice.refusal
+    )
+    report = Report(
+        route=route.name,
+        mode=route.config.mode,
+        policy=route.policy,
+        certified=gate.certified(request.threshold, applies=applies),
+        choices=report_choices(decisions, completion.choices),
+    )
+    return Verdict(decisions, withheld, report, route.config.abstain_text)
+
+
+def _decide(gate: Gate, choice: Choice, threshold: float | None, *, applies: bool) -> Decision:
+    if choice.refusal:
+        return Decision("abstain", "upstream_abstained", threshold=threshold or gate.limit)
+    if choice.tool_call:
+        return Decision("answer", "tool_call", threshold=threshold or gate.limit)
+    return gate.decide(choice.evidence, threshold=threshold, applies=applies)
+
+
+def reader(exchange: Exchange, ask: Ask) -> StreamReader:
+    """A reader of the upstream's events that holds them where the route enforces."""
+    route, request = exchange.route, exchange.request
+    watching: Callable[[], Watch] | None = None
+    if route.holds and ask.logprobs and route.applies(request):
+        watching = watch(exchange.gate, max_tokens=request.max_tokens, threshold=request.threshold)
+    return exchange.surface.stream(request, ask, hold=route.holds, watch=watching)
+
+
+async def flow(exchange: Exchange, events: StreamReader, response: Response) -> AsyncIterator[bytes]:
+    """What may go out as it comes (nothing while holding), until the upstream's stream ends or is settled."""
+    try:
+        async for data in response.chunks():
+            ready = events.feed(data)
+            if ready:
+                yield ready
+            if events.settled:
+                break
+    finally:
+        response.close()
+        exchange.answered = perf_counter()
+
+
+def close_stream(exchange: Exchange, events: StreamReader) -> tuple[bytes, Verdict]:
+    """The end of the stream: the verdict, and everything that waited for it."""
+    cancelled = events.settled
+    completion = events.completion()
+    verdict = judge(exchange, completion, cancelled=cancelled)
+    if cancelled:
+        exchange.route.metrics.cancelled("abstained")
+    return events.finish(completion, verdict, cancelled=cancelled), verdict
+
+
+def record_times(exchange: Exchange) -> None:
+    """Count a request's durations once it is over; what the upstream took is not the proxy's."""
+    ended = perf_counter()
+    route = exchange.route
+    route.metrics.request_s.observe(ended - exchange.started)
+    if exchange.asked and exchange.answered:
+        upstream = exchange.answered - exchange.asked
+        route.upstream_metrics.duration_s.observe(upstream)
+        route.metrics.overhead_s.observe(ended - exchange.started - upstream)

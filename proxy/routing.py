@@ -1,0 +1,107 @@
+"""Which route a request takes, and everything that a route brings with it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import translate
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from gating.gate import Gate
+from gating.policy import Policy
+from proxy.exceptions import Forbidden, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from proxy.auth import Caller
+    from proxy.config import Route as RouteConfig
+    from proxy.metrics import RouteMetrics, UpstreamMetrics
+    from proxy.upstreams.client import UpstreamClient
+    from proxy.wire import Request
+
+#: Model names that clients sent lately; what is not among them is matched again. Bounded: clients choose them.
+_REMEMBERED = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route with its parts joined; ``gate`` is None where its mode is off."""
+
+    config: RouteConfig
+    upstream: UpstreamClient
+    gate: Gate | None
+    policy: str | None
+    metrics: RouteMetrics
+    upstream_metrics: UpstreamMetrics
+    #: How many alternatives of each token the scorers read.
+    top_logprobs: int
+
+    @property
+    def name(self) -> str:
+        """As in the configuration."""
+        return self.config.name
+
+    @property
+    def holds(self) -> bool:
+        """Whether an answer waits for its verdict."""
+        return self.config.mode == "enforce"
+
+    def applies(self, request: Request) -> bool:
+        """Whether the request is like those that the route's policy was fitted on."""
+        rule = self.gate.rule if self.gate is not None else None
+        if not isinstance(rule, Policy) or not rule.fingerprint:
+            return True
+        return rule.matches(fingerprint(self.config, request.model, request.sampling))
+
+
+def fingerprint(config: RouteConfig, model: str, sampling: Mapping[str, float]) -> dict[str, object]:
+    """What an answer is made with, as far as its confidence depends on it."""
+    made_with: dict[str, object] = {"upstream": config.upstream, "model": config.model or model}
+    for name in SAMPLING:
+        made_with[name] = config.params.get(name, sampling.get(name))
+    return made_with
+
+
+#: The sampling parameters of the wire formats that change what is answered, or how sure it looks.
+SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+
+
+class RouteTable:
+    """The routes in the order of the configuration; the first that matches wins."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self.routes = tuple(routes)
+        self._by_name = {route.name: route for route in routes}
+        self._patterns = [
+            (re.compile("|".join(translate(pattern) for pattern in route.config.models)), route)
+            for route in routes
+        ]
+        self._match = lru_cache(maxsize=_REMEMBERED)(self._first_match)
+
+    def find(self, model: str, caller: Caller, name: str | None = None) -> Route:
+        """The route of a request by its ``x-idk-route``, or else by its model; raises NotFound or Forbidden."""
+        if name is not None:
+            route = self._by_name.get(name)
+            if route is None or not caller.may_use(name):
+                raise NotFound("x-idk-route names no route that this key may use", code="route_not_found")
+            return route
+        route = self._match(model)
+        if route is None:
+            raise NotFound(
+                "the model does not exist or no route takes it", param="model", code="model_not_found"
+            )
+        if not caller.may_use(route.name):
+            raise Forbidden("this key may not use the model's route", param="model")
+        return route
+
+    def _first_match(self, model: str) -> Route | None:
+        """By the patterns; a route's own name, which ``/v1/models`` lists, is the last resort."""
+        return next(
+            (route for pattern, route in self._patterns if pattern.match(model)), self._by_name.get(model)
+        )
+
+    def usable(self, caller: Caller) -> list[Route]:
+        """The routes that a caller may use."""
+        return [route for route in self.routes if caller.may_use(route.name)]

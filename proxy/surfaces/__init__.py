@@ -1,0 +1,10 @@
+"""The surfaces: one for each wire format, in one table."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from proxy.surfaces.chat import Chat
+from proxy.wire import Surface
+
+#: By name. A new surface is one file and one line here.
+SURFACES: Final[Mapping[str, Surface]] = {surface.name: surface for surface in (Chat(),)}

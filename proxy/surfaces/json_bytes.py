@@ -1,0 +1,88 @@
+"""Changing a few places of a JSON text without decoding and encoding the rest of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from proxy.exceptions import UpstreamGarbage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_KEY = b'"logprobs"'
+_SPACE = b" \t\r\n"
+#: How OpenAI's API writes a logprob too small to matter; JSON has no -Infinity.
+SENTINEL = -9999.0
+
+
+def replace_logprobs(
+    body: bytes, values: Iterable[msgspec.Raw], replacement: Callable[[msgspec.Raw], bytes]
+) -> bytes:
+    """``body`` with each of its ``"logprobs"`` values (in the order in which they stand) replaced.
+
+    The key's bytes, quotes included, cannot stand inside a JSON string (its quotes would be escaped), and a
+    value is only replaced where its own bytes follow, so nothing else can be hit.
+    """
+    pieces = []
+    start = 0
+    for value in values:
+        raw = bytes(value)
+        if raw in (b"", b"null"):
+            continue
+        at = _value_at(body, raw, start)
+        if at is None:
+            raise UpstreamGarbage("the upstream's logprobs cannot be located in its answer")
+        pieces += (body[start:at], replacement(value))
+        start = at + len(raw)
+    if not pieces:
+        return body
+    pieces.append(body[start:])
+    return b"".join(pieces)
+
+
+def null(_: msgspec.Raw) -> bytes:
+    """The replacement of logprobs that the client did not ask for."""
+    return b"null"
+
+
+def _value_at(body: bytes, raw: bytes, start: int) -> int | None:
+    while (key := body.find(_KEY, start)) >= 0:
+        at = key + len(_KEY)
+        while body[at] in _SPACE or body[at] == 0x3A:
+            at += 1
+        if body.startswith(raw, at):
+            return at
+        start = at
+    return None
+
+
+def with_field(body: bytes, name: bytes, value: bytes) -> bytes:
+    """``body``, a JSON object with at least one field, with one more field at its end."""
+    end = body.rindex(b"}")
+    return b"".join((body[:end], b',"', name, b'":', value, body[end:]))
+
+
+def strict_json(body: bytes) -> bytes:
+    """JSON as Python's lenient reader takes it (NaN, Infinity) as JSON; raises UpstreamGarbage.
+
+    Some servers write a logprob of -inf as ``-Infinity``. That becomes the sentinel, and NaN becomes null,
+    which no scorer takes for a number.
+    """
+    try:
+        return msgspec.json.encode(_finite(json.loads(body)))
+    except (ValueError, RecursionError) as exc:
+        raise UpstreamGarbage("the upstream's answer is not JSON") from exc
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return SENTINEL if value == -math.inf else None
+    return value

@@ -1,0 +1,61 @@
+"""The upstreams: made from the configuration, the secrets taken from the environment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.exceptions import ConfigError
+from proxy.upstreams.http import HttpUpstream, Secrets
+from proxy.upstreams.origin import Origin
+from proxy.upstreams.retry import Backoff
+from proxy.upstreams.transport import Timeouts
+from proxy.upstreams.transports import make_transport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxy.config import Upstream
+    from proxy.metrics import UpstreamMetrics
+    from proxy.upstreams.client import UpstreamClient
+
+
+def make_upstream(
+    name: str, config: Upstream, environ: Mapping[str, str], metrics: UpstreamMetrics
+) -> UpstreamClient:
+    """One upstream; opens nothing. Raises ConfigError where its key is not in the environment."""
+    api_key = _api_key(name, config, environ)
+    backoff = Backoff(config.max_retries, patience_s=config.timeout_s)
+    gives_logprobs = config.logprobs != "none"
+    if config.litellm is not None:
+        from proxy.upstreams.litellm import LiteLLMUpstream  # its library takes seconds to import
+
+        return LiteLLMUpstream(name, config, api_key=api_key, gives_logprobs=gives_logprobs, backoff=backoff)
+    base_url = config.base_url or ""
+    try:
+        origin = Origin.parse(base_url)
+        timeouts = Timeouts(
+            connect_s=config.connect_timeout_s, write_s=config.timeout_s, read_s=config.timeout_s
+        )
+        transport = make_transport(config.transport, base_url, timeouts)
+    except ConfigError as exc:
+        raise ConfigError(f"upstreams.{name}.{exc}") from exc
+    return HttpUpstream(
+        name,
+        transport,
+        secrets=Secrets(api_key, origin.authority),
+        forwards_credentials=config.auth == "forward",
+        gives_logprobs=gives_logprobs,
+        backoff=backoff,
+        metrics=metrics,
+    )
+
+
+def _api_key(name: str, config: Upstream, environ: Mapping[str, str]) -> str | None:
+    if config.api_key_env is None:
+        return None
+    api_key = environ.get(config.api_key_env, "").strip()
+    if not api_key:
+        raise ConfigError(
+            f"upstreams.{name}.api_key_env: {config.api_key_env} is not in the environment; set it to the key"
+        )
+    return api_key

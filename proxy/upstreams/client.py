@@ -1,0 +1,40 @@
+"""What the pipeline sees of an upstream, whichever way it is called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from proxy.upstreams.transport import Response
+
+
+class UpstreamClient(Protocol):
+    """One upstream. Every call raises only HttpError's kinds; a cancelled call ends at the upstream too."""
+
+    #: Its name in the configuration.
+    name: str
+    #: Whether the client's own Authorization is sent on in place of the proxy's key.
+    forwards_credentials: bool
+    #: False once it has refused a request for logprobs, or where the configuration says that it has none.
+    gives_logprobs: bool
+
+    async def post(self, path: str, body: bytes, credentials: bytes | None) -> Response:
+        """Ask for a completion. Gives a 2xx answer whose head has come; raises UpstreamStatus for any other."""
+        ...
+
+    async def relay(
+        self,
+        method: str,
+        path: str,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes | AsyncIterator[bytes],
+        credentials: bytes | None,
+    ) -> Response:
+        """Pass a request on as it is; gives whatever the upstream answers, once, without a retry."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        ...

@@ -1,0 +1,176 @@
+"""Upstreams that speak OpenAI's format: called directly, with credentials, retries and errors in one shape."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proxy.exceptions import UpstreamError, UpstreamGarbage, UpstreamStatus
+from proxy.upstreams.retry import Backoff, retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from proxy.metrics import UpstreamMetrics
+    from proxy.upstreams.transport import Response, Transport
+
+_JSON_HEADERS = (
+    (b"content-type", b"application/json"),
+    # What is read must come unpacked; packing it again for the client would cost more than it saves.
+    (b"accept-encoding", b"identity"),
+)
+#: No vendor's error is longer; what is longer is cut, not kept in memory.
+_ERROR_BYTES = 65_536
+#: Statuses after which the same request may succeed (408, 409 and 429, and the server's own failures).
+_RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
+_CREDENTIAL = re.compile(r"(?i)\b(?:bearer\s+\S+|(?:sk|pk|key|api)[-_][\w*.\-]{6,})")
+
+
+class _ErrorBody(msgspec.Struct):
+    error: msgspec.Raw = msgspec.Raw(b"null")
+    message: str | None = None
+    detail: str | None = None
+
+
+class VendorError(msgspec.Struct):
+    """What an upstream says of its failure."""
+
+    message: str | None = None
+    type: str | None = None
+    param: str | None = None
+    code: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What must never stand in a message that leaves the proxy."""
+
+    api_key: str | None
+    authority: str
+
+    def redact(self, text: str) -> str:
+        """``text`` without keys and without the upstream's address."""
+        host = self.authority.partition(":")[0]
+        for secret in (self.api_key, self.authority, host if "." in host else None):
+            if secret:
+                text = text.replace(secret, "[redacted]")
+        return _CREDENTIAL.sub("[redacted]", text)
+
+
+class HttpUpstream:
+    """One upstream over HTTP."""
+
+    def __init__(
+        self,
+        name: str,
+        transport: Transport,
+        *,
+        secrets: Secrets,
+        forwards_credentials: bool,
+        gives_logprobs: bool,
+        backoff: Backoff,
+        metrics: UpstreamMetrics,
+    ) -> None:
+        self.name = name
+        self.forwards_credentials = forwards_credentials
+        self.gives_logprobs = gives_logprobs
+        self._transport = transport
+        self._secrets = secrets
+        self._backoff = backoff
+        self._metrics = metrics
+        self._headers = _JSON_HEADERS
+        if secrets.api_key is not None:
+            self._headers += ((b"authorization", b"Bearer " + secrets.api_key.encode()),)
+
+    async def post(self, path: str, body: bytes, credentials: bytes | None) -> Response:
+        """Ask for a completion, again where that may help and nothing was generated."""
+        headers = self._headers
+        if self.forwards_credentials and credentials is not None:
+            headers += ((b"authorization", credentials),)
+        for delay in self._backoff.delays():
+            try:
+                return await self._once(path, headers, body)
+            except UpstreamError as exc:
+                wait = delay if exc.retry_after_s is None else exc.retry_after_s
+                if not _may_retry(exc) or wait is None or not self._backoff.allows(wait):
+                    raise
+                self._metrics.failed(exc.kind)
+            await asyncio.sleep(wait)
+        raise AssertionError("the last attempt returns or raises")  # pragma: no cover
+
+    async def _once(self, path: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Response:
+        response = await self._transport.request("POST", path, headers, body)
+        if 200 <= response.status < 300:
+            return response
+        try:
+            raise await self._error(response)
+        finally:
+            response.close()
+
+    async def _error(self, response: Response) -> UpstreamError:
+        if response.status < 400:
+            return UpstreamGarbage(f"the upstream answered {response.status}; redirects are not followed")
+        error = _read_error(await _read_start(response, _ERROR_BYTES))
+        message = error.message or f"the upstream answered {response.status}"
+        return UpstreamStatus(
+            self._secrets.redact(message),
+            status=response.status,
+            type=error.type,
+            param=error.param,
+            code=None if error.code is None else str(error.code),
+            retry_after_s=retry_after(response.headers),
+        )
+
+    async def relay(
+        self,
+        method: str,
+        path: str,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes | AsyncIterator[bytes],
+        credentials: bytes | None,
+    ) -> Response:
+        """Pass a request on as it is."""
+        sent = list(headers)
+        if self._secrets.api_key is not None:
+            sent.append((b"authorization", b"Bearer " + self._secrets.api_key.encode()))
+        elif self.forwards_credentials and credentials is not None:
+            sent.append((b"authorization", credentials))
+        return await self._transport.request(method, path, sent, body)
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self._transport.aclose()
+
+
+def _may_retry(exc: UpstreamError) -> bool:
+    return exc.retryable or (isinstance(exc, UpstreamStatus) and exc.http_status in _RETRYABLE)
+
+
+async def _read_start(response: Response, limit: int) -> bytes:
+    start = bytearray()
+    async for chunk in response.chunks():
+        start += chunk
+        if len(start) >= limit:
+            break
+    return bytes(start)
+
+
+def _read_error(body: bytes) -> VendorError:
+    """The error of a vendor's body, in any of the shapes met: an object, a string, ``message``, ``detail``."""
+    try:
+        read = msgspec.json.decode(body, type=_ErrorBody)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return VendorError()
+    try:
+        error = msgspec.json.decode(read.error, type=VendorError | str | None)
+    except msgspec.ValidationError:
+        error = None
+    if isinstance(error, str):
+        return VendorError(message=error)
+    if error is None or error.message is None:
+        return VendorError(message=read.message or read.detail)
+    return error

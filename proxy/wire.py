@@ -1,0 +1,187 @@
+"""What passes between a surface, which knows one wire format, and the pipeline, which knows none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gating.types import Decision, Evidence
+    from proxy.exceptions import HttpError
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A client's request, read as far as gating needs; ``fields`` holds every field's own bytes."""
+
+    fields: Mapping[str, msgspec.Raw]
+    model: str
+    stream: bool
+    n: int
+    logprobs: bool
+    top_logprobs: int
+    json_answer: bool
+    include_usage: bool
+    max_tokens: int | None
+    sampling: Mapping[str, float]
+    threshold: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What the proxy itself wants of the upstream, beside what the client asked for."""
+
+    model: str | None
+    params: Mapping[str, float]
+    logprobs: bool
+    top_logprobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One choice of an answer. ``refusal``: the vendor's own field says that the model declined."""
+
+    index: int
+    evidence: Evidence
+    finish_reason: str | None = None
+    tool_call: bool = False
+    refusal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """An upstream's answer, read; ``body`` and ``logprobs`` are its surface's own, for rendering."""
+
+    choices: tuple[Choice, ...]
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    body: bytes = b""
+    logprobs: tuple[msgspec.Raw, ...] = ()
+
+
+class ChoiceReport(msgspec.Struct, frozen=True):
+    """One choice in the ``idk`` field."""
+
+    index: int
+    decision: str
+    reason: str
+    confidence: float | None
+    threshold: float | None
+    score: float | None
+    source: str
+
+
+class Extra(msgspec.Struct, frozen=True):
+    """What was paid beyond the answer itself."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Report(msgspec.Struct, frozen=True):
+    """The ``idk`` field of a gated response."""
+
+    route: str
+    mode: str
+    policy: str | None
+    certified: bool
+    choices: tuple[ChoiceReport, ...]
+    extra: Extra = Extra()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The gate's word on every choice of one completion; ``withheld`` are the indices to replace."""
+
+    decisions: tuple[Decision, ...]
+    withheld: frozenset[int]
+    report: Report
+    abstain_text: str
+
+
+class StreamReader(Protocol):
+    """Reads an upstream's event stream; holds it, or lets it flow, and ends it with the verdict."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what came; give back what may go to the client now (nothing while holding).
+
+        Raises UpstreamGarbage, or UpstreamStatus where the stream carries the upstream's error.
+        """
+        ...
+
+    @property
+    def settled(self) -> bool:
+        """Whether no further token can change that every choice is withheld."""
+        ...
+
+    def completion(self) -> Completion:
+        """All that was read; raises UpstreamCut where the stream ended too early."""
+        ...
+
+    def finish(self, completion: Completion, verdict: Verdict, *, cancelled: bool = False) -> bytes:
+        """What is left to send: all that was held, or the last chunk alone, with ``idk`` in it."""
+        ...
+
+
+class Watch(Protocol):
+    """Follows one choice's tokens; see ``gating.early``."""
+
+    def add(self, logprobs: Sequence[float]) -> None:
+        """Take further tokens of the answer."""
+        ...
+
+    @property
+    def settled(self) -> bool:
+        """Whether no continuation can pass the gate."""
+        ...
+
+
+class Surface(Protocol):
+    """One wire format: how to ask for logprobs in it, where the answer is, how an abstention looks in it."""
+
+    name: str
+    #: The upstream's path, after its base URL.
+    path: str
+
+    def parse(self, body: bytes) -> Request:
+        """Read a client's body; raises BadRequest."""
+        ...
+
+    def outgoing(self, request: Request, ask: Ask) -> bytes:
+        """The body for the upstream."""
+        ...
+
+    def read(self, body: bytes, ask: Ask) -> Completion:
+        """Read an upstream's answer; raises UpstreamGarbage."""
+        ...
+
+    def render(self, request: Request, ask: Ask, completion: Completion, verdict: Verdict) -> bytes:
+        """The body for the client."""
+        ...
+
+    def stream(
+        self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], Watch] | None
+    ) -> StreamReader:
+        """A reader of the upstream's event stream; ``watch`` makes a ``Watch`` for each choice."""
+        ...
+
+    def error(self, exc: HttpError) -> bytes:
+        """An error in the vendor's shape."""
+        ...
+
+    def error_event(self, exc: HttpError) -> bytes:
+        """The same inside a stream that has begun."""
+        ...
+
+
+def report_choices(decisions: Sequence[Decision], choices: Sequence[Choice]) -> tuple[ChoiceReport, ...]:
+    """The decisions as they stand in ``idk.choices``."""
+    return tuple(
+        ChoiceReport(c.index, d.decision, d.reason, d.confidence, d.threshold, d.score, d.source)
+        for d, c in zip(decisions, choices, strict=True)
+    )
