@@ -6,12 +6,12 @@ import json
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
-from gating import SCORERS, Gate, Policy, Uncalibrated
+from gating import SCORERS, Gate, Policy
+from gating.gate import Uncalibrated
 from gating.types import GatingError
 from proxy.auth import Keys
 from proxy.endpoint import GatedEndpoint
@@ -24,7 +24,9 @@ from proxy.surfaces import SURFACES
 from proxy.upstreams import make_upstream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from proxy.asgi import Receive, Scope, Send
     from proxy.config import Config
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 TOP_LOGPROBS = 5
 #: What an observing route without scorers reads.
 _DEFAULT_SCORER = "mean_logprob"
+#: The kinds of evidence that the pipeline brings in.
+_GATHERED: frozenset[str] = frozenset({"logprobs", "top_logprobs"})
 _SLASHES = re.compile(r"/+")
 
 
@@ -53,7 +57,9 @@ class Parts:
             await upstream.aclose()
 
 
-def build(config: Config, *, folder: Path, environ: Mapping[str, str], metrics: Metrics | None = None) -> Parts:
+def build(
+    config: Config, *, folder: Path, environ: Mapping[str, str], metrics: Metrics | None = None
+) -> Parts:
     """Make every part; ``folder`` is where relative policy files stand. Raises ConfigError."""
     metrics = Metrics() if metrics is None else metrics
     upstreams = {
@@ -87,11 +93,11 @@ def _gate(config: RouteConfig, folder: Path) -> tuple[Gate, str | None]:
         rule = Uncalibrated(scorer, config.score_threshold)
         return Gate(rule, on_unmeasured=config.on_unmeasured), None
     policy = load_policy(folder / config.policy, f"{place}.policy")
-    unknown = policy.needs - {"logprobs", "top_logprobs"}
+    unknown = policy.needs - _GATHERED
     if unknown:
         raise ConfigError(
-            f"{place}.policy: its scorers read {', '.join(sorted(unknown))}, which this version does not gather; "
-            "tune it with logprob scorers"
+            f"{place}.policy: its scorers read {', '.join(sorted(unknown))}, which this version does not "
+            "gather; tune it with logprob scorers"
         )
     try:
         gate = Gate(policy, threshold=config.threshold, on_unmeasured=config.on_unmeasured)
@@ -124,12 +130,13 @@ class App:
         keys = Keys(parts.config.keys)
         relay = Relay(routes, keys, server)
         self.health = Health()
-        self._gated = {}
+        self._gated: dict[str, GatedEndpoint] = {}
         for surface in SURFACES.values():
             endpoint = GatedEndpoint(surface, routes, keys, relay, server)
             self._gated |= {surface.path: endpoint, f"/v1{surface.path}": endpoint}
         self._cold = Starlette(
-            routes=cold_routes(self.health, parts.metrics, routes, keys), lifespan=_lifespan(parts, self.health)
+            routes=cold_routes(self.health, parts.metrics, routes, keys),
+            lifespan=_lifespan(parts, self.health),
         )
         self._cold.router.default = relay
 
@@ -149,7 +156,7 @@ def _plain(path: str) -> str:
     return _SLASHES.sub("/", path).rstrip("/")
 
 
-def _lifespan(parts: Parts, health: Health) -> object:
+def _lifespan(parts: Parts, health: Health) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         health.ready = True

@@ -34,7 +34,10 @@ class Keys:
 
     def __init__(self, keys: Sequence[Key]) -> None:
         self._keys = [
-            (bytes.fromhex(key.sha256), Caller(key.name, None if key.routes is None else frozenset(key.routes)))
+            (
+                bytes.fromhex(key.sha256),
+                Caller(key.name, None if key.routes is None else frozenset(key.routes)),
+            )
             for key in keys
         ]
         self._anyone = Caller(None, None)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import math
 import re
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import yaml
@@ -15,16 +15,16 @@ from msgspec import Meta, Struct
 from gating import SCORERS
 from proxy.exceptions import ConfigError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.\-]{1,64}$")]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Meta(gt=0.0, le=86_400.0)]
 
 
-class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One mapping of the file; a key that is not here is refused."""
-
-
-class Server(_Section):
+class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the proxy listens, and what holds for every request."""
 
     host: str = "127.0.0.1"
@@ -41,7 +41,7 @@ class Server(_Section):
     keepalive_s: Seconds = 5.0
 
 
-class Key(_Section):
+class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A client's key, known by its hash alone."""
 
     name: Name
@@ -49,7 +49,7 @@ class Key(_Section):
     routes: tuple[Name, ...] | None = None
 
 
-class Upstream(_Section):
+class Upstream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model server: called directly where it speaks OpenAI's format, else through LiteLLM."""
 
     base_url: str | None = None
@@ -64,7 +64,7 @@ class Upstream(_Section):
     transport: Literal["lean", "aiohttp"] = "lean"
 
 
-class Budget(_Section):
+class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The most that one request may cost beyond its own answer."""
 
     samples: Annotated[int, Meta(ge=0, le=64)] = 8
@@ -72,14 +72,14 @@ class Budget(_Section):
     concurrency: Annotated[int, Meta(ge=1)] = 32
 
 
-class Rag(_Section):
+class Rag(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a request's context stands, and whether to ask again without it."""
 
     context: str | None = None
     rescue: bool = False
 
 
-class Route(_Section):
+class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which requests it takes, which upstream answers them, and how the answers are gated."""
 
     name: Name
@@ -103,7 +103,7 @@ class Route(_Section):
     rag: Rag = Rag()
 
 
-class Config(_Section):
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
     server: Server = Server()
@@ -118,7 +118,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call] # PyYAML's stub
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key `{key}` stands here twice; keep one", key_node.start_mark
@@ -145,7 +145,9 @@ def parse(text: str, where: str) -> Config:
     except yaml.YAMLError as exc:
         raise ConfigError(f"{where}: {_yaml_problem(exc)}") from exc
     except RecursionError as exc:
-        raise ConfigError(f"{where}: nested too deeply; a configuration is at most a few levels deep") from exc
+        raise ConfigError(
+            f"{where}: nested too deeply; a configuration is at most a few levels deep"
+        ) from exc
     try:
         config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as exc:
@@ -205,8 +207,8 @@ def _join(place: str, key: str) -> str:
     return f"{place}.{key}" if place else key
 
 
-#: The sections by the shape of their place in the file.
-_SECTIONS: tuple[tuple[str, type[_Section]], ...] = (
+#: The sections by the shape of their place in the file; a key that none of them knows is refused.
+_SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     (r"server", Server),
     (r"keys\[.*\]", Key),
     (r"upstreams\[.*\]", Upstream),
@@ -218,11 +220,11 @@ _SECTIONS: tuple[tuple[str, type[_Section]], ...] = (
 
 
 def _known_keys(place: str) -> tuple[str, ...]:
-    section = next(section for shape, section in _SECTIONS if re.fullmatch(shape, place))
+    section: type[Struct] = next(section for shape, section in _SECTIONS if re.fullmatch(shape, place))
     return section.__struct_fields__
 
 
-def _problems(config: Config) -> Any:
+def _problems(config: Config) -> Iterator[str]:
     """What types cannot say: references, pairs of keys, what is dangerous."""
     yield from _server_problems(config)
     for name, upstream in config.upstreams.items():
@@ -231,14 +233,14 @@ def _problems(config: Config) -> Any:
     yield from _duplicates("keys", [key.name for key in config.keys])
     names = {route.name for route in config.routes}
     for key in config.keys:
-        for route in key.routes or ():
-            if route not in names:
-                yield f"keys.{key.name}.routes: `{route}` is no route; {_nearest(route, names)}"
+        for name in key.routes or ():
+            if name not in names:
+                yield f"keys.{key.name}.routes: `{name}` is no route; {_nearest(name, names)}"
     for place, route in enumerate(config.routes):
         yield from _route_problems(f"routes[{place}]", route, config)
 
 
-def _server_problems(config: Config) -> Any:
+def _server_problems(config: Config) -> Iterator[str]:
     server = config.server
     if not (config.keys or server.open or _is_loopback(server.host)):
         yield (
@@ -256,24 +258,25 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _upstream_problems(place: str, upstream: Upstream) -> Any:
+def _upstream_problems(place: str, upstream: Upstream) -> Iterator[str]:
     if (upstream.base_url is None) == (upstream.litellm is None):
         yield f"{place}: give either base_url or litellm"
     if upstream.auth == "forward" and upstream.api_key_env:
         yield f"{place}: auth: forward sends the client's own key; leave api_key_env out"
 
 
-def _route_problems(place: str, route: Route, config: Config) -> Any:
+def _route_problems(place: str, route: Route, config: Config) -> Iterator[str]:
     if route.upstream not in config.upstreams:
-        yield f"{place}.upstream: `{route.upstream}` is not among upstreams; {_nearest(route.upstream, config.upstreams)}"
+        mend = _nearest(route.upstream, config.upstreams)
+        yield f"{place}.upstream: `{route.upstream}` is not among upstreams; {mend}"
     for name in route.scorers:
         if name not in SCORERS:
             yield f"{place}.scorers: `{name}` is no scorer; {_nearest(name, SCORERS)}"
     gated = route.policy is not None or route.score_threshold is not None
     if route.mode == "enforce" and not gated:
         yield (
-            f"{place}: enforce needs a policy or a score_threshold: there is no default threshold on a raw score; "
-            "use mode: observe until there is one"
+            f"{place}: enforce needs a policy or a score_threshold: there is no default threshold on a raw "
+            "score; use mode: observe until there is one"
         )
     if route.policy is not None and (route.scorers or route.score_threshold is not None):
         yield f"{place}: a policy brings its own scorers and threshold; leave scorers and score_threshold out"
@@ -283,12 +286,12 @@ def _route_problems(place: str, route: Route, config: Config) -> Any:
         yield f"{place}.scorers: several scorers are combined by a policy; without one name a single scorer"
     if route.score_threshold is not None and not route.scorers:
         yield f"{place}.score_threshold: on which score? name one under scorers, as [mean_logprob]"
-    if route.score_threshold is not None and route.score_threshold != route.score_threshold:
+    if route.score_threshold is not None and math.isnan(route.score_threshold):
         yield f"{place}.score_threshold: is not a number"
     yield from _unavailable(place, route)
 
 
-def _unavailable(place: str, route: Route) -> Any:
+def _unavailable(place: str, route: Route) -> Iterator[str]:
     """What the contract names and this version does not do yet is refused, never ignored."""
     if route.on_low == "escalate" or route.escalate_to is not None:
         yield f"{place}.on_low: escalate is not available in this version; use abstain"
@@ -298,13 +301,13 @@ def _unavailable(place: str, route: Route) -> Any:
         yield f"{place}.rag: is not available in this version; leave it out"
 
 
-def _duplicates(place: str, names: list[str]) -> Any:
+def _duplicates(place: str, names: list[str]) -> Iterator[str]:
     for name in names:
         if names.count(name) > 1:
             yield f"{place}: the name `{name}` stands twice; names are unique"
             return
 
 
-def _nearest(name: str, known: Any) -> str:
+def _nearest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"did you mean `{near[0]}`?" if near else f"known are {', '.join(sorted(known))}"

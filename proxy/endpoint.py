@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from proxy.auth import Keys
     from proxy.config import Server
     from proxy.passthrough import Relay
-    from proxy.routing import Route, RouteTable
+    from proxy.routing import RouteTable
     from proxy.wire import ChoiceReport, Surface, Verdict
 
 logger = logging.getLogger("idk")
@@ -28,7 +28,9 @@ _PASSED_PREFIXES = (b"x-ratelimit-", b"openai-processing-ms", b"retry-after")
 class GatedEndpoint:
     """Answers one path of a surface."""
 
-    def __init__(self, surface: Surface, routes: RouteTable, keys: Keys, relay: Relay, server: Server) -> None:
+    def __init__(
+        self, surface: Surface, routes: RouteTable, keys: Keys, relay: Relay, server: Server
+    ) -> None:
         self._surface = surface
         self._routes = routes
         self._keys = keys
@@ -45,9 +47,13 @@ class GatedEndpoint:
         except asgi.ClientGone:
             return
         except HttpError as exc:
-            await asgi.respond(send, exc.http_status, [*base, asgi.JSON, *_retry_after(exc)], self._surface.error(exc))
+            await asgi.respond(
+                send, exc.http_status, [*base, asgi.JSON, *_retry_after(exc)], self._surface.error(exc)
+            )
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, base: list[tuple[bytes, bytes]]) -> None:
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, base: list[tuple[bytes, bytes]]
+    ) -> None:
         headers = scope["headers"]
         caller = self._keys.caller(headers)
         body = await asgi.read_body(receive, headers, self._server.max_body_bytes)

@@ -1,22 +1,22 @@
 """Every failure that the proxy knows, as one tree; foreign exceptions are mapped to it once, at the edge.
 
-    ProxyError
-    ├── ConfigError            a file, key or value of the configuration or of a policy: exit 2, one line
-    ├── RunError               a command that could not do its work: exit 1, one line
-    └── HttpError              what a client gets: a status and the vendor's error shape
-        ├── BadRequest         400 (or the given status)
-        ├── Unauthorized       401
-        ├── Forbidden          403
-        ├── NotFound           404
-        ├── BodyTooLarge       413
-        ├── Overloaded         503
-        └── UpstreamError      502 unless said otherwise; `kind` is its label in the metrics
-            ├── UpstreamUnreachable   connect   refused, no such host, TLS refused
-            ├── UpstreamTimeout       timeout   504; nothing came in time
-            ├── UpstreamCut           cut       the connection ended inside a body
-            ├── UpstreamGarbage       garbage   not HTTP, not JSON, or not the vendor's JSON
-            ├── UpstreamTooLarge      too_large a body over the limit
-            └── UpstreamStatus        status    the upstream's own error, with its status and message
+ProxyError
+├── ConfigError            a file, key or value of the configuration or of a policy: exit 2, one line
+├── RunError               a command that could not do its work: exit 1, one line
+└── HttpError              what a client gets: a status and the vendor's error shape
+    ├── BadRequest         400 (or the given status)
+    ├── Unauthorized       401
+    ├── Forbidden          403
+    ├── NotFound           404
+    ├── BodyTooLarge       413
+    ├── Overloaded         503
+    └── UpstreamError      502 unless said otherwise; `kind` is its label in the metrics
+        ├── UpstreamUnreachable   connect   refused, no such host, TLS refused
+        ├── UpstreamTimeout       timeout   504; nothing came in time
+        ├── UpstreamCut           cut       the connection ended inside a body
+        ├── UpstreamGarbage       garbage   not HTTP, not JSON, or not the vendor's JSON
+        ├── UpstreamTooLarge      too_large a body over the limit
+        └── UpstreamStatus        status    the upstream's own error, with its status and message
 """
 
 from __future__ import annotations
@@ -108,15 +108,22 @@ class UpstreamError(HttpError):
     status = 502
     type = "upstream_error"
     kind: ClassVar[str] = "upstream"
-    #: Whether nothing was generated, so that asking again cannot pay twice.
-    retryable: ClassVar[bool] = False
+
+    @property
+    def may_retry(self) -> bool:
+        """Whether asking again may help and cannot pay twice, since nothing was generated."""
+        return False
 
 
 class UpstreamUnreachable(UpstreamError):
     """The connection could not be made."""
 
     kind = "connect"
-    retryable = True
+
+    @property
+    def may_retry(self) -> bool:
+        """No request was sent."""
+        return True
 
 
 class UpstreamTimeout(UpstreamError):
@@ -144,7 +151,16 @@ class UpstreamTooLarge(UpstreamError):
     kind = "too_large"
 
 
+#: Statuses after which the same request may succeed (408, 409 and 429, and the server's own failures).
+_PASSING = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
+
+
 class UpstreamStatus(UpstreamError):
     """The upstream's own error answer; passed on with its status, type, code and message."""
 
     kind = "status"
+
+    @property
+    def may_retry(self) -> bool:
+        """By the status."""
+        return self.http_status in _PASSING

@@ -46,7 +46,9 @@ def cold_routes(health: Health, metrics: Metrics, routes: RouteTable, keys: Keys
             names = _model_names(routes, caller)
             wanted = request.path_params.get("model")
             if wanted is None:
-                return JSONResponse({"object": "list", "data": [_model(name) for name in names]}, headers=_id())
+                return JSONResponse(
+                    {"object": "list", "data": [_model(name) for name in names]}, headers=_id()
+                )
             if wanted not in names:
                 raise NotFound("no such model", param="model", code="model_not_found")
             return JSONResponse(_model(wanted), headers=_id())

@@ -35,7 +35,9 @@ _HOP_BY_HOP = frozenset(
     )
 )  # fmt: skip
 #: What a client tells the proxy, or tells of itself, that no upstream should learn.
-_OURS = frozenset((b"authorization", b"x-api-key", b"x-idk-key", b"x-idk-route", b"cookie", b"accept-encoding"))
+_OURS = frozenset(
+    (b"authorization", b"x-api-key", b"x-idk-key", b"x-idk-route", b"cookie", b"accept-encoding")
+)
 _HIDDEN = _HOP_BY_HOP | frozenset((b"set-cookie", b"server", b"date", b"x-request-id", b"content-encoding"))
 _FORM_MODEL = re.compile(rb'name="model"[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,256})\r\n')
 #: SDKs put a form's fields before its file; how far in the field is looked for.
@@ -118,7 +120,9 @@ class Relay:
         sent = [(name, value) for name, value in headers if name not in _HOP_BY_HOP and name not in _OURS]
         credentials = asgi.header(headers, b"authorization")
         try:
-            response = await route.upstream.relay(scope["method"], upstream_path(scope), sent, body, credentials)
+            response = await route.upstream.relay(
+                scope["method"], upstream_path(scope), sent, body, credentials
+            )
         except UpstreamError as exc:
             route.upstream_metrics.failed(exc.kind)
             raise

@@ -120,7 +120,9 @@ def judge(exchange: Exchange, completion: Completion, *, cancelled: bool = False
     """The gate's word on each choice, counted."""
     route, gate, request = exchange.route, exchange.gate, exchange.request
     applies = route.applies(request)
-    decisions = tuple(_decide(gate, choice, request.threshold, applies=applies) for choice in completion.choices)
+    decisions = tuple(
+        _decide(gate, choice, request.threshold, applies=applies) for choice in completion.choices
+    )
     if cancelled:
         # A cut answer is never served, whatever was said of the part that came.
         decisions = tuple(replace(d, decision="abstain", reason="below_threshold") for d in decisions)
@@ -153,7 +155,8 @@ def reader(exchange: Exchange, ask: Ask) -> StreamReader:
     """A reader of the upstream's events that holds them where the route enforces."""
     route, request = exchange.route, exchange.request
     watching: Callable[[], Watch] | None = None
-    if route.holds and ask.logprobs and route.applies(request):
+    # Words before a tool call are no answer: with tools on offer the end must be seen.
+    if route.holds and ask.logprobs and not request.tools and route.applies(request):
         watching = watch(exchange.gate, max_tokens=request.max_tokens, threshold=request.threshold)
     return exchange.surface.stream(request, ask, hold=route.holds, watch=watching)
 

@@ -8,13 +8,13 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gating.gate import Gate
 from gating.policy import Policy
 from proxy.exceptions import Forbidden, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gating.gate import Gate
     from proxy.auth import Caller
     from proxy.config import Route as RouteConfig
     from proxy.metrics import RouteMetrics, UpstreamMetrics

@@ -51,11 +51,7 @@ class Splitter:
 def _payload(block: bytes) -> bytes | None:
     if block.startswith(b"data: ") and b"\n" not in block and b"\r" not in block:
         return block[6:]
-    lines = [
-        line[5:].removeprefix(b" ")
-        for line in _LINE_END.split(block)
-        if line.startswith(b"data:")
-    ]
+    lines = [line[5:].removeprefix(b" ") for line in _LINE_END.split(block) if line.startswith(b"data:")]
     # The standard joins lines by "\n"; the payloads here are JSON, where a space means the same and keeps
     # the payload on one line when it is sent on.
     return b" ".join(lines) if lines else None

@@ -26,6 +26,7 @@ class Request:
     top_logprobs: int
     json_answer: bool
     include_usage: bool
+    tools: bool
     max_tokens: int | None
     sampling: Mapping[str, float]
     threshold: float | None

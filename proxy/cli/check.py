@@ -25,33 +25,40 @@ def check(
     from proxy.config import load
 
     parts = build(load(config), folder=config.resolve().parent, environ=os.environ)
-    routes = [describe(route) for route in parts.routes.routes]
+    routes = parts.routes.routes
     if as_json:
-        print(msgspec.json.encode({"config": str(config), "routes": routes}).decode())
+        print(
+            msgspec.json.encode(
+                {"config": str(config), "routes": [describe(route) for route in routes]}
+            ).decode()
+        )
         return
     print(f"{config}: sound")
     for route in routes:
-        print(f"  {route['name']}: {', '.join(route['models'])} -> {route['upstream']}, {route['gate']}")
+        print(f"  {route.name}: {', '.join(route.config.models)} -> {route.upstream.name}, {in_words(route)}")
+
+
+def in_words(route: Route) -> str:
+    """What a route's gate does."""
+    config, gate = route.config, route.gate
+    if gate is None:
+        return "off"
+    if route.policy is not None:
+        certified = "certified" if gate.certified() else "not certified"
+        return f"{config.mode} by policy {route.policy} at confidence {gate.limit:.3g}, {certified}"
+    if config.score_threshold is not None:
+        return f"{config.mode} by {config.scorers[0]} >= {config.score_threshold:g}, uncalibrated"
+    return f"{config.mode}, no threshold"
 
 
 def describe(route: Route) -> dict[str, object]:
-    """A route in words."""
-    gate = route.gate
-    if gate is None:
-        words = "off"
-    elif route.policy is not None:
-        certified = "certified" if gate.certified() else "not certified"
-        words = f"{route.config.mode} by policy {route.policy} at confidence {gate.limit:.3g}, {certified}"
-    elif route.config.score_threshold is not None:
-        words = f"{route.config.mode} by {route.config.scorers[0]} >= {route.config.score_threshold:g}, uncalibrated"
-    else:
-        words = f"{route.config.mode}, no threshold"
+    """A route as JSON values."""
     return {
         "name": route.name,
         "models": list(route.config.models),
         "upstream": route.upstream.name,
         "mode": route.config.mode,
         "policy": route.policy,
-        "threshold": None if gate is None else gate.limit,
-        "gate": words,
+        "threshold": None if route.gate is None else route.gate.limit,
+        "certified": route.gate is not None and route.gate.certified(),
     }

@@ -22,7 +22,9 @@ def serve(
         str | None, typer.Option(help="Without a file: observe every model of this base URL.")
     ] = None,
     host: Annotated[str | None, typer.Option(help="Over server.host.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Over server.port; 0 takes a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Over server.port; 0 takes a free one.")
+    ] = None,
 ) -> None:
     """Serve the routes of a configuration."""
     import msgspec
@@ -30,7 +32,9 @@ def serve(
     from proxy import config as configuration
 
     if (config is None) == (upstream is None) and not (config is None and Path("idk.yaml").exists()):
-        raise ConfigError("serve: give --config FILE or --upstream URL; `idk init` writes a file to begin with")
+        raise ConfigError(
+            "serve: give --config FILE or --upstream URL; `idk init` writes a file to begin with"
+        )
     path = config or Path("idk.yaml")
     loaded = configuration.load(path) if upstream is None else configuration.for_upstream(upstream)
     changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}

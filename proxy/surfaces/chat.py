@@ -55,10 +55,9 @@ class Chat:
             top_logprobs=read.top_logprobs or 0,
             json_answer=read.response_format is not None and read.response_format.type in _JSON_FORMATS,
             include_usage=read.stream_options is not None and bool(read.stream_options.include_usage),
+            tools="tools" in fields or "functions" in fields,
             max_tokens=read.max_completion_tokens or read.max_tokens,
-            sampling={
-                name: value for name in _SAMPLING if (value := getattr(read, name)) is not None
-            },
+            sampling={name: value for name in _SAMPLING if (value := getattr(read, name)) is not None},
             threshold=_threshold(read.idk),
         )
 

@@ -66,12 +66,7 @@ class _Growing:
 
     @property
     def settled(self) -> bool:
-        return (
-            self.watch is not None
-            and self.watch.settled
-            and not self.tool_call
-            and not self.refusal
-        )
+        return self.watch is not None and self.watch.settled and not self.tool_call and not self.refusal
 
     def choice(self, index: int) -> Choice:
         text = "".join(self.texts)
@@ -92,9 +87,7 @@ class _Growing:
 class ChatStream:
     """Reads one stream. While holding nothing is given back before ``finish``; else only the end waits."""
 
-    def __init__(
-        self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], Watch] | None
-    ) -> None:
+    def __init__(self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], Watch] | None) -> None:
         self._request = request
         self._hold = hold
         self._watch = watch
@@ -228,4 +221,6 @@ def _upstream_error(raw: Raw) -> UpstreamStatus:
         error = msgspec.json.decode(raw, type=wire.ErrorObject)
     except msgspec.ValidationError:
         error = wire.ErrorObject()
-    return UpstreamStatus(error.message or "the upstream failed in the middle of its answer", code=error.code_text)
+    return UpstreamStatus(
+        error.message or "the upstream failed in the middle of its answer", code=error.code_text
+    )

@@ -145,7 +145,7 @@ class ChunkChoice(Struct):
 class Chunk(Struct):
     """One event of a stream."""
 
-    choices: list[ChunkChoice] = []  # noqa: RUF012 - msgspec copies an empty default for each instance
+    choices: list[ChunkChoice] = []
     usage: Usage | None = None
     error: Raw = Raw(b"null")
 

@@ -27,7 +27,7 @@ def replace_logprobs(
     The key's bytes, quotes included, cannot stand inside a JSON string (its quotes would be escaped), and a
     value is only replaced where its own bytes follow, so nothing else can be hit.
     """
-    pieces = []
+    pieces: list[bytes] = []
     start = 0
     for value in values:
         raw = bytes(value)

@@ -29,7 +29,8 @@ def make_upstream(
     if config.litellm is not None:
         from proxy.upstreams.litellm import LiteLLMUpstream  # its library takes seconds to import
 
-        return LiteLLMUpstream(name, config, api_key=api_key, gives_logprobs=gives_logprobs, backoff=backoff)
+        secrets = Secrets(api_key, "")
+        return LiteLLMUpstream(name, config, secrets=secrets, gives_logprobs=gives_logprobs, backoff=backoff)
     base_url = config.base_url or ""
     try:
         origin = Origin.parse(base_url)

@@ -25,8 +25,6 @@ _JSON_HEADERS = (
 )
 #: No vendor's error is longer; what is longer is cut, not kept in memory.
 _ERROR_BYTES = 65_536
-#: Statuses after which the same request may succeed (408, 409 and 429, and the server's own failures).
-_RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 _CREDENTIAL = re.compile(r"(?i)\b(?:bearer\s+\S+|(?:sk|pk|key|api)[-_][\w*.\-]{6,})")
 
 
@@ -82,7 +80,7 @@ class HttpUpstream:
         self._secrets = secrets
         self._backoff = backoff
         self._metrics = metrics
-        self._headers = _JSON_HEADERS
+        self._headers: tuple[tuple[bytes, bytes], ...] = _JSON_HEADERS
         if secrets.api_key is not None:
             self._headers += ((b"authorization", b"Bearer " + secrets.api_key.encode()),)
 
@@ -96,7 +94,7 @@ class HttpUpstream:
                 return await self._once(path, headers, body)
             except UpstreamError as exc:
                 wait = delay if exc.retry_after_s is None else exc.retry_after_s
-                if not _may_retry(exc) or wait is None or not self._backoff.allows(wait):
+                if wait is None or not exc.may_retry or not self._backoff.allows(wait):
                     raise
                 self._metrics.failed(exc.kind)
             await asyncio.sleep(wait)
@@ -144,10 +142,6 @@ class HttpUpstream:
     async def aclose(self) -> None:
         """Close its connections."""
         await self._transport.aclose()
-
-
-def _may_retry(exc: UpstreamError) -> bool:
-    return exc.retryable or (isinstance(exc, UpstreamStatus) and exc.http_status in _RETRYABLE)
 
 
 async def _read_start(response: Response, limit: int) -> bytes:
