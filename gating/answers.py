@@ -51,7 +51,9 @@ _ACCENT = re.compile("[\u0300-\u036f]")  # combining marks of Latin, Greek and C
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 _INITIALS = re.compile(r"\b(?:[a-z]\.\s?){2,}")
 _APOSTROPHE = re.compile("['‘’ʻʼ`´]")
-_SIGN_OR_MARK = re.compile(r"(?P<sign>(?<![^\W_])-(?=\d)|(?<=\d)\.(?=\d)|(?<=[a-z])[+#]+)|[^\w\s%°$€£]|_")
+_SIGN_OR_MARK = re.compile(
+    r"(?P<sign>(?<![^\W_])-(?=\d)|(?<![^\W\d])\.(?=\d)|(?<=[a-z])[+#]+)|[^\w\s%°$€£]|_"
+)
 _ARTICLE = re.compile(r"\b(?:an?|the)\b(?=\s+\w)")
 
 

@@ -50,7 +50,7 @@ _CONCLUSION = re.compile(
     re.MULTILINE,
 )
 _SEVERAL_NUMBERS = re.compile(
-    r"\d\s*(?:\bor\b|\bto\b|[-–/])\s*\d[^\d]*$|\bbetween\b[^\d]*[\d.]+ and [\d.]+[^\d]*$"
+    r"\d\s*(?:\bor\b|\bto\b|[-–/])\s*\d[\d.]*[^\d]*$|\bbetween\b[^\d]*[\d.]+ and [\d.]+[^\d]*$"
 )
 _NOT = re.compile(r"\b(?:not|isnt|wasnt|never)\W+$")
 _YEAR = re.compile(r"1\d{3}|20\d{2}")
@@ -58,11 +58,11 @@ _YEAR = re.compile(r"1\d{3}|20\d{2}")
 _FOUND = "FOUND"  # stands for an accepted answer; folded text has no capitals
 _DENIED = re.compile(
     r"(?:\b(?:not|never|no|neither|nor|unlike|except|without|cannot|(?:is|was|are|were|do|does|did|ca|has|have|wo)nt)"
-    r"|\b(?:rather|other) than|\binstead of)(?:\W+(?!but\b)\w+){0,2}[^\w,;:.]+"
+    r"|\b(?:rather|other) than|\binstead of)(?:[^\w,;:.]+(?!but\b)\w+){0,2}[^\w,;:.]+"
     rf"{_FOUND}|{_FOUND}\W+(?:(?:is|was|are|were|does|did|do|has|can)(?:nt|\W+not)"
     r"|(?:is|was) (?:wrong|incorrect|false))\b"
 )
-_SENTENCE = re.compile(r"(?<=[\w\"')*]{2}[.!?])\s+|\n+")
+_SENTENCE = re.compile(r"(?i:(?<!\bst\.)(?<!\b[dm]r\.))(?<=[\w\"')*]{2}[.!?])\s+|\n+")
 _AND_OR = r"(?:\b(?:or|and)\b|/|&)"
 _CONTINUES = (
     r"(?:its?|is|was|has|he|she|they|their|his|her|which|who|this|that|are|were|in|"

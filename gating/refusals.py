@@ -58,7 +58,8 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
         "en": Language(
             cues=(
                 *("not", "n't", "n’t", "no ", "know", "dunno", "idk", "n/a", "unable", "uncertain"),
-                *("unclear", "unsure", "unaware", "unfamiliar", "unanswer", "insufficient", "impossible", "lack "),
+                *("unclear", "unsure", "unaware", "unfamiliar", "unanswer", "insufficient"),
+                *("impossible", "lack "),
             ),
             contrasts=("but", "however", "although", "though", "nevertheless", "still,"),
             leads=_patterns(r"""

@@ -1,0 +1,115 @@
+"""Questions from the tables of facts, and a stratified sample of them."""
+
+from __future__ import annotations
+
+import csv
+import random
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from proxy.questions.computed import computed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SYSTEM_PROMPT = "Answer with the shortest possible answer: a name, a number or a few words, no explanation."
+
+# (table, column with the answer, kind, the fact's key, question); a row whose answer is empty is left out,
+# since the fact is disputed or changing. Two phrasings of one fact have one key.
+_TEMPLATES = (
+    ("countries", "capital", "capital", "capital of {country}", "What is the capital of {country}?"),
+    ("countries", "continent", "continent", "continent of {country}", "On which continent is {country}?"),
+    ("countries", "currency", "currency", "currency of {country}", "What is the currency of {country}?"),
+    (
+        "states",
+        "capital",
+        "state",
+        "capital of the state {state}",
+        "What is the capital of the US state {state}?",
+    ),
+    ("elements", "symbol", "symbol", "symbol {symbol}", "What is the chemical symbol of {element}?"),
+    ("elements", "element", "element", "symbol {symbol}", "Which chemical element has the symbol {symbol}?"),
+    ("elements", "number", "atomic number", "number {number}", "What is the atomic number of {element}?"),
+    ("facts", "answers", None, "{question}", "{question}"),
+)
+
+_SHARE = {
+    "element": 3,
+    "atomic number": 2,
+}  # every third, every second: elements shall not crowd out the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with its accepted answers; ``group`` names its fact, ``kind`` its stratum."""
+
+    id: str
+    group: str
+    kind: str
+    question: str
+    answers: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A line of ``questions.jsonl``."""
+        return {"id": self.id, "question": self.question, "answers": list(self.answers), "group": self.group}
+
+
+@cache
+def questions() -> tuple[Question, ...]:
+    """All questions, in a fixed order; ids count within a kind."""
+    made: list[Question] = []
+    counts: dict[str, int] = {}
+    for kind, group, text, answers in [*_from_tables(), *_from_sums()]:
+        counts[kind] = counts.get(kind, 0) + 1
+        made.append(Question(f"{kind.replace(' ', '-')}-{counts[kind]:03d}", group, kind, text, answers))
+    return tuple(made)
+
+
+def sample(n: int, seed: int) -> tuple[Question, ...]:
+    """``n`` questions, each kind in its proportion, in random order; the same for the same seed.
+
+    Raises ``ValueError`` where ``n`` is negative or more than there are.
+    """
+    everything = questions()
+    if not 0 <= n <= len(everything):
+        raise ValueError(f"n is {n}; ask for 0 to {len(everything)} questions")
+    draw = random.Random(seed)  # noqa: S311 - a sample, no secrets
+    strata: dict[str, list[Question]] = {}
+    for question in draw.sample(everything, len(everything)):
+        strata.setdefault(question.kind, []).append(question)
+    # The place of a question within its kind, as a fraction: the n smallest hold each kind in its proportion.
+    places = [
+        ((place + draw.random()) / len(kind), question)
+        for kind in strata.values()
+        for place, question in enumerate(kind)
+    ]
+    chosen = [question for _, question in sorted(places, key=lambda placed: placed[0])[:n]]
+    return tuple(draw.sample(chosen, n))
+
+
+def _from_tables() -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+    tables = {name: _table(name) for name in dict.fromkeys(template[0] for template in _TEMPLATES)}
+    for table, column, kind, key, text in _TEMPLATES:
+        for row in tables[table][:: _SHARE.get(kind or "", 1)]:
+            if row[column]:
+                shown = {name: _shown(name, value) for name, value in row.items()}
+                answers = tuple(row[column].split("|"))
+                yield kind or row["kind"], key.format_map(shown), text.format_map(shown), answers
+
+
+def _from_sums() -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+    for kind, text, answer in computed():
+        yield kind, text, text, (answer,)
+
+
+def _table(name: str) -> list[dict[str, str]]:
+    text = files("proxy.questions").joinpath(f"{name}.tsv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def _shown(name: str, value: str) -> str:
+    """How a question names a thing: by its first name, an element in lower case."""
+    first = value.partition("|")[0]
+    return first.lower() if name == "element" else first
