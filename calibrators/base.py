@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Never, Self
 
 import numpy as np
 
@@ -60,10 +60,8 @@ class Calibrator(ABC):
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
         """The calibrator that ``to_dict`` saved; raises CalibrationError on NaN or another version."""
 
-    if not TYPE_CHECKING:  # a checker would believe in every name
-
-        def __getattr__(self, name: str) -> Any:
-            """Only reached for a missing attribute: say that a learnt one comes from ``fit``."""
-            if name.endswith("_") and not name.startswith("_"):
-                raise NotFittedError(f"this {type(self).__name__} has no {name!r} yet: call fit first")
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    def __getattr__(self, name: str) -> Never:
+        """Only reached for a missing attribute: say that a learnt one comes from ``fit``."""
+        if name.endswith("_") and not name.startswith("_"):
+            raise NotFittedError(f"this {type(self).__name__} has no {name!r} yet: call fit first")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

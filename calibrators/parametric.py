@@ -100,19 +100,20 @@ def _newton(
 ) -> tuple[NDArray[np.float64], float]:
     """Coefficients (d + 1,), intercept last, and their loss: Newton with backtracking (Lin, Lin & Weng 2007).
 
-    The constants are theirs (Appendix C), except for the gradient's tolerance, which is relative here.
+    The constants are theirs (Appendix C), except that the gradient's tolerance and the ridge grow with the
+    number of labels.
     """
     design = np.column_stack([features, np.ones(targets.size)])
     mean = float(np.average(targets, weights=weights))
     point = np.zeros(design.shape[1])
     point[-1] = math.log(mean / (1 - mean))
     loss = _log_loss(design @ point, targets, weights)
-    for _ in range(100):
+    while True:  # ends: the loss falls strictly until the slope or the descent is below a double's reach
         p = 0.5 * (1 + np.tanh(0.5 * (design @ point)))
         gradient = design.T @ (weights * (p - targets))
         if np.abs(gradient).max() <= 1e-10 * weights.sum():
-            break
-        hessian = (design.T * (weights * p * (1 - p))) @ design + 1e-12 * np.eye(point.size)
+            return point, loss
+        hessian = (design.T * (weights * p * (1 - p))) @ design + 1e-12 * weights.sum() * np.eye(point.size)
         step = -np.linalg.solve(hessian, gradient)
         size = 1.0
         while size >= 1e-10:
@@ -122,9 +123,8 @@ def _newton(
                 break
             size /= 2
         else:
-            break  # no descent that a double can show
+            return point, loss
         point, loss = trial, trial_loss
-    return point, loss
 
 
 def _log_loss(

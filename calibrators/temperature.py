@@ -42,21 +42,27 @@ class TemperatureCalibrator(ParametricCalibrator):
 
 
 def _fit_temperature(levels: Levels) -> float:
-    """Newton on ln(1/T) kept in a shrinking bracket: the loss is convex in 1/T, so its slope has one root."""
+    """The root of the loss's slope in u = ln(1/T), unique because the loss is convex in 1/T.
+
+    Newton kept in a shrinking bracket; a step that does not halve the one before gives way to a bisection, so
+    that the steps come to an end (Press et al. 2007, §9.4).
+    """
     targets, scores, total = levels.soft_targets(), levels.scores, levels.total
     scale = math.sqrt(float(np.average(np.square(scores), weights=total)))
     if scale == 0:
         return 1.0
     low, high = -math.log(scale * WIDEST), -math.log(scale / WIDEST)
-    point = -math.log(scale)
-    for _ in range(100):
+    point, step = -math.log(scale), high - low
+    while abs(step) > 1e-12:
         inverse = math.exp(point)
         p = 0.5 * (1 + np.tanh(0.5 * inverse * scores))
         slope = float(total @ (scores * (p - targets)))
         curvature = inverse * float(total @ (np.square(scores) * p * (1 - p)))
         low, high = (low, point) if slope > 0 else (point, high)
-        newton = point - slope / curvature if curvature > 0 else math.inf
-        previous, point = point, newton if low < newton < high else (low + high) / 2
-        if abs(point - previous) <= 1e-12:
-            break
+        newton = -slope / curvature if curvature > 0 else math.inf
+        if abs(newton) <= abs(step) / 2 and low <= point + newton <= high:
+            step = newton
+        else:
+            step = (low + high) / 2 - point
+        point += step
     return math.exp(-point)

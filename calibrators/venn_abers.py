@@ -44,8 +44,9 @@ class VennAbersCalibrator(Calibrator):
         if_right = _counted_right(levels.right, levels.total)
         # Counting the score wrong is counting it right with the order and the labels turned round.
         if_wrong = 1 - _counted_right((levels.total - levels.right)[::-1], levels.total[::-1])[::-1]
-        lower = np.concatenate([[0.0], np.maximum.accumulate(if_wrong)])
-        upper = np.concatenate([np.maximum.accumulate(if_right), [1.0]])
+        # Clipped and made to rise, because weights round in the last bit.
+        lower = np.concatenate([[0.0], np.maximum.accumulate(np.clip(if_wrong, 0, 1))])
+        upper = np.concatenate([np.maximum.accumulate(np.clip(if_right, 0, 1)), [1.0]])
         steps = np.flatnonzero(np.diff(lower))
         self.lower_scores_ = tuple(points[steps].tolist())
         self.lower_ = (0.0, *lower[steps + 1].tolist())

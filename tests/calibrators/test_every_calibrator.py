@@ -34,7 +34,7 @@ def test_the_table_holds_the_names_of_the_interface():
 
 @pytest.mark.parametrize("weighted", [False, True])
 @every
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(rows=rows, asked=st.lists(score, min_size=1, max_size=30), data=st.data())
 def test_properties(kind, weighted, rows, asked, data):
     scores, correct, weights = (list(column) for column in zip(*rows, strict=True))
@@ -209,7 +209,7 @@ def test_broken_files_are_refused(kind, draw):
     "saved", [None, [], "platt", 3, {"kind": "gauss"}, {"kind": None}, {"kind": ["platt"]}]
 )
 def test_what_is_no_calibrator_is_refused(saved):
-    with pytest.raises(CalibrationError, match="kind|unknown"):
+    with pytest.raises(CalibrationError, match=r"kind|unknown"):
         from_dict(saved)
 
 

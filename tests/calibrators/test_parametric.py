@@ -163,3 +163,14 @@ def test_one_prediction_is_quick(kind, draw):
     """The hot path's budget is 2 µs; five times that here, for a busy machine."""
     fitted = kind().fit(*draw(100))
     assert min(timeit.repeat(lambda: fitted.predict_one(0.3), number=2000, repeat=20)) / 2000 < 10e-6
+
+
+@pytest.mark.parametrize("n", [2, 1_000_000])
+def test_two_levels_are_enough_for_beta_and_not_too_many_labels(n):
+    """Its two features are then one and the same line, whose Hessian is singular."""
+    scores, correct = np.repeat([-1.0, 1.0], n // 2), np.resize([1, 0, 0, 0], n)
+    correct[n // 2 :] = 1 - correct[n // 2 :]
+    fitted = BetaCalibrator().fit(scores, correct)
+    assert fitted.predict_one(1.0) == pytest.approx(
+        PlattCalibrator().fit(scores, correct).predict_one(1.0), abs=1e-6
+    )
