@@ -60,9 +60,7 @@ def _fit_temperature(levels: Levels) -> float:
         curvature = inverse * float(total @ (np.square(scores) * p * (1 - p)))
         low, high = (low, point) if slope > 0 else (point, high)
         newton = -slope / curvature if curvature > 0 else math.inf
-        if abs(newton) <= abs(step) / 2 and low <= point + newton <= high:
-            step = newton
-        else:
-            step = (low + high) / 2 - point
+        converges = abs(newton) <= abs(step) / 2 and low <= point + newton <= high
+        step = newton if converges else (low + high) / 2 - point
         point += step
     return math.exp(-point)
