@@ -1,22 +1,26 @@
 """Scores of the answer's token logprobs: cheap, and of one call's worth.
 
-Each reads natural logarithms that ``clean_logprobs`` has checked and clipped. Pure Python: answers are short,
-and an array costs more to make than these sums to take.
+Each reads natural logarithms that ``clean_logprobs`` has checked and clipped. Sums and minima of a list are
+pure Python, since an array costs more to make than they to take; the entropy's exponentials are worth one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate
-from math import ceil, exp, isnan, log
+from itertools import accumulate, chain
+from math import ceil
 from operator import sub
 from typing import TYPE_CHECKING
 
-from gating.evidence import FLOOR, ROUNDING, clean_logprobs
+import numpy as np
+
+from gating.evidence import clean_logprobs
 from gating.types import Unmeasured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
 
     from gating.scorers.base import Need, Scale
     from gating.types import Evidence
@@ -89,33 +93,24 @@ class TopKEntropy:
             return Unmeasured("no top logprobs")
         if own is not None and len(own) != len(places):
             return Unmeasured(f"top logprobs of {len(places)} places for {len(own)} tokens")
-        if len(places) == 0:
-            return Unmeasured("no tokens")
-        total = 0.0
-        for place in places:
-            entropy = _entropy(place)
-            if isinstance(entropy, Unmeasured):
-                return entropy
-            total += entropy
-        return -total / len(places)
+        widths = [len(place) for place in places]
+        if not widths or 0 in widths:
+            return Unmeasured("a place has no top logprobs" if widths else "no tokens")
+        logprobs = clean_logprobs(list(chain.from_iterable(places)))
+        if isinstance(logprobs, Unmeasured):
+            return Unmeasured(f"top logprobs: {logprobs.reason}")
+        return _mean_entropy(np.array(logprobs), np.cumsum([0, *widths[:-1]]))
 
 
-def _entropy(logprobs: Sequence[float]) -> float | Unmeasured:
-    """The entropy of one place from its top logprobs (k,), the rest as one outcome."""
-    if len(logprobs) == 0:
-        return Unmeasured("a place has no top logprobs")
-    entropy = mass = 0.0
-    for value in logprobs:
-        if value is None or isnan(value) or value > ROUNDING:
-            return Unmeasured("a top logprob is missing, NaN or positive")
-        clipped = max(value, FLOOR)
-        probability = exp(clipped)
-        mass += probability
-        entropy -= probability * clipped
-    if mass > 1.0 + EXCESS:
-        return Unmeasured("a place's top probabilities sum to more than 1")
+def _mean_entropy(logprobs: NDArray[np.float64], starts: NDArray[np.int64]) -> float | Unmeasured:
+    """Minus the mean over places, of which each begins at one of ``starts`` (n,) in ``logprobs`` (n * k,)."""
+    probabilities = np.exp(logprobs)
+    mass = np.add.reduceat(probabilities, starts)
+    if mass.max() > 1.0 + EXCESS:
+        return Unmeasured("the top probabilities of a place sum to more than 1")
     rest = 1.0 - mass
-    return entropy - rest * log(rest) if rest > 0.0 else max(entropy, 0.0)
+    rest = rest[rest > 0.0]  # r ln r -> 0 as r -> 0
+    return float(probabilities @ logprobs + rest @ np.log(rest)) / len(starts)
 
 
 LOGPROB_SCORERS = (
