@@ -107,11 +107,12 @@ def _locate(
     """The answer's place in the tokens, by the plainest reading that matches."""
     if "".join(tokens) == content:
         return slice(0, _end(tokens, lambda token: not token))
+    shown = tokens
     if token_bytes is not None and len(token_bytes) == len(tokens):
         # llama.cpp shows no text where a token is but a piece of a character.
-        tokens = [token or (_PIECE if raw else "") for token, raw in zip(tokens, token_bytes, strict=True)]
-    end = _end(tokens, lambda token: not token or bool(_END.fullmatch(token)))
-    inner = _end(tokens, lambda token: not token.strip(_SPACE) or bool(_END.fullmatch(token)))
+        shown = [token or (_PIECE if raw else "") for token, raw in zip(tokens, token_bytes, strict=True)]
+    end = _end(shown, lambda token: not token or bool(_END.fullmatch(token)))
+    inner = _end(shown, lambda token: not token.strip(_SPACE) or bool(_END.fullmatch(token)))
     for target, parts in _readings(content, tokens, token_bytes):
         stripped = [*parts[: inner - 1], parts[inner - 1].rstrip(_SPACE)] if inner else []
         found = _walk(target, parts[:end]) or _walk(target.strip(_SPACE), stripped)
