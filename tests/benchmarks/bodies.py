@@ -59,7 +59,9 @@ def replies() -> dict[str, Reply]:
     large = [_entry(token, i, TOP) for i, token in enumerate(LARGE_TOKENS)]
     small = [_entry(token, i, 0) for i, token in enumerate(SMALL_TOKENS)]
     stream = _stream(large)
-    error = {"error": {"message": "The server is overloaded.", "type": "server_error", "param": None, "code": None}}
+    error = {
+        "error": {"message": "The server is overloaded.", "type": "server_error", "param": None, "code": None}
+    }
     events = len(b"".join(stream[1:-1])) // (len(stream) - 2)
     mega = _stream([_entry(_WORDS[i % len(_WORDS)], i, TOP) for i in range(MEGA_BYTES // events)])
     return {
@@ -89,7 +91,12 @@ def _entry(text: str, position: int, top: int) -> dict[str, Any]:
 
 def _completion(answer: str, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     message = {"role": "assistant", "content": answer, "refusal": None, "annotations": []}
-    choice = {"index": 0, "message": message, "logprobs": {"content": entries, "refusal": None}, "finish_reason": "stop"}
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": {"content": entries, "refusal": None},
+        "finish_reason": "stop",
+    }
     usage = {
         "prompt_tokens": 17,
         "completion_tokens": len(entries),
@@ -112,7 +119,10 @@ def _envelope(kind: str) -> dict[str, Any]:
 
 def _whole(body: dict[str, Any], status: bytes = b"200 OK") -> Reply:
     data = _json(body)
-    head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (status, len(data))
+    head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (
+        status,
+        len(data),
+    )
     return Reply((head + data,))
 
 

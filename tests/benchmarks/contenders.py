@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("bench-small", "bench-large")
-PASSES, ABSTAINS = -50.0, 0.0  # thresholds on mean_logprob, in nats, that every and no benchmark answer reaches
+PASSES, ABSTAINS = (
+    -50.0,
+    0.0,
+)  # thresholds on mean_logprob, in nats, that every and no benchmark answer reaches
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,8 @@ def nginx(site: Site) -> Launch:
     path = install.program("nginx", "nginx-light")
     user = "user root;" if os.geteuid() == 0 else ""
     temporary = " ".join(
-        f"{kind}_temp_path {site.directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        f"{kind}_temp_path {site.directory}/{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     text = f"""
         {user} daemon off; worker_processes 1; pid {site.directory}/pid; error_log stderr crit;
@@ -88,7 +92,9 @@ def nginx(site: Site) -> Launch:
             }}
           }}
         }}"""
-    return Launch((path, "-p", str(site.directory), "-c", site.file("nginx.conf", text)), install.version(path, "-v"))
+    return Launch(
+        (path, "-p", str(site.directory), "-c", site.file("nginx.conf", text)), install.version(path, "-v")
+    )
 
 
 def raw(site: Site) -> Launch:
@@ -105,10 +111,17 @@ def litellm(site: Site) -> Launch:
     """LiteLLM's proxy: one worker, no database, no callbacks, logging off."""
     home = install.python_environment("litellm", *install.LITELLM)
     models = [
-        {"model_name": m, "litellm_params": {"model": f"openai/{m}", "api_base": site.base_url, "api_key": "none"}}
+        {
+            "model_name": m,
+            "litellm_params": {"model": f"openai/{m}", "api_base": site.base_url, "api_key": "none"},
+        }
         for m in MODELS
     ]
-    config = {"model_list": models, "litellm_settings": {"num_retries": 0}, "general_settings": {"disable_spend_logs": True}}
+    config = {
+        "model_list": models,
+        "litellm_settings": {"num_retries": 0},
+        "general_settings": {"disable_spend_logs": True},
+    }
     path = site.file("litellm.yaml", json.dumps(config))  # JSON is YAML
     server = ("--host", "127.0.0.1", "--port", str(site.port), "--num_workers", "1", "--telemetry", "False")
     environment = {
@@ -127,7 +140,11 @@ def portkey(site: Site) -> Launch:
     node = install.program("node", "nodejs")
     home = install.npm_package("@portkey-ai/gateway")
     command = (node, str(home / "build" / "start-server.js"), f"--port={site.port}", "--headless")
-    headers = {"x-portkey-provider": "openai", "x-portkey-custom-host": site.base_url, "authorization": "Bearer none"}
+    headers = {
+        "x-portkey-provider": "openai",
+        "x-portkey-custom-host": site.base_url,
+        "authorization": "Bearer none",
+    }
     environment = {"NODE_ENV": "production", "TRUSTED_CUSTOM_HOSTS": "127.0.0.1,localhost"}
     return Launch(command, install.npm_version(home), headers, environment)
 
@@ -151,7 +168,9 @@ def serve(site: Site, routes: list[dict[str, object]]) -> Launch:
         raise Missing("the command idk is not in this environment: make setup")
     config = {
         "server": {"host": "127.0.0.1", "port": site.port, "store": f"sqlite:///{site.directory}/idk.db"},
-        "upstreams": {"bench": {"base_url": site.base_url, "auth": "forward", "logprobs": "native", "max_retries": 0}},
+        "upstreams": {
+            "bench": {"base_url": site.base_url, "auth": "forward", "logprobs": "native", "max_retries": 0}
+        },
         "routes": routes,
     }
     path = site.file("idk.yaml", json.dumps(config, indent=1))
@@ -165,7 +184,9 @@ CONTENDERS: Mapping[str, Contender] = {
     "idk-off": Contender("idk, gate off", idk("off")),
     "idk-observe": Contender("idk, observing", idk("observe", PASSES), gates=True),
     "idk-enforce": Contender("idk, enforcing", idk("enforce", PASSES), gates=True, holds=True),
-    "idk-abstain": Contender("idk, enforcing, all abstain", idk("enforce", ABSTAINS), gates=True, abstains=True, holds=True),
+    "idk-abstain": Contender(
+        "idk, enforcing, all abstain", idk("enforce", ABSTAINS), gates=True, abstains=True, holds=True
+    ),
     "portkey": Contender("Portkey gateway", portkey, slow=True),
     "litellm": Contender("LiteLLM proxy", litellm, slow=True),
 }

@@ -19,7 +19,12 @@ INSTALL_S = 900
 # 1.82.7 and 1.82.8 were uploaded by a thief of the maintainers' credentials and steal secrets.
 # Without opentelemetry-sdk the proxy retries a failing import on every request; without httptools
 # uvicorn parses HTTP in Python. Both are installed, so that the comparison is with a tuned LiteLLM.
-LITELLM = ("litellm[proxy]>=1.84,!=1.82.7,!=1.82.8,<2", "opentelemetry-sdk", "opentelemetry-exporter-otlp", "httptools")
+LITELLM = (
+    "litellm[proxy]>=1.84,!=1.82.7,!=1.82.8,<2",
+    "opentelemetry-sdk",
+    "opentelemetry-exporter-otlp",
+    "httptools",
+)
 
 
 class Missing(Exception):

@@ -75,9 +75,13 @@ class Load:
         text = f"POST {_PATH} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-length: {len(body)}\r\n{head}\r\n"
         request = self._file("request", text.encode() + body)
         number = str(scenario.concurrency), str(round(seconds * 1000))
-        return self._measure((self._client, str(port), *number, request, "[DONE]" if scenario.stream else ""), {}, seconds)
+        return self._measure(
+            (self._client, str(port), *number, request, "[DONE]" if scenario.stream else ""), {}, seconds
+        )
 
-    def _with_wrk(self, wrk: str, port: int, headers: Mapping[str, str], scenario: Scenario, seconds: float) -> Run:
+    def _with_wrk(
+        self, wrk: str, port: int, headers: Mapping[str, str], scenario: Scenario, seconds: float
+    ) -> Run:
         lines = "".join(f"{k}: {v}\n" for k, v in {**_HEADERS, **headers}.items())
         environment = {
             "REQUEST": self._file("body", scenario.request),

@@ -120,7 +120,9 @@ def post(port: int, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes
     """Status and body of one completion on a connection of its own."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=REPLY_S)
     try:
-        connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json", **headers})
+        connection.request(
+            "POST", "/v1/chat/completions", body, {"content-type": "application/json", **headers}
+        )
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:

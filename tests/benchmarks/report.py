@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-NAMES = {("bench-large", False): "31 KB", ("bench-small", False): "0.9 KB", ("bench-large", True): "stream of 64"}
-TENSORZERO = "TensorZero's gateway is in none of the package registries used here (PyPI, npm, Debian): left out."
+NAMES = {
+    ("bench-large", False): "31 KB",
+    ("bench-small", False): "0.9 KB",
+    ("bench-large", True): "stream of 64",
+}
+TENSORZERO = (
+    "TensorZero's gateway is in none of the package registries used here (PyPI, npm, Debian): left out."
+)
 METHOD = """\
 Each server runs on one core; the load and the upstream run on another. The upstream (upstream.c) answers with
 fixed bytes in OpenAI's wire format: 0.9 KB (a short answer with its logprobs), 31 KB (64 tokens with logprobs and
@@ -37,7 +43,8 @@ def write(results: Results, directory: Path) -> Path:
         "# What the gate costs\n\nWritten by `make bench`.",
         "![CPU of one request](results.svg)",
         "## Summary\n\n" + _summary(results),
-        "## Targets\n\nWhere the client may ask for logprobs or not, the worse of the two counts.\n\n" + _targets(results),
+        "## Targets\n\nWhere the client may ask for logprobs or not, the worse of the two counts.\n\n"
+        + _targets(results),
         notes.read_text().strip() if notes.exists() else "",
         *(_scenarios(results, *kind) for kind in NAMES),
         "## Left out\n\n" + "\n".join(f"- {line}" for line in [TENSORZERO, *_left_out(results)]),
@@ -61,7 +68,8 @@ def _summary(results: Results) -> str:
         rows.append([title, *cpu, *times, *life])
     head = [f"CPU ms, {_label(s)}" for s in _with_not_asking(large, small, stream)]
     return _table(
-        ("c = 16", *head, "added p50 ms, c = 1, 31 KB", "added p99 ms", "RSS MB", "start to first 200, s"), rows
+        ("c = 16", *head, "added p50 ms, c = 1, 31 KB", "added p99 ms", "RSS MB", "start to first 200, s"),
+        rows,
     )
 
 
@@ -69,11 +77,15 @@ def _targets(results: Results) -> str:
     rows = []
     for target in TARGETS:
         figure = target.measure(results)
-        found = "not measured" if figure is None else _cell(figure, lambda v, unit=target.unit: _amount(v, unit))
+        found = (
+            "not measured" if figure is None else _cell(figure, lambda v, unit=target.unit: _amount(v, unit))
+        )
         bounds = [_amount(bound, target.unit) for bound in (target.reach, target.stretch)]
         verdicts = [_verdict(target, figure, bound) for bound in (target.reach, target.stretch)]
         sign = ">=" if target.at_least else "<="
-        rows.append([target.name, found, *(f"{sign} {b}: {v}" for b, v in zip(bounds, verdicts, strict=True))])
+        rows.append(
+            [target.name, found, *(f"{sign} {b}: {v}" for b, v in zip(bounds, verdicts, strict=True))]
+        )
     return _table(("target", "measured", "reach", "stretch"), rows)
 
 
@@ -94,7 +106,11 @@ def _scenarios(results: Results, model: str, stream: bool) -> str:
             ])  # fmt: skip
     unit = "streams/s" if stream else "requests/s"
     head = [f"{unit}, c = {c}" for c in (1, 16, 64)] + [f"CPU ms, c = {c}" for c in (1, 16, 64)]
-    last = ["added p50 ms, c = 1", "added p99 ms", *(["added first chunk p50 ms", "p99 ms"] if stream else [])]
+    last = [
+        "added p50 ms, c = 1",
+        "added p99 ms",
+        *(["added first chunk p50 ms", "p99 ms"] if stream else []),
+    ]
     return f"## {NAMES[model, stream]}\n\n" + _table(("", "asks", *head, *last), rows)
 
 
@@ -157,9 +173,9 @@ def _picture(results: Results) -> str:
     low, span = log10(min(known)) - 0.3, log10(max(known)) - log10(min(known)) + 0.3
     left, width, row, top = 230, 250, 24, 56
     height = top + row * len(titles) + 12
+    font = 'font-family="sans-serif" font-size="13"'
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + 2 * (width + 70)} {height}" '
-        'font-family="sans-serif" font-size="13">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + 2 * (width + 70)} {height}" {font}>',
         "<style>text{fill:#222}@media(prefers-color-scheme:dark){text{fill:#ddd}}</style>",
         '<text x="8" y="20" font-weight="bold">CPU of one request, ms (logarithmic), 16 at a time</text>',
     ]
@@ -168,7 +184,9 @@ def _picture(results: Results) -> str:
         lines.append(f'<text x="8" y="{y + 14}">{escape(title)}</text>')
         for k, panel in enumerate(figures):
             x, figure = left + k * (width + 70), panel[name]
-            length = 0.0 if figure is None or figure.middle <= 0 else (log10(figure.middle) - low) / span * width
+            length = (
+                0.0 if figure is None or figure.middle <= 0 else (log10(figure.middle) - low) / span * width
+            )
             colour = "#c2410c" if name.startswith("idk") else "#64748b"
             lines.append(f'<rect x="{x}" y="{y}" width="{length:.0f}" height="{row - 6}" fill="{colour}"/>')
             text = "not measured" if figure is None else _number(figure.middle)

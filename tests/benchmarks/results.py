@@ -52,7 +52,9 @@ class Results:
     rss_mb: dict[str, list[float]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def figure(self, contender: str, scenario: Scenario, read: Callable[[Sample], float | None]) -> Spread | None:
+    def figure(
+        self, contender: str, scenario: Scenario, read: Callable[[Sample], float | None]
+    ) -> Spread | None:
         """A figure of each round's sample, over the rounds; None where it was not measured."""
         key = (contender, scenario)
         return spread([read(samples[key]) for samples in self.rounds if key in samples])

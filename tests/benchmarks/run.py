@@ -191,7 +191,9 @@ def _check(running: Running, scenario: Scenario) -> None:
 
 
 def _facts(load: Load) -> dict[str, str]:
-    model = next((s for s in Path("/proc/cpuinfo").read_text().splitlines() if s.startswith("model name")), ": unknown")
+    model = next(
+        (s for s in Path("/proc/cpuinfo").read_text().splitlines() if s.startswith("model name")), ": unknown"
+    )
     revision = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False
     )
@@ -221,7 +223,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(names) - set(CONTENDERS):
         parser.error(f"--only: no contender {', '.join(sorted(unknown))}; there are {', '.join(CONTENDERS)}")
     base = QUICK if options.quick else FULL
-    plan = Plan(options.rounds or base.rounds, options.seconds or base.seconds, base.concurrencies, base.starts)
+    plan = Plan(
+        options.rounds or base.rounds, options.seconds or base.seconds, base.concurrencies, base.starts
+    )
     # A part of the benchmark does not overwrite the whole one's results.
     out = options.out or (HERE if not options.quick and not options.only else install.CACHE / "partial")
     try:
@@ -231,7 +235,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name in names if "direct" in names else ["direct", *names]:
                 bench.start(name)
             bench.measure()
-            bench.results.facts["rounds"] = f"{plan.rounds} of {plan.seconds:g} s, slow contenders {SLOW} times as long"
+            bench.results.facts["rounds"] = (
+                f"{plan.rounds} of {plan.seconds:g} s, slow contenders {SLOW} times as long"
+            )
     except (install.Missing, measure.Broken) as exc:
         _say(f"the benchmark cannot run here: {exc}")
         return 1

@@ -66,13 +66,27 @@ def _first_chunk(results: Results) -> Spread | None:
 
 LARGE, SMALL, STREAM = both("bench-large"), both("bench-small"), both("bench-large", stream=True)
 TARGETS: Sequence[Target] = (
-    Target("enforcing, 31 KB, CPU against LiteLLM's proxy", _cpu("idk-enforce", "litellm", LARGE), 1 / 150, 1 / 230, "x"),
+    Target(
+        "enforcing, 31 KB, CPU against LiteLLM's proxy",
+        _cpu("idk-enforce", "litellm", LARGE),
+        1 / 150,
+        1 / 230,
+        "x",
+    ),
     Target("the same against Portkey", _cpu("idk-enforce", "portkey", LARGE), 1 / 20, 1 / 35, "x"),
     Target("the same against nginx without any gate", _cpu("idk-enforce", "nginx", LARGE), 12, 7, "x"),
     Target("gate off, 0.9 KB, CPU against TensorZero's", lambda _: None, 0.7, 0.4, "x"),
     Target("gate off, 0.9 KB, CPU against nginx", _cpu("idk-off", "nginx", SMALL), 8, 5, "x"),
-    Target("observing a stream with logprobs, CPU against nginx", _cpu("idk-observe", "nginx", STREAM), 3.5, 2.5, "x"),
-    Target("streams/s at c = 64 against direct (worst mode)", _streams_per_second, 0.9, 0.95, "x", at_least=True),
+    Target(
+        "observing a stream with logprobs, CPU against nginx",
+        _cpu("idk-observe", "nginx", STREAM),
+        3.5,
+        2.5,
+        "x",
+    ),
+    Target(
+        "streams/s at c = 64 against direct (worst mode)", _streams_per_second, 0.9, 0.95, "x", at_least=True
+    ),
     Target("added p50 at c = 1, enforcing, 31 KB, against nginx's", _added_p50, 3, 2, "x"),
     Target("added time to first chunk, observing, c = 1", _first_chunk, 0.5, 0.3, "ms"),
     Target("start-up to the first 200", lambda r: spread([*r.start_s.get("idk-enforce", ())]), 0.6, 0.3, "s"),
