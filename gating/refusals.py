@@ -81,7 +81,7 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
                     aware|familiar|able|confident|qualified)|unsure|uncertain|unable|unaware|unfamiliar)\b
                 (?:i|we) (?:do not|don't|dont) (?:currently |actually |personally )?have (?:(?:any|the|
                     enough|sufficient|specific|real-time|direct|detailed|personal|current|up-to-date|more|
-                    further) ){0,3}(?:access|information|knowledge|data|details?|ability|capability|context|
+                    further) ){0,3}(?:[\w-]+ )?(?:access|information|knowledge|data|details?|ability|capability|context|
                     answer|idea|clue|records?|memory|evidence|opinions?|beliefs?|feelings?|preferences?|
                     experiences?|emotions?)\b
                 (?:i|we) (?:have no|lack) (?:(?:the|any|specific|real-time) )?(?:idea|clue|information|

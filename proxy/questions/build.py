@@ -20,7 +20,13 @@ SYSTEM_PROMPT = "Answer with the shortest possible answer: a name, a number or a
 # since the fact is disputed or changing. Two phrasings of one fact have one key.
 _TEMPLATES = (
     ("countries", "capital", "capital", "capital of {country}", "What is the capital of {country}?"),
-    ("countries", "continent", "continent", "continent of {country}", "On which continent is {country}?"),
+    (
+        "countries",
+        "continent",
+        "continent",
+        "continent of {country}",
+        "Which continent does {country} belong to?",
+    ),
     ("countries", "currency", "currency", "currency of {country}", "What is the currency of {country}?"),
     (
         "states",

@@ -39,6 +39,7 @@ ABSTENTIONS = [
     "I don't have enough information to answer that.",
     "I don't have access to real-time data. Please check a weather website.",
     "As an AI language model, I do not have personal opinions.",
+    "As an AI language model, I do not have real-time weather data. However, you can check it on a website.",
     "As an AI, I don't have access to real-time information, but I can help you with other questions.",
     "I'm sorry, but I can't assist with that request.",
     "There is no information about his birthplace in the passage.",
