@@ -1,4 +1,8 @@
-"""The transport on aiohttp: the well-kept client, for whoever prefers it to the lean one."""
+"""The transport on aiohttp: the well-kept client, for whoever prefers it to the lean one.
+
+Two things it cannot tell from outside aiohttp, and the lean one can: a reset at the end of a body that has no
+length of its own, and bytes that an upstream sends on an idle connection, which aiohttp takes for the next answer.
+"""
 
 from __future__ import annotations
 
@@ -70,11 +74,13 @@ class AiohttpTransport:
         attempt = _Attempt(self._timeouts.write_s)
         try:
             response = await self._send(method, url, lines, body, attempt)
-        except UpstreamCut:
-            if not attempt.reused or not isinstance(body, bytes):
+        except UpstreamCut as error:
+            if not (attempt.reused and isinstance(body, bytes) and _nothing_came(error.__cause__)):
                 raise
             response = await self._send(method, url, lines, body, _Attempt(self._timeouts.write_s))
         try:
+            if response.status < 200:
+                raise UpstreamGarbage("the upstream wants another protocol")  # noqa: TRY301 - closed below
             check_framing(response.headers)
         except UpstreamGarbage:
             response.close()
@@ -232,6 +238,14 @@ def _text(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
         return [(name.decode("ascii"), value.decode()) for name, value in headers]
     except UnicodeDecodeError:
         raise BadRequest("a header is not UTF-8") from None
+
+
+def _nothing_came(error: BaseException | None) -> bool:
+    # A message that is not text is the part of a head that came. A reset takes the place of the end where the
+    # request crossed the peer's closing; what came before one, aiohttp does not tell.
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return isinstance(error.message, str)
+    return isinstance(error, ConnectionError)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def header_lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     """``headers`` as lines, each ended; raises BadRequest where one would break out of its line."""
     lines = []
     for name, value in headers:
-        if name in OWN_HEADERS:
+        if name.lower() in OWN_HEADERS:
             raise BadRequest(f"the header {name.decode()} is the proxy's own and cannot be passed on")
         lines.append(b"%b: %b\r\n" % (name, value))
     block = b"".join(lines)
