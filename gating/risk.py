@@ -64,8 +64,11 @@ def binomial_cdf(k: int, n: int, p: float) -> float:
 
 
 def binomial_sf(k: int, n: int, p: float) -> float:
-    """P(Bin(n, p) >= k), which is the mirror image of a lower tail and keeps its digits where it is small."""
-    return binomial_cdf(n - k, n, 1 - p)
+    """P(Bin(n, p) >= k), summed and not taken from 1, so that a small one keeps its digits."""
+    if k <= 0 or k > n or p <= 0 or p >= 1:
+        return float(k <= 0 or (k <= n and p >= 1))
+    first, weights = _weights(n, p)
+    return float(weights[max(0, k - first) :].sum())
 
 
 def _least(true_above: Callable[[float], bool], low: float, high: float) -> tuple[float, float]:
@@ -79,7 +82,8 @@ def upper_bound(errors: int, n: int, delta: float) -> float:
     """Clopper-Pearson upper bound: the least risk p with P(Bin(n, p) <= errors) <= delta, in (0, 1].
 
     ``errors`` of ``n`` labels are wrong; the bound exceeds the true risk with probability >= 1 - delta.
-    With n = 0 or errors = n nothing is excluded, and it is 1. GatingError where the counts do not nest.
+    With n = 0 or errors = n nothing is excluded, and it is 1. It is never below errors / n, where the exact
+    bound of a delta above a half may lie. GatingError where the counts do not nest.
     """
     _check_counts(errors, n)
     check_level(delta, "delta")
@@ -101,8 +105,8 @@ def k_max(n: ArrayLike, alpha: float, delta: float) -> Counts:
     """The most errors among ``n`` labels that still certify ``risk <= alpha`` at level 1 - delta.
 
     ``n`` (m,) or a single count; returns int64 of the same shape: the greatest k whose Clopper-Pearson upper
-    bound is <= alpha, which is the greatest k with P(Bin(n, alpha) <= k) <= delta, or -1 where even no
-    error at all is too little evidence.
+    bound is <= alpha, which is the greatest k < n·alpha with P(Bin(n, alpha) <= k) <= delta, or -1 where
+    even no error at all is too little evidence.
     """
     check_level(alpha, "target risk")
     check_level(delta, "delta")
@@ -118,7 +122,7 @@ def k_max(n: ArrayLike, alpha: float, delta: float) -> Counts:
         with np.errstate(divide="ignore"):  # no term beyond k = n: log 0 = -inf is its weight
             ratios = np.log(np.maximum(trials - k, 0) / (k + 1)) + (math.log(alpha) - math.log1p(-alpha))
         tails = lower_tails(trials[:, 0] * math.log1p(-alpha), ratios)
-        allowed[rows] = (tails <= delta).sum(axis=1) - 1
+        allowed[rows] = np.minimum((tails <= delta).sum(axis=1), np.ceil(mean[rows])) - 1
     # With fewer than ln δ / ln(1-α) labels the table says -1; with n = 0 its only tail is 1 > δ, also -1.
     return allowed[places].reshape(counts.shape)
 

@@ -51,14 +51,14 @@ def sgr(problem: Problem) -> ThresholdChoice:
             passed, low = place, place + 1
         else:
             high = place - 1
-    return fine.select(passed, "sgr", level)
+    return fine.select(passed, "sgr")
 
 
 def bonferroni(problem: Problem) -> ThresholdChoice:
     """Every threshold of the grid tested at delta / m; the one of most coverage among those that pass."""
     level = problem.delta / max(1, problem.thresholds.size)
     passed = np.flatnonzero(problem.errors <= k_max(problem.answered, problem.target_risk, level))
-    return problem.select(int(passed[-1]) if passed.size else None, "bonferroni", level)
+    return problem.select(int(passed[-1]) if passed.size else None, "bonferroni")
 
 
 def five_starts(problem: Problem) -> ThresholdChoice:
@@ -67,7 +67,7 @@ def five_starts(problem: Problem) -> ThresholdChoice:
     allowed = k_max(problem.answered, problem.target_risk, level)
     starts = np.unique(np.arange(STARTS) * problem.thresholds.size // STARTS)
     ends = [end for start in starts.tolist() if (end := walk(problem.errors, allowed, start)) is not None]
-    return problem.select(max(ends, default=None), "five_starts", level)
+    return problem.select(max(ends, default=None), "five_starts")
 
 
 def naive(problem: Problem) -> ThresholdChoice:

@@ -39,7 +39,7 @@ def best_supported(problem: Problem) -> ThresholdChoice:
     bound = upper_bound(int(problem.errors[place]), int(problem.answered[place]), problem.delta)
     if bound >= 1:
         return NOTHING
-    return problem.select(place, "best_supported", problem.delta, target_risk=bound)
+    return problem.select(place, "best_supported", target_risk=bound)
 
 
 def _least_expected_bound(problem: Problem) -> int | None:

@@ -92,13 +92,10 @@ class Problem:
         errors, answered = certify.above(thresholds)
         return cls(pilot, certify, every_score, thresholds, errors, answered, target_risk, delta)
 
-    def select(
-        self, place: int | None, method: str, level: float, target_risk: float | None = None
-    ) -> ThresholdChoice:
-        """The threshold at ``place`` with its certificate, whose bound is taken at ``1 - level``.
+    def select(self, place: int | None, method: str, target_risk: float | None = None) -> ThresholdChoice:
+        """The threshold at ``place`` with its certificate; None selects nothing.
 
-        ``place`` must have passed its test at ``target_risk`` (the problem's own unless told); None selects
-        nothing.
+        ``place`` must have passed its test at ``target_risk`` (the problem's own unless told).
         """
         if place is None:
             return NOTHING
@@ -111,7 +108,7 @@ class Problem:
             answered=answered,
             total=len(self.certify),
             # The test P(Bin(n, α) <= k) <= δ passed, so α is itself a bound: the bisection's last bit is not.
-            bound=min(upper_bound(errors, answered, level), target),
+            bound=min(upper_bound(errors, answered, self.delta), target),
             method=method,
             splits={"pilot": len(self.pilot), "certify": len(self.certify)},
         )
@@ -145,7 +142,7 @@ def choose(problem: Problem) -> ThresholdChoice:
     """The split walk on a problem that is laid out already."""
     allowed = k_max(problem.answered, problem.target_risk, problem.delta)
     place = walk(problem.errors, allowed, strongest_start(problem, allowed))
-    return problem.select(place, "split_walk", problem.delta)
+    return problem.select(place, "split_walk")
 
 
 def walk(errors: Counts, allowed: Counts, start: int | None) -> int | None:
