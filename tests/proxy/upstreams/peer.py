@@ -57,6 +57,10 @@ class Peer:
             pass
         return rest
 
+    def end(self) -> None:
+        """End this side only: the client may still send."""
+        self._writer.write_eof()
+
     def close(self) -> None:
         """End the connection in order."""
         self._writer.close()
