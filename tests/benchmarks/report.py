@@ -38,7 +38,7 @@ def write(results: Results, directory: Path) -> Path:
     """Writes RESULTS.md and results.svg; the path of the former."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "results.svg").write_text(_picture(results))
-    notes = directory / "PROFILE.md"  # where the time goes, where a target was missed: written by hand
+    notes = directory / "NOTES.md"  # where the time goes (hotspots.py) and what was tried: kept by hand
     parts = [
         "# What the gate costs\n\nWritten by `make bench`.",
         "![CPU of one request](results.svg)",
@@ -116,8 +116,8 @@ def _scenarios(results: Results, model: str, stream: bool) -> str:
 
 def _left_out(results: Results) -> Iterable[str]:
     yield from (f"{name}: {reason}" for name, reason in results.left_out.items())
-    if results.errors:
-        yield f"{results.errors} requests failed in all; they are not among the requests counted."
+    for name, count in results.errors.items():
+        yield f"{name}: {count} requests failed; they are not among the requests counted, but their CPU is."
 
 
 def _with_not_asking(*scenarios: Scenario) -> list[Scenario]:

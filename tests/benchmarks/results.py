@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
@@ -72,9 +73,13 @@ class Results:
         return spread([compare(s[keys[0]], s[keys[1]]) for s in self.rounds if all(k in s for k in keys)])
 
     @property
-    def errors(self) -> int:
-        """Failed requests in all samples."""
-        return sum(sample.run.errors for samples in self.rounds for sample in samples.values())
+    def errors(self) -> Counter[str]:
+        """Failed requests by contender, in all samples."""
+        failed: Counter[str] = Counter()
+        for samples in self.rounds:
+            for (contender, _), sample in samples.items():
+                failed[contender] += sample.run.errors
+        return +failed
 
 
 def spread(values: list[float | None]) -> Spread | None:
