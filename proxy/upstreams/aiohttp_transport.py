@@ -80,7 +80,7 @@ class AiohttpTransport:
             response = await self._send(method, url, lines, body, _Attempt(self._timeouts.write_s))
         try:
             if response.status < 200:
-                raise UpstreamGarbage("the upstream wants another protocol")  # noqa: TRY301 - closed below
+                raise UpstreamGarbage("the upstream wants another protocol")
             check_framing(response.headers)
         except UpstreamGarbage:
             response.close()

@@ -48,7 +48,6 @@ class Connection(asyncio.Protocol):
         "_quiet_bytes",
         "_received",
         "_response",
-        "_result",
         "_reused",
         "_sent",
         "_timeouts",
@@ -58,6 +57,8 @@ class Connection(asyncio.Protocol):
         "loop",
     )
     _transport: asyncio.Transport
+    #: Of the exchange that runs; done with its result as soon as the answer's head, or a failure, is there.
+    _waiter: asyncio.Future[LeanResponse | UpstreamError]
 
     def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop, timeouts: Timeouts) -> None:
         self._pool = pool
@@ -69,7 +70,6 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._reused = False
         self._busy = False
-        self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._begin(bodiless=False, sent=True)
         self._busy = False
@@ -86,7 +86,6 @@ class Connection(asyncio.Protocol):
         self._complete = False
         self._keep = False
         self._error: UpstreamError | None = None
-        self._result: LeanResponse | UpstreamError | None = None
 
     # The request.
 
@@ -95,30 +94,39 @@ class Connection(asyncio.Protocol):
     ) -> LeanResponse:
         """Send ``head``, which holds a short body too, then ``pieces``, and wait for the answer's head."""
         self._begin(bodiless=bodiless, sent=pieces is None)
+        # When this task wakes, a short answer is complete and the connection may already carry another
+        # request: from here on the exchange's own state is in the waiter and the response, not in self.
+        waiter: asyncio.Future[LeanResponse | UpstreamError] = self.loop.create_future()
+        self._waiter = waiter
         self._transport.write(head)
         self.deadline = self.loop.time() + self._timeouts.read_s
         try:
             if pieces is not None:
-                await self._upload(pieces, chunked=chunked)
-            if self._result is None:
-                self._waiter = self.loop.create_future()
-                await self._waiter
+                await self._upload(pieces, waiter, chunked=chunked)
+            result = await waiter
         except BaseException:
             # Cancelled, or the caller's body failed: the upstream must not take what it got for the whole.
-            self.abort()
+            answer = waiter.result() if waiter.done() and not waiter.cancelled() else None
+            if isinstance(answer, LeanResponse):
+                answer.close()
+            else:
+                self.abort()
             raise
-        result = self._result
-        self._result = None
-        if isinstance(result, LeanResponse):
-            return result
-        assert result is not None  # noqa: S101 - for mypy: the waiter is woken with a result only
-        raise result
+        if isinstance(result, UpstreamError):
+            raise result
+        return result
 
-    async def _upload(self, pieces: AsyncIterator[bytes], *, chunked: bool) -> None:
+    async def _upload(
+        self,
+        pieces: AsyncIterator[bytes],
+        waiter: asyncio.Future[LeanResponse | UpstreamError],
+        *,
+        chunked: bool,
+    ) -> None:
         self._phase = "write"
         self.deadline = math.inf  # the caller's own pace is not the upstream's fault
         async for piece in pieces:
-            if self._result is not None:
+            if waiter.done():
                 return  # answered early, or lost: nobody reads the rest
             if not piece:
                 continue
@@ -127,7 +135,7 @@ class Connection(asyncio.Protocol):
                 self.deadline = self.loop.time() + self._timeouts.write_s
                 await self._drained
                 self.deadline = math.inf
-        if self._result is None:
+        if not waiter.done():
             if chunked:
                 self._transport.write(b"0\r\n\r\n")
             self._sent = True
@@ -218,11 +226,8 @@ class Connection(asyncio.Protocol):
             self._keep = self._parser.should_keep_alive()
 
     def _settle(self, result: LeanResponse | UpstreamError) -> None:
-        waiter = self._waiter
-        if self._result is None:
-            self._result = result
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if not self._waiter.done():
+            self._waiter.set_result(result)
 
     def _finish(self) -> None:
         response = self._response

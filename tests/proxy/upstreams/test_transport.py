@@ -547,6 +547,22 @@ async def test_many_requests_at_once(kind: str) -> None:
         assert server.connections <= 32
 
 
+async def test_workers_that_share_connections_get_their_own_answers(kind: str) -> None:
+    async def script(peer: Peer) -> None:
+        while True:
+            _, body = await peer.request()
+            await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    async def worker(transport: Transport, name: int) -> None:
+        for turn in range(40):
+            body = b"%d of %d" % (turn, name)
+            assert await ask(transport, body) == body
+
+    async with upstream(kind, script) as (transport, server):
+        await asyncio.gather(*(worker(transport, name) for name in range(8)))
+        assert server.connections <= 8
+
+
 def _coded(coding: bytes, body: bytes) -> bytes:
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nX: 1\r\nContent-Length: %d\r\n\r\n"
     return head % (coding, len(body)) + body

@@ -157,6 +157,27 @@ def test_no_bytes_do_anything_but_answer_or_fail(noise: bytes, at: int, spliced:
     asyncio.run(scenario(answer[:at] + spliced + answer[at + len(spliced) :]))
 
 
+async def test_a_late_cancel_does_not_touch_the_next_request_on_the_connection() -> None:
+    pool = Pool(Origin.parse("http://u.test"), PATIENT, None)
+    connection = Connection(pool, asyncio.get_running_loop(), PATIENT)
+    wire = _Wire()
+    connection.connection_made(wire)
+    first = asyncio.ensure_future(connection.exchange(b"one", None, chunked=False, bodiless=False))
+    await asyncio.sleep(0)
+    connection.data_received(OK)
+    taken = pool.take()
+    assert taken is connection
+    second = asyncio.ensure_future(taken.exchange(b"two", None, chunked=False, bodiless=False))
+    first.cancel()  # its answer is there, but it has not woken yet
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await asyncio.sleep(0)
+    assert wire.written == b"onetwo"
+    connection.data_received(OK)
+    assert await (await second).read(LIMIT) == b"ok"
+    assert not wire.closed
+
+
 @pytest.mark.parametrize("endless", [b"5;", b"0\r\nX: "])
 async def test_framing_without_end_is_refused(endless: bytes) -> None:
     async def script(peer: Peer) -> None:
