@@ -310,3 +310,8 @@ def test_the_benchmark_writes_its_table(tmp_path, capsys: pytest.CaptureFixture[
     assert main(["--draws", "2", "--out", str(tmp_path / "RISK.md")]) == 0
     assert (tmp_path / "RISK.md").read_text(encoding="utf-8") in capsys.readouterr().out
     assert DELTA == 0.1
+
+
+def test_more_labels_lay_a_finer_grid() -> None:
+    sizes = [problem(n, 0).thresholds.size for n in (500, 10_000, 200_000)]
+    assert sizes == [100, 100, 412]  # √170,000, after the pilot's share
