@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 _STEPS = 200
 #: Of the projected gradient, for each label.
 _TOLERANCE = 1e-10
-#: Armijo's rule: the share of the promised decrease that a step must bring, and the shortest step tried.
+#: Armijo's rule: the share of the promised decrease that a step must bring.
 _SUFFICIENT = 1e-4
-_SHORTEST = 1e-10
+#: Of the loss: near the minimum a step brings less than its sum is rounded by.
+_ROUNDING = 1e-12
 
 
 def fit_logistic(
@@ -27,7 +28,8 @@ def fit_logistic(
     ``X`` (n, d), ``y`` (n,) in {0, 1} with both present, ``l2`` > 0, ``monotone`` (d,). Projected Newton
     (Bertsekas 1982, "Projected Newton methods for optimization problems with simple constraints"): weights at
     their bound that the gradient pushes against it rest, the others take a damped Newton step. The objective
-    is strictly convex, so the answer is the one there is. Raises GatingError on input that has none.
+    is strictly convex, so the answer is the one there is. Raises GatingError on input that has none, and
+    where rounding keeps it out of reach.
     """
     if not l2 > 0.0:
         raise GatingError(f"combination: l2 must be > 0, not {l2}")
@@ -53,18 +55,18 @@ def fit_logistic(
         gradient = design.T @ (p - y) + penalty * w
         gap = float(np.abs(w - project(w - gradient)).max())
         if gap <= _TOLERANCE * len(y):
-            break
+            return float(w[0]), w[1:]
         resting = bounded & (w <= min(gap, 1e-3)) & (gradient > 0.0)
         hessian = (design.T * (p * (1.0 - p))) @ design + np.diag(penalty)
         step = gradient / np.maximum(np.diag(hessian), 1.0)
         free = ~resting
         step[free] = np.linalg.solve(hessian[np.ix_(free, free)], gradient[free])
-        start, length = loss(w), 1.0
-        while length > _SHORTEST:
-            moved = project(w - length * step)
-            gain = length * gradient[free] @ step[free] + gradient[resting] @ (w - moved)[resting]
-            if loss(moved) <= start - _SUFFICIENT * gain:
-                break
+        start, length, moved = loss(w), 1.0, project(w - step)
+        descent = gradient[free] @ step[free]
+        while loss(moved) > start * (1.0 + _ROUNDING) - _SUFFICIENT * (
+            length * descent + gradient[resting] @ (w - moved)[resting]
+        ):  # ends at the latest where the step is too short to move w
             length /= 2.0
+            moved = project(w - length * step)
         w = moved
-    return float(w[0]), w[1:]
+    raise GatingError("combination: the fit does not converge; drop the scorers that are nearly the same")

@@ -164,3 +164,20 @@ def test_terms_that_are_not_the_scorers_or_not_monotone_are_refused():
     for weight in (-0.1, math.nan):
         with pytest.raises(GatingError, match="weight must be >= 0"):
             Term(weight, 0.0, None)
+
+
+def test_no_answer_within_the_steps_is_an_error(monkeypatch):
+    monkeypatch.setattr("gating.logistic._STEPS", 1)
+    rows, correct = rows_and_labels()
+    with pytest.raises(GatingError, match="does not converge"):
+        Logistic.fit([A, B], rows.tolist(), correct)
+
+
+def test_rare_and_separate_labels_are_found_too():
+    """From a flat start whole Newton steps overshoot here."""
+    X, y = np.zeros((1000, 1)), np.zeros(1000)
+    X[:10], y[:5] = 1.0, 1.0
+    bias, weights = fit_logistic(X, y, l2=1e-3, monotone=np.array([True]))
+    theirs = LogisticRegression(C=1e3, tol=1e-12, max_iter=10_000).fit(X, y)
+    assert weights == pytest.approx(theirs.coef_[0], rel=1e-3)
+    assert bias == pytest.approx(theirs.intercept_[0], rel=1e-3)

@@ -31,7 +31,9 @@ def find(content, tokens, token_bytes=None):
         pytest.param("Paris.", ["Paris", ".\n"], 0, 2, id="trailing space stripped from a token"),
         pytest.param("Paris.", ["Paris", ".", "\n", "<|eot_id|>", " "], 0, 2, id="trailing, mixed"),
         pytest.param("Paris\n", ["Paris", "\n", "<|im_end|>"], 0, 2, id="whitespace that stayed counts"),
-        pytest.param("Paris", ["<think>", "is it Paris", "?", "</think>", "Paris"], 4, 5, id="reasoning before"),
+        pytest.param(
+            "Paris", ["<think>", "is it Paris", "?", "</think>", "Paris"], 4, 5, id="reasoning before"
+        ),
         pytest.param("Paris", ["so", "</think>", "\n\n", " Paris", "<|im_end|>"], 3, 4, id="all at once"),
         pytest.param("use <b>", ["use", " <b>"], 0, 2, id="markup that is the answer's"),
         pytest.param("</s>", ["</s>"], 0, 1, id="an answer that looks like an end token"),
