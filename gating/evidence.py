@@ -27,6 +27,8 @@ ROUNDING = 1e-6
 _SPACE = " \t\r\n\v\f"
 #: A piece of a character that a token alone cannot show (U+FFFD).
 _PIECE = "\ufffd"
+#: A run of more pieces than this is not followed: it would cost the square of its length, and hardly be text.
+_MOST_PLACES = 64
 #: End-of-turn tokens, should the server show their text: ChatML, Llama 3, Phi, gpt-oss (<|…|>), DeepSeek
 #: (<｜…｜>), EXAONE ([|…|]), Llama 2 and Mistral (</s>), Gemma (<eos>, <end_of_turn>).
 _END = re.compile(r"<\|[^<>]*\|>|<｜[^<>]*｜>|\[\|[^\[\]]*\|\]|</s>|<eos>|<end_of_turn>")
@@ -166,7 +168,7 @@ def _walk(target: str, parts: Sequence[str]) -> slice | None:
             return slice(start - sum(1 for _ in pieces), len(parts))
         if part[:1] in _SPACE and any(part.lstrip(_SPACE) == target[:place] for place in before):
             return slice(start, len(parts))
-        if not places:
+        if not 0 < len(places) <= _MOST_PLACES:
             return None
     return None
 

@@ -94,7 +94,14 @@ def test_bytes_of_another_number_are_not_used():
     assert find("a", ["a", "<|im_end|>"], [[0x62]]) == slice(0, 1)
 
 
-@given(st.text(min_size=1, max_size=30), st.data())
+def test_a_very_long_run_of_pieces_is_not_followed():
+    """A model that repeats an emoji for ever must not hold the gate; with the bytes it is still exact."""
+    content, parts = "x" + "😀" * 20_000, ["x"] + ["\ufffd"] * 80_000
+    assert find(content, parts) == NO_MATCH
+    assert find(content, parts, [[byte] for byte in content.encode()]) == slice(0, 80_001)
+
+
+@given(st.text(min_size=1, max_size=15), st.data())
 @example(" à ", None)
 def test_any_split_of_the_bytes_is_found(content, data):
     """Whole with its bytes; and, but for whitespace at the ends, from the text that a server shows of each."""
