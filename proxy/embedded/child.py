@@ -47,7 +47,10 @@ def main() -> None:
     params.ui = False
     params.endpoint_slots = False
     params.offline = True
-    server = Server(params)  # returns when the model is loaded and the port is open
+    try:
+        server = Server(params)  # returns when the model is loaded and the port is open
+    except RuntimeError as error:
+        sys.exit(str(error))  # llama.cpp has said why on standard error; a traceback would bury it
 
     print(server.listening_address, file=address, flush=True)
     sys.stdin.buffer.read()

