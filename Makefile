@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test lint types demo clean
+.PHONY: setup test lint types demo bench bench-quick bench-risk soak clean
 
 setup: $(STAMP)
 
@@ -30,3 +30,15 @@ demo: setup
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage*
+
+bench: setup
+	$(BIN)/python -m tests.benchmarks.run
+
+bench-quick: setup
+	$(BIN)/python -m tests.benchmarks.run --quick
+
+bench-risk: setup
+	$(BIN)/python -m tests.benchmarks.bench_risk
+
+soak: setup
+	$(BIN)/python -m tests.benchmarks.soak

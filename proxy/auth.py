@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from proxy.config import Key
 
 _BEARER = b"bearer "
+_NAMES = (b"x-idk-key", b"authorization", b"x-api-key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,7 @@ class Keys:
 
 def _token(headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
     """``x-idk-key`` stands over the rest: with ``auth: forward`` the Authorization is the upstream's."""
-    found: dict[bytes, bytes] = {}
-    for name, value in headers:
-        if name in (b"x-idk-key", b"authorization", b"x-api-key"):
-            found[name] = value
+    found = {name: value for name, value in headers if name in _NAMES}
     if b"x-idk-key" in found:
         return found[b"x-idk-key"]
     bearer = found.get(b"authorization", b"")

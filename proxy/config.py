@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+_BOOL = "tag:yaml.org,2002:bool"
+
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.\-]{1,64}$")]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Meta(gt=0.0, le=86_400.0)]
@@ -112,8 +114,16 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     routes: Annotated[tuple[Route, ...], Meta(min_length=1)]
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys and says nothing; here the second is an error."""
+class _Loader(yaml.SafeLoader):
+    """PyYAML, stricter: a key may stand once, and only true and false are booleans.
+
+    PyYAML keeps the last of two equal keys and says nothing, and reads ``mode: off`` as YAML 1.1's false.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own attribute, replaced whole
+        first: [rule for rule in rules if rule[0] != _BOOL]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -125,6 +135,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(_BOOL, re.compile("true|false|True|False|TRUE|FALSE"), list("tTfF"))
 
 
 def load(path: Path) -> Config:
@@ -141,7 +154,7 @@ def load(path: Path) -> Config:
 def parse(text: str, where: str) -> Config:
     """Check the text of a configuration; ``where`` names it in errors."""
     try:
-        tree = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader that also refuses doubles
+        tree = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader that also refuses doubles
     except yaml.YAMLError as exc:
         raise ConfigError(f"{where}: {_yaml_problem(exc)}") from exc
     except RecursionError as exc:

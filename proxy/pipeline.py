@@ -144,10 +144,11 @@ def judge(exchange: Exchange, completion: Completion, *, cancelled: bool = False
 
 
 def _decide(gate: Gate, choice: Choice, threshold: float | None, *, applies: bool) -> Decision:
+    limit = gate.limit if threshold is None else threshold
     if choice.refusal:
-        return Decision("abstain", "upstream_abstained", threshold=threshold or gate.limit)
+        return Decision("abstain", "upstream_abstained", threshold=limit)
     if choice.tool_call:
-        return Decision("answer", "tool_call", threshold=threshold or gate.limit)
+        return Decision("answer", "tool_call", threshold=limit)
     return gate.decide(choice.evidence, threshold=threshold, applies=applies)
 
 

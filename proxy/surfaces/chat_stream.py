@@ -58,7 +58,7 @@ class _Growing:
         """Only where each chunk's tokens are its text can a prefix be read without seeing the whole."""
         if not tokens and not text:
             return
-        logprobs = [token.logprob for token in tokens]
+        logprobs = [token.logprob for token in tokens if token.token]  # an end-of-turn token shows no text
         if "".join(token.token for token in tokens) != text or None in logprobs:
             self.watch = None
         else:
@@ -161,7 +161,7 @@ class ChatStream:
                 raise UpstreamCut("the upstream's stream ended before its answer did")
         usage = self._usage
         return Completion(
-            choices=tuple(growing.choice(index) for index, growing in self._growing.items()),
+            choices=tuple(growing.choice(index) for index, growing in sorted(self._growing.items())),
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
         )
