@@ -47,6 +47,14 @@ _GENERATES = re.compile(
     r"(?:^|/)(?:chat|completions?|responses|messages|generate\w*|infer\w*|runs|edits)(?:[:/]|$)"
 )
 
+#: What may be asked for without ``/v1`` (as with a base URL that lacks it); any other path is nobody's.
+_BARE = frozenset(
+    (
+        "embeddings", "audio", "images", "files", "moderations", "batches", "uploads", "fine_tuning",
+        "vector_stores", "videos", "rerank", "completions", "responses", "messages", "conversations",
+    )
+)  # fmt: skip
+
 
 class _Model(msgspec.Struct):
     model: str | None = None
@@ -64,6 +72,8 @@ class Relay:
         """One request."""
         base = [(b"x-request-id", asgi.request_id())]
         try:
+            if not _is_api(scope["path"]):
+                raise NotFound("no such path")
             caller = self._keys.caller(scope["headers"])
             upload = _Upload(receive)
             model, body = await self._model(scope, upload)
@@ -201,6 +211,10 @@ async def _send_on(response: Response, send: Send, headers: Headers, route: Rout
     finally:
         response.close()
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _is_api(path: str) -> bool:
+    return path.startswith("/v1/") or path.split("/")[1] in _BARE
 
 
 def upstream_path(scope: Scope) -> str:

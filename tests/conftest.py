@@ -1,0 +1,51 @@
+"""What holds for every test: the least coverage of each package, where coverage was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import coverage
+import pytest
+
+ROOT = Path(__file__).parent.parent
+#: Line and branch coverage in percent. Where a certificate or a release is decided, nothing goes untested.
+LEAST = {"calibrators": 100.0, "gating": 100.0, "proxy": 90.0}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run of the whole suite whose coverage is too low."""
+    if not session.config.pluginmanager.hasplugin("_cov") or not session.config.option.cov_source:
+        return
+    whole = not session.config.option.keyword and session.config.args in ([str(ROOT / "tests")], ["tests"])
+    if not whole or session.exitstatus != pytest.ExitCode.OK:
+        return
+    measured = coverage.Coverage(data_file=str(ROOT / ".coverage"))
+    measured.load()
+    for package, least in LEAST.items():
+        share = measured.report(include=f"{package}/*", file=_Nowhere(), ignore_errors=True)
+        if share < least:
+            session.config.stash[_LOW].append(f"{package}: {share:.2f} % covered, {least:g} % are needed")
+    if session.config.stash[_LOW]:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make room for what is too low."""
+    config.stash[_LOW] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what is too low, before the closing line."""
+    for line in config.stash[_LOW]:
+        terminalreporter.write_line(f"coverage: {line}", red=True)
+
+
+class _Nowhere:
+    """A file that keeps nothing: only the figure is wanted."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+_LOW = pytest.StashKey[list[str]]()
