@@ -26,7 +26,10 @@ def main() -> None:
     address = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    from xllamacpp import CommonParams, Server
+    try:
+        from xllamacpp import CommonParams, Server
+    except ImportError as error:
+        sys.exit(f"{error}; if a system library is missing, install it (libgomp: apt-get install libgomp1)")
 
     params = CommonParams()
     params.model.path = options.model

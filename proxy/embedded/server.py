@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from proxy.embedded.openmp import environment
 from proxy.exceptions import RunError
 
 if TYPE_CHECKING:
@@ -79,12 +80,14 @@ class EmbeddedServer:
         deadline = time.monotonic() + self._start_s
         with contextlib.ExitStack() as undo:
             log = undo.enter_context(self._open_log())
+            libraries = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="idk-")))
             child = subprocess.Popen(  # noqa: S603 - our own file, no shell
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                env=environment(libraries),
                 # Ctrl-C in a terminal goes to the whole group; the parent decides when the child ends.
                 start_new_session=True,
             )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import openai
 import pytest
 
+from proxy.embedded.openmp import bundled_gomp
 from proxy.embedded.server import EmbeddedServer
 
 if TYPE_CHECKING:
@@ -88,6 +89,17 @@ async def test_it_starts_and_ends_within_asyncio(small_weights: Weights) -> None
         assert answer.usage is not None
         assert answer.usage.completion_tokens == 4
     assert ended(process)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux's wheels want the system's libgomp")
+def test_a_slim_system_borrows_the_openmp_of_another_wheel(
+    small_weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bundled_gomp() is not None, "scikit-learn's wheel brings it"
+    monkeypatch.setattr("proxy.embedded.openmp.system_has_gomp", lambda: False)
+    with EmbeddedServer(small_weights) as server:
+        assert str(bundled_gomp()) in Path(f"/proc/{server.pid}/maps").read_text()
+        assert ask(server.base_url, max_tokens=2).choices
 
 
 @pytest.mark.skipif(
