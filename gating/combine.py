@@ -40,6 +40,10 @@ class Combination(Protocol):
         """The one score."""
         ...
 
+    def join(self, scores: Sequence[float | Unmeasured]) -> Reading | Unmeasured:
+        """The same from what the scorers (n,) said of the evidence, in their order."""
+        ...
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: ``kind`` and the learnt parameters, without the scorers."""
         ...
@@ -58,7 +62,11 @@ class Single:
 
     def read(self, evidence: Evidence) -> Reading | Unmeasured:
         """The scorer's score, and its log-odds."""
-        score = self.scorer.score(evidence)
+        return self.join((self.scorer.score(evidence),))
+
+    def join(self, scores: Sequence[float | Unmeasured]) -> Reading | Unmeasured:
+        """The first and only score, and its log-odds."""
+        (score,) = scores
         if isinstance(score, Unmeasured):
             return score
         return Reading(score, TO_LOG_ODDS[self.scorer.scale](score))
@@ -165,9 +173,12 @@ class Logistic:
 
     def read(self, evidence: Evidence) -> Reading | Unmeasured:
         """The sum; Unmeasured where no scorer reads the evidence, or one lacks that never did in the fit."""
+        return self.join([scorer.score(evidence) for scorer in self.scorers])
+
+    def join(self, scores: Sequence[float | Unmeasured]) -> Reading | Unmeasured:
+        """The sum over ``scores`` (n_scorers,), as in ``read``."""
         total, seen, reason = self.bias, False, Unmeasured("no scorer")
-        for scorer, term in zip(self.scorers, self.terms, strict=True):
-            score = scorer.score(evidence)
+        for scorer, term, score in zip(self.scorers, self.terms, scores, strict=True):
             if not isinstance(score, Unmeasured):
                 seen = True
                 total += term.weight * (TO_LOG_ODDS[scorer.scale](score) - term.centre)

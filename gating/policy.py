@@ -16,9 +16,10 @@ from gating.transform import TO_LOG_ODDS
 from gating.types import Certificate, GatingError, Unmeasured
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from calibrators import Calibrator
+    from gating.combine import Reading
     from gating.scorers import Need, Scorer
     from gating.types import Evidence
 
@@ -79,7 +80,13 @@ class Policy:
 
     def read(self, evidence: Evidence) -> Measured | Unmeasured:
         """The raw score (one scorer's own, or the combination's) and the confidence."""
-        reading = self.combination.read(evidence)
+        return self._measured(self.combination.read(evidence))
+
+    def read_scores(self, scores: Sequence[float | Unmeasured]) -> Measured | Unmeasured:
+        """The same from what the policy's scorers (n,) said, in their order: how many answers are read at once."""
+        return self._measured(self.combination.join(scores))
+
+    def _measured(self, reading: Reading | Unmeasured) -> Measured | Unmeasured:
         if isinstance(reading, Unmeasured):
             return reading
         confidence = self.confidence_at(reading.log_odds)
@@ -104,10 +111,8 @@ class Policy:
         return {
             "version": VERSION,
             "name": self.name,
-            "scorers": [
-                {"name": scorer.name, "scale": scorer.scale, "feature": scorer.name not in SCORERS}
-                for scorer in self.scorers
-            ],
+            "scorers": [scorer.name for scorer in self.scorers],
+            "features": {scorer.name: scorer.scale for scorer in self.scorers if scorer.name not in SCORERS},
             "combination": self.combination.to_dict(),
             "calibrator": self.calibrator.to_dict(),
             "threshold": self.threshold,
@@ -128,7 +133,8 @@ class Policy:
         version = policy.get("version")
         if isinstance(version, bool) or version != VERSION:
             raise GatingError(f"policy.version: must be {VERSION}, not {version!r}; {MEND}")
-        scorers = tuple(_scorer(entry) for entry in policy.objects("scorers"))
+        features = policy.object("features")
+        scorers = tuple(_scorer(name, policy, features) for name in policy.texts("scorers"))
         return cls(
             name=policy.text("name"),
             combination=_combination(scorers, policy.object("combination")),
@@ -149,22 +155,20 @@ def check_threshold(threshold: float, place: str) -> None:
         raise GatingError(f"{place}: must be a number in [0, 1], not {threshold!r}")
 
 
-def _scorer(saved: Saved) -> Scorer:
+def _scorer(name: str, policy: Saved, features: Saved) -> Scorer:
     """The scorer of the table that is meant, or the feature on its saved scale."""
-    name, text = saved.text("name"), saved.text("scale")
+    known = SCORERS.get(name)
+    if name not in features.values:
+        if known is None:
+            raise policy.wrong("scorers", f"names among {', '.join(SCORERS)} or the keys of features")
+        return known
+    text = features.text(name)
     scale = next((scale for scale in TO_LOG_ODDS if scale == text), None)
     if scale is None:
-        raise saved.wrong("scale", f"one of {', '.join(TO_LOG_ODDS)}")
-    known = SCORERS.get(name)
-    if saved.get("feature") is True:
-        if known is not None:
-            raise saved.wrong("name", "another than a scorer's, being a feature")
-        return FeatureScorer(name, scale)
-    if known is None:
-        raise saved.wrong("name", f"one of {', '.join(SCORERS)}, or marked as a feature")
-    if known.scale != scale:
-        raise saved.wrong("scale", f"{known.scale}, that of {name}")
-    return known
+        raise features.wrong(name, f"one of {', '.join(TO_LOG_ODDS)}")
+    if known is not None:
+        raise GatingError(f"{features.place}.{name}: is the name of a scorer; {MEND}")
+    return FeatureScorer(name, scale)
 
 
 def _combination(scorers: tuple[Scorer, ...], saved: Saved) -> Combination:

@@ -69,3 +69,10 @@ class Saved:
         if not isinstance(values, list):
             raise self.wrong(key, "a list")
         return [Saved(value, f"{self.place}.{key}[{position}]") for position, value in enumerate(values)]
+
+    def texts(self, key: str) -> list[str]:
+        """A list of strings."""
+        values = self.get(key)
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise self.wrong(key, "a list of strings")
+        return values

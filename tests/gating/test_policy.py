@@ -71,6 +71,13 @@ def test_several_scorers_report_the_combinations_score():
     assert made.needs == {"logprobs", "features"}
 
 
+@pytest.mark.parametrize("make", [policy, several])
+def test_scores_that_were_read_before_mean_the_same(make):
+    scores = [scorer.score(PARIS) for scorer in make().scorers]
+    assert make().read_scores(scores) == make().read(PARIS)
+    assert isinstance(make().read_scores([Unmeasured("none")] * len(scores)), Unmeasured)
+
+
 def test_unmeasured_evidence_has_no_confidence():
     assert policy().confidence(Evidence("Paris")) == Unmeasured("no token logprobs")
 
@@ -162,13 +169,12 @@ def test_a_missing_key_is_named(key):
         ("threshold", "0.8", "policy.threshold: must be a finite number"),
         ("threshold", True, "policy.threshold: must be a finite number"),
         ("threshold", None, "policy.certificate: certifies a threshold, and there is none"),
-        ("scorers", {}, "policy.scorers: must be a list"),
+        ("scorers", {}, "policy.scorers: must be a list of strings"),
         ("scorers", [], "policy.combination: kind single takes one scorer, not 0"),
-        ("scorers.0", "mean_logprob", r"policy.scorers\[0\]: must be an object"),
-        ("scorers.0.name", "mean_logprop", r"policy.scorers\[0\].name: must be one of mean_logprob, "),
-        ("scorers.0.scale", "percent", r"policy.scorers\[0\].scale: must be one of logprob, "),
-        ("scorers.0.scale", "real", r"policy.scorers\[0\].scale: must be logprob, that of mean_logprob"),
-        ("scorers.0.feature", True, r"policy.scorers\[0\].name: must be another than a scorer's"),
+        ("scorers", [{"name": "mean_logprob"}], "policy.scorers: must be a list of strings"),
+        ("scorers", ["mean_logprop"], "policy.scorers: must be names among mean_logprob, "),
+        ("features", [], "policy.features: must be an object"),
+        ("features", {"mean_logprob": "real"}, "policy.features.mean_logprob: is the name of a scorer"),
         ("combination", "single", "policy.combination: must be an object"),
         ("combination.kind", "product", "policy.combination.kind: must be one of single, logistic"),
         ("calibrator", None, "policy.calibrator: must be an object"),
@@ -202,6 +208,7 @@ def test_what_is_broken_is_refused(path, value, message):
     ("key", "value", "message"),
     [
         ("bias", math.inf, "policy.combination.bias: must be a finite number"),
+        ("terms", {}, "policy.combination.terms: must be a list"),
         ("terms", [], "has 0 terms for 2 scorers"),
         ("terms", [{"weight": math.nan}] * 2, r"policy.combination.terms\[0\].weight: must be a finite"),
         ("terms", [{"weight": -1, "centre": 0, "missing": 0}] * 2, "weight must be >= 0"),
@@ -213,6 +220,18 @@ def test_a_broken_combination_is_refused(key, value, message):
     broken = copy.deepcopy(several().to_dict())
     broken["combination"][key] = value
     with pytest.raises(GatingError, match=message):
+        Policy.load(broken)
+
+
+def test_scorers_are_names_and_features_say_their_scale():
+    assert saved(several)["scorers"] == ["mean_logprob", "judge"]
+    assert saved(several)["features"] == {"judge": "probability"}
+
+
+def test_a_feature_of_an_unknown_scale_is_refused():
+    broken = saved(several)
+    broken["features"]["judge"] = "percent"
+    with pytest.raises(GatingError, match=r"policy.features.judge: must be one of logprob, "):
         Policy.load(broken)
 
 

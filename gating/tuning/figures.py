@@ -1,0 +1,138 @@
+"""What a policy does on answers that neither its fit nor its threshold saw. Unknown figures are None."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from calibrators import CALIBRATORS
+from calibrators.metrics import TARGETS, auroc, auroc_interval, brier_skill, log_loss
+from gating.tuning.graded import RIGHT, WRONG
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from gating.tuning.graded import Column, Graded
+    from gating.tuning.judged import Judged
+    from gating.tuning.splits import Rows
+    from gating.types import Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerFigures:
+    """How well ``n`` scores tell right from wrong, and how good their confidences are."""
+
+    n: int
+    auroc: float | None
+    auroc_interval: tuple[float, float] | None
+    brier_skill: float | None
+    log_loss: float | None
+
+    @classmethod
+    def of(cls, scores: ArrayLike, confidence: ArrayLike, correct: ArrayLike) -> Self:
+        """From ``scores`` (n,), their calibrated ``confidence`` (n,) and ``correct`` (n,) in {0, 1}."""
+        return cls(
+            n=np.size(scores),
+            auroc=auroc(scores, correct),
+            auroc_interval=auroc_interval(scores, correct),
+            brier_skill=brier_skill(confidence, correct),
+            log_loss=log_loss(confidence, correct),
+        )
+
+    @classmethod
+    def alone(cls, column: Column, graded: Graded, fit: Rows, test: Rows, calibrator: str) -> Self:
+        """What one scorer would do with a ``calibrator`` of its own, fitted on ``fit`` (m,), at ``test`` (k,)."""
+        fit, test = _usable(column, graded, fit), _usable(column, graded, test)
+        correct = graded.outcome[test].astype(np.float64)
+        if not fit.size:
+            return cls(n=int(test.size), auroc=None, auroc_interval=None, brier_skill=None, log_loss=None)
+        fitted = CALIBRATORS[calibrator]().fit(column.log_odds(fit), graded.outcome[fit])
+        return cls.of(column.scores[test], fitted.predict(column.log_odds(test)), correct)
+
+
+def _usable(column: Column, graded: Graded, rows: Rows) -> Rows:
+    return rows[(column.measured & graded.labelled)[rows]]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """What goes out: ``coverage`` answered / all, ``risk`` wrong / answered, and the counts.
+
+    ``score`` at each target t in (0, 1): right 1, wrong -t/(1-t), "I don't know" 0, in the mean over all.
+    """
+
+    coverage: float | None
+    risk: float | None
+    right: int
+    wrong: int
+    abstained: int
+    score: Mapping[str, float | None]
+
+    @classmethod
+    def of(cls, outcome: NDArray[np.int8], answered: NDArray[np.bool_]) -> Self:
+        """From the ``outcome`` (n,) of every answer and whether it was ``answered`` (n,)."""
+        right = int((outcome[answered] == RIGHT).sum())
+        wrong = int((outcome[answered] == WRONG).sum())
+        n, out = outcome.size, right + wrong
+        return cls(
+            coverage=out / n if n else None,
+            risk=wrong / out if out else None,
+            right=right,
+            wrong=wrong,
+            abstained=n - out,
+            score={f"{t:g}": (right - wrong * t / (1 - t)) / n if n else None for t in TARGETS},
+        )
+
+
+#: Where there is no threshold, there is nothing to hold out.
+UNKNOWN: Mapping[str, Any] = {
+    **dict.fromkeys(("coverage", "risk", "right", "wrong", "abstained")),
+    "score": {f"{t:g}": None for t in TARGETS},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """``n`` answers in each split; everything else is of the test split.
+
+    ``scorers`` holds what each scorer alone would have done, ``policy`` what its own do together; ``always``
+    is answering everything, for comparison.
+    """
+
+    n: Mapping[str, int]
+    base_rate: float | None
+    scorers: Mapping[str, ScorerFigures]
+    policy: ScorerFigures
+    calibrator: str
+    threshold: float | None
+    certificate: Certificate | None
+    held_out: HeldOut | None
+    always: HeldOut
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "n": dict(self.n),
+            "base_rate": self.base_rate,
+            "scorers": {name: asdict(figures) for name, figures in self.scorers.items()},
+            "policy": asdict(self.policy),
+            "calibrator": self.calibrator,
+            "threshold": self.threshold,
+            "certificate": None if self.certificate is None else self.certificate.to_dict(),
+            "held_out": UNKNOWN if self.held_out is None else asdict(self.held_out),
+            "always": asdict(self.always),
+        }
+
+
+def held_out(test: Judged, threshold: float | None) -> HeldOut | None:
+    """What the gate does at ``threshold``; None without one."""
+    return None if threshold is None else HeldOut.of(test.outcome, test.answered(threshold))
+
+
+def always(test: Judged) -> HeldOut:
+    """What answering everything does; what the model declined itself stays unanswered."""
+    return HeldOut.of(test.outcome, np.isin(test.outcome, (RIGHT, WRONG)))

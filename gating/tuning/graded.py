@@ -1,0 +1,150 @@
+"""Graded answers as columns: of each one its scores, its outcome and its question; the evidence is not kept."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gating.answers import is_abstention
+from gating.scorers import SCORERS, FeatureScorer
+from gating.transform import TO_LOG_ODDS, infer_scale
+from gating.types import GatingError, Unmeasured
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from gating.grading import Label
+    from gating.scorers import Scorer
+    from gating.types import Evidence
+
+#: Outcomes of an answer. The third is neither right nor wrong: the model declined, and so does the gate.
+RIGHT, WRONG, ABSTAINED = 1, 0, -1
+OUTCOMES: Mapping[Label, int] = {"correct": RIGHT, "incorrect": WRONG, "abstained": ABSTAINED}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """One scorer's ``scores`` (n,); what stands where ``measured`` (n,) is False means nothing."""
+
+    scorer: Scorer
+    scores: NDArray[np.float64]
+    measured: NDArray[np.bool_]
+
+    def log_odds(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """What a calibrator reads of the scores at ``rows`` (m,), by the function that serves."""
+        convert = TO_LOG_ODDS[self.scorer.scale]
+        return np.fromiter(map(convert, self.scores[rows].tolist()), np.float64, rows.size)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graded:
+    """n graded answers: ``outcome`` (n,) is RIGHT, WRONG or ABSTAINED, ``group`` (n,) the question's number.
+
+    ``columns`` holds the scorers that read at least one answer, by name: those of ``SCORERS`` in its order,
+    which is that of their cost, then the features by name.
+    """
+
+    columns: Mapping[str, Column]
+    outcome: NDArray[np.int8]
+    group: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return self.outcome.size
+
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        """Which answers (n,) are right or wrong."""
+        return np.not_equal(self.outcome, ABSTAINED)
+
+    def column(self, name: str) -> Column:
+        """A scorer's column; raises GatingError where nothing was measured by that name."""
+        found = self.columns.get(name)
+        if found is not None:
+            return found
+        if name in SCORERS:
+            needs = " and ".join(sorted(SCORERS[name].needs))
+            raise GatingError(f"scorers: no record has what {name} reads ({needs}); leave it out")
+        known = ", ".join([*SCORERS, *(name for name in self.columns if name not in SCORERS)])
+        raise GatingError(f"scorers: {name} is neither a scorer nor a feature of the records; known: {known}")
+
+    def scores(self, names: Sequence[str], rows: NDArray[np.intp]) -> list[tuple[float | Unmeasured, ...]]:
+        """What the scorers ``names`` (k,) said of each of ``rows`` (m,)."""
+        absent = Unmeasured("not measured")
+        columns = [self.column(name) for name in names]
+        said: list[list[float | Unmeasured]] = [
+            [
+                score if known else absent
+                for score, known in zip(
+                    column.scores[rows].tolist(), column.measured[rows].tolist(), strict=True
+                )
+            ]
+            for column in columns
+        ]
+        return list(zip(*said, strict=True))
+
+
+class Collector:
+    """Takes graded answers one by one and keeps numbers alone: some 200 bytes for each answer."""
+
+    def __init__(self) -> None:
+        self._outcomes = array("b")
+        self._groups = array("q")
+        self._group_numbers: dict[str, int] = {}
+        self._rows: dict[str, array[int]] = {}
+        self._scores: dict[str, array[float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._outcomes)
+
+    def add(self, evidence: Evidence, label: Label, group: str) -> None:
+        """One graded answer; answers to the same question share their ``group``.
+
+        What the gate takes for the model's own "I don't know" counts as that, whatever its label: served, it
+        is withheld.
+        """
+        row = len(self._outcomes)
+        declined = is_abstention(evidence.answer)
+        self._outcomes.append(ABSTAINED if declined else OUTCOMES[label])
+        self._groups.append(self._group_numbers.setdefault(group, len(self._group_numbers)))
+        if self._outcomes[row] == ABSTAINED:
+            return
+        for name, scorer in SCORERS.items():
+            score = scorer.score(evidence)
+            if not isinstance(score, Unmeasured):
+                self._keep(name, row, score)
+        for name, value in evidence.features.items():
+            if name in SCORERS:
+                raise GatingError(f"features.{name}: is the name of a scorer; rename the feature")
+            if isfinite(value):
+                self._keep(name, row, float(value))
+
+    def _keep(self, name: str, row: int, score: float) -> None:
+        if name not in self._rows:
+            self._rows[name], self._scores[name] = array("q"), array("d")
+        self._rows[name].append(row)
+        self._scores[name].append(score)
+
+    def graded(self) -> Graded:
+        """All of them."""
+        features = sorted(name for name in self._rows if name not in SCORERS)
+        names = [name for name in SCORERS if name in self._rows] + features
+        return Graded(
+            columns={name: self._column(name) for name in names},
+            outcome=np.array(self._outcomes, dtype=np.int8),
+            group=np.array(self._groups, dtype=np.intp),
+        )
+
+    def _column(self, name: str) -> Column:
+        values = self._scores[name]
+        scores = np.zeros(len(self))
+        measured = np.zeros(len(self), dtype=np.bool_)
+        rows = np.array(self._rows[name], dtype=np.intp)
+        scores[rows], measured[rows] = values, True
+        scorer = SCORERS.get(name) or FeatureScorer(name, infer_scale(values))
+        return Column(scorer, scores, measured)

@@ -1,0 +1,59 @@
+"""Answers as a policy reads them, by the code that serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gating.tuning.graded import ABSTAINED
+from gating.types import Unmeasured
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gating.policy import Policy
+    from gating.tuning.graded import Graded
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """``rows`` (m,) of the graded answers with their ``outcome`` (m,) and ``confidence`` (m,) in [0, 1].
+
+    A confidence means nothing where ``measured`` (m,) is False: such an answer is withheld.
+    """
+
+    rows: NDArray[np.intp]
+    outcome: NDArray[np.int8]
+    confidence: NDArray[np.float64]
+    measured: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return self.rows.size
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Which of them (m,) have a confidence and are right or wrong."""
+        return np.logical_and(self.measured, self.outcome != ABSTAINED)
+
+    def labelled(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Confidence and label, 1 or 0, of the usable ones."""
+        return self.confidence[self.usable], self.outcome[self.usable].astype(np.float64)
+
+    def answered(self, threshold: float) -> NDArray[np.bool_]:
+        """Which of them (m,) the gate lets out at ``threshold``."""
+        passes: NDArray[np.bool_] = np.greater_equal(self.confidence, threshold)
+        return self.usable & passes
+
+
+def judge(policy: Policy, graded: Graded, rows: NDArray[np.intp]) -> Judged:
+    """``rows`` (m,) as the policy reads them."""
+    confidence = np.zeros(rows.size)
+    measured = np.zeros(rows.size, dtype=np.bool_)
+    names = [scorer.name for scorer in policy.scorers]
+    for place, scores in enumerate(graded.scores(names, rows)):
+        read = policy.read_scores(scores)
+        if not isinstance(read, Unmeasured):
+            confidence[place], measured[place] = read.confidence, True
+    return Judged(rows, graded.outcome[rows], confidence, measured)

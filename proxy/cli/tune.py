@@ -1,0 +1,108 @@
+"""``idk tune``: from graded answers to a policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proxy.exceptions import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from gating.tuning import Goal, Tuned
+
+Records = Annotated[Path, typer.Option("--records", help="Graded answers, as `idk evaluate` writes them.")]
+
+
+def tune(
+    records: Records,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the policy.")],
+    target_risk: Annotated[
+        float | None,
+        typer.Option(help="At most this share wrong among the answers, certified. [default: 0.05]"),
+    ] = None,
+    delta: Annotated[float, typer.Option(help="The certificate holds with probability 1 - delta.")] = 0.1,
+    wrong_cost: Annotated[
+        float | None, typer.Option(help="A wrong answer costs as much as so many right ones are worth.")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Answer from this confidence on.")] = None,
+    scorers: Annotated[
+        str | None, typer.Option(help="Names to combine, as a,b; without, the single best is taken.")
+    ] = None,
+    calibrator: Annotated[str, typer.Option(help="A calibrator's name, or auto.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the splits.")] = 0,
+    name: Annotated[str | None, typer.Option(help="The policy's name. [default: the file's]")] = None,
+    allow_estimate: Annotated[
+        bool, typer.Option("--allow-estimate", help="Where nothing can be certified, take what looks right.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Fit a policy on graded answers and say what it does on answers that it did not see."""
+    from datetime import UTC, datetime
+
+    from gating import tuning
+    from gating.types import GatingError
+    from proxy import records as files
+    from proxy.cli import tuned_text
+
+    goal = _goal(target_risk, delta, wrong_cost, threshold)
+    graded, fingerprint = files.graded(records)
+    created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        tuned = tuning.tune(
+            graded,
+            goal,
+            scorers=None if scorers is None else _names(scorers),
+            calibrator=calibrator,
+            seed=seed,
+            allow_estimate=allow_estimate,
+            provenance=tuning.Provenance(name or out.stem, fingerprint, created),
+        )
+    except GatingError as exc:
+        raise RunError(f"{records}: {exc}") from exc
+    if as_json:
+        print(_json(tuned.figures.to_dict()))
+    else:
+        tuned_text.show(tuned)
+    if isinstance(goal, tuning.TargetRisk) and tuned.choice.certificate is None and not allow_estimate:
+        raise RunError(f"no threshold is certified: {_instead(tuned)}")
+    files.write(out, _json(tuned.policy.to_dict()) + "\n")
+
+
+def _goal(target_risk: float | None, delta: float, wrong_cost: float | None, threshold: float | None) -> Goal:
+    from gating import tuning
+    from gating.types import GatingError
+
+    if sum(value is not None for value in (target_risk, wrong_cost, threshold)) > 1:
+        raise ConfigError("tune: give one of --target-risk, --wrong-cost and --threshold")
+    try:
+        if wrong_cost is not None:
+            return tuning.WrongCost(wrong_cost)
+        if threshold is not None:
+            return tuning.FixedThreshold(threshold)
+        return tuning.TargetRisk(0.05 if target_risk is None else target_risk, delta)
+    except GatingError as exc:
+        raise ConfigError(f"tune: {exc}") from exc
+
+
+def _names(scorers: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(filter(None, (name.strip() for name in scorers.split(",")))))
+    if not names:
+        raise ConfigError("tune: --scorers names none; write them as a,b")
+    return names
+
+
+def _instead(tuned: Tuned) -> str:
+    """What to do where nothing passed."""
+    needed = tuned.choice.labels_needed
+    more = "" if needed is None else f"bring about {needed:,} labels, "
+    return (
+        f"{more}allow a higher --target-risk, or take an estimate with --allow-estimate; no policy is written"
+    )
+
+
+def _json(values: object) -> str:
+    import json
+
+    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,116 @@
+"""What `idk tune` tells a person: the splits, the scorers, the threshold, and what it does on unseen answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from gating.tuning import Figures, HeldOut, ScorerFigures, Tuned
+    from gating.types import Certificate
+
+
+def show(tuned: Tuned, console: Console | None = None) -> None:
+    """Print all of it."""
+    console = console or Console(highlight=False)
+    figures, policy = tuned.figures, tuned.policy
+    names = " + ".join(scorer.name for scorer in policy.scorers)
+    console.print(f"\n[bold]{policy.name}[/]: {names}, calibrated by {figures.calibrator}")
+    splits = ", ".join(f"{count:,} {name}" for name, count in figures.n.items() if count)
+    console.print(f"split by question: {splits}\n")
+    console.print(f"each scorer alone, on the test split (base rate {_percent(figures.base_rate)})")
+    console.print(_scorers(figures, {scorer.name for scorer in policy.scorers}))
+    console.print(_threshold(tuned))
+    if figures.held_out is not None:
+        console.print(f"\non {figures.n['test']:,} answers that neither the fit nor the threshold saw")
+        console.print(_held_out(figures, figures.held_out))
+
+
+def _scorers(figures: Figures, chosen: set[str]) -> Table:
+    """Each scorer alone, the policy's own marked; where it has several, what they do together."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("scorer")
+    for name in ("n", "AUROC", "95 %", "Brier skill", "log loss"):
+        table.add_column(name, justify="right")
+    for name, scorer in figures.scorers.items():
+        table.add_row(name, *_cells(scorer), style="bold" if name in chosen else None)
+    if len(chosen) > 1:
+        table.add_section()
+        table.add_row("together", *_cells(figures.policy), style="bold")
+    return table
+
+
+def _cells(scorer: ScorerFigures) -> tuple[str, ...]:
+    interval = scorer.auroc_interval
+    return (
+        f"{scorer.n:,}",
+        _number(scorer.auroc),
+        "" if interval is None else f"{interval[0]:.2f}-{interval[1]:.2f}",
+        _number(scorer.brier_skill),
+        _number(scorer.log_loss),
+    )
+
+
+def _threshold(tuned: Tuned) -> str:
+    """The threshold and what is certain of it."""
+    policy, choice = tuned.policy, tuned.choice
+    lines = []
+    if policy.threshold is not None:
+        lines.append(f"answer at confidence >= {policy.threshold:.4g}")
+    if policy.certificate is not None:
+        return "\n".join([*lines, f"[bold green]Certified[/]: {in_words(policy.certificate)}"])
+    if "certify" in tuned.splits:
+        lines.append("[bold yellow]No threshold is certified[/] for this target.")
+        if choice.supported is not None:
+            lines.append(f"The data do support: {in_words(choice.supported)}")
+        if choice.labels_needed is not None:
+            lines.append(f"About {choice.labels_needed:,} labels would be needed for the target.")
+        else:
+            lines.append("No number of labels is expected to reach the target with these scores.")
+    return "\n".join(lines)
+
+
+def in_words(certificate: Certificate) -> str:
+    """One sentence of a certificate."""
+    coverage = certificate.answered / certificate.total
+    return (
+        f"error <= {_percent(certificate.bound)} with {_percent(1 - certificate.delta)} at coverage "
+        f"{_percent(coverage)} ({certificate.errors} wrong of {certificate.answered} answered, "
+        f"{certificate.total} labels)"
+    )
+
+
+def _held_out(figures: Figures, gated: HeldOut) -> Table:
+    """Always-answer against gated."""
+    always = figures.always
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    table.add_column("always answer", justify="right")
+    table.add_column("gated", justify="right", style="bold")
+    for name in ("right", "wrong", "abstained"):
+        table.add_row(
+            '"I don\'t know."' if name == "abstained" else name,
+            f"{getattr(always, name):,}",
+            f"{getattr(gated, name):,}",
+        )
+    table.add_row("wrong among answers", _percent(always.risk), _percent(gated.risk))
+    table.add_section()
+    for target, score in gated.score.items():
+        cost = float(target) / (1 - float(target))
+        table.add_row(f"score, wrong costs {cost:.3g}", _signed(always.score[target]), _signed(score))
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3f}"

@@ -1,0 +1,232 @@
+"""``records.jsonl`` and ``questions.jsonl``: read line by line, written so that a crash loses no line.
+
+Whatever is wrong in a file is one line that names the file, the line in it and the mend.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from gating.types import Evidence, GatingError
+from proxy.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from gating.tuning import Graded
+
+_BOM = b"\xef\xbb\xbf"
+_PLACE = re.compile(r"^(.*) - at `\$\.?(.*)`$", re.DOTALL)
+#: Of one line: an answer of 100,000 tokens with its alternatives is shorter.
+MAX_LINE_BYTES = 100_000_000
+
+
+class Observed(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was observed of one answer; any of it may be absent."""
+
+    answer: str
+    token_logprobs: list[float] | None = None
+    top_logprobs: list[list[float]] | None = None
+    samples: list[str] | None = None
+    closed_book: Observed | None = None
+    features: dict[str, float] | None = None
+
+    def evidence(self) -> Evidence:
+        """For scorers."""
+        return Evidence(
+            answer=self.answer,
+            token_logprobs=self.token_logprobs,
+            top_logprobs=self.top_logprobs,
+            samples=self.samples or (),
+            closed_book=None if self.closed_book is None else self.closed_book.evidence(),
+            features=self.features or {},
+        )
+
+
+class Answer(Observed, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of answers that may still want a label."""
+
+    id: str
+    group: str | None = None
+    question: str | None = None
+    label: Literal["correct", "incorrect", "abstained"] | None = None
+    #: What the answer was made with: the fingerprint of the route that asked.
+    made_with: dict[str, Any] | None = None
+
+
+class Record(Answer, frozen=True, kw_only=True):
+    """One line of graded answers."""
+
+    label: Literal["correct", "incorrect", "abstained"]
+
+
+class Message(Struct, frozen=True):
+    """One turn of a question that is given as a conversation."""
+
+    role: str
+    content: str
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """One line of questions, either as ``question`` or as ``messages``."""
+
+    id: str
+    answers: list[str]
+    question: str | None = None
+    messages: list[Message] | None = None
+    group: str | None = None
+    context: list[str] | None = None
+    choices: list[str] | None = None
+    kind: Literal["text", "number", "choice"] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be asked or graded."""
+        if (self.question is None) == (self.messages is None):
+            raise ValueError("give either question or messages")
+        if not self.answers:
+            raise ValueError("answers: name at least one accepted answer")
+
+
+_Line = TypeVar("_Line", Answer, Record, Question)
+
+
+def lines(path: Path, kind: type[_Line]) -> Iterator[tuple[_Line, bytes]]:
+    """Every line of the file as ``kind``, with its own bytes; empty ones are left out.
+
+    Raises ConfigError where the file cannot be read, a line is not what it should be, or an id stands twice.
+    """
+    decoder = msgspec.json.Decoder(kind)
+    seen: set[str] = set()
+    for number, line in numbered_lines(path):
+        try:
+            read = decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            raise ConfigError(f"{path}, line {number}: {_problem(exc)}") from exc
+        if read.id in seen:
+            raise ConfigError(f"{path}, line {number}: the id {read.id!r} stands twice; ids are unique")
+        seen.add(read.id)
+        yield read, line
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines that hold anything, with their numbers from 1; raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(_bounded(file, path), start=1):
+                content = line.removeprefix(_BOM) if number == 1 else line
+                if content.strip():
+                    yield number, content
+    except FileNotFoundError as exc:
+        raise ConfigError(f"{path}: no such file") from exc
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
+
+
+def _bounded(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        if len(line) > MAX_LINE_BYTES:
+            raise ConfigError(f"{path}: a line is over {MAX_LINE_BYTES} bytes; put one record on each line")
+        yield line
+
+
+def _problem(exc: Exception) -> str:
+    """What msgspec says, with the key in front."""
+    if not isinstance(exc, msgspec.ValidationError):
+        return f"not JSON: {exc}; NaN and Infinity are none, write null"
+    found = _PLACE.match(str(exc))
+    message, place = (found[1], found[2]) if found else (str(exc), "")
+    return f"{place}: {message}" if place else message
+
+
+def graded(path: Path) -> tuple[Graded, dict[str, Any]]:
+    """Every record of the file as numbers, and the fingerprint that all of them carry (empty where none does).
+
+    Raises ConfigError.
+    """
+    from gating.tuning import Collector
+
+    collector = Collector()
+    made_with: dict[str, Any] | None = None
+    for record, _ in lines(path, Record):
+        theirs = record.made_with or {}
+        if made_with is None:
+            made_with = theirs
+        elif theirs != made_with:
+            raise ConfigError(
+                f"{path}: record {record.id!r} was made with {_in_words(theirs)}, those before it with "
+                f"{_in_words(made_with)}; tune from records of one kind, or remove made_with from all of them"
+            )
+        try:
+            collector.add(record.evidence(), record.label, record.group or record.id)
+        except GatingError as exc:
+            raise ConfigError(f"{path}: record {record.id!r}: {exc}") from exc
+    if not len(collector):
+        raise ConfigError(f"{path}: holds no records; `idk evaluate` writes them")
+    return collector.graded(), made_with or {}
+
+
+def _in_words(made_with: dict[str, Any]) -> str:
+    return msgspec.json.encode(made_with).decode() if made_with else "nothing that it says"
+
+
+def write(path: Path, text: str) -> None:
+    """A whole file, or the old one stays; raises ConfigError."""
+    write_lines(path, text.encode().splitlines())
+
+
+def write_lines(path: Path, content: Iterable[bytes]) -> None:
+    """Write the lines beside the file and move them into its place at the end; raises ConfigError."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as file:
+            file.writelines(line + b"\n" for line in content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be written: {exc.strerror}") from exc
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+class Appender:
+    """Appends lines to a file, each whole: one write, so that a killed process leaves at most one half line."""
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path`` and cut a half line that a killed process left; raises ConfigError."""
+        try:
+            self._file = path.open("ab", buffering=0)
+            with path.open("r+b") as file:
+                _cut_half_line(file)
+        except OSError as exc:
+            raise ConfigError(f"{path}: cannot be written: {exc.strerror}") from exc
+
+    def append(self, record: Struct) -> None:
+        """Write one record."""
+        self._file.write(msgspec.json.encode(record) + b"\n")
+
+    def close(self) -> None:
+        """Bring everything to the disk."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+def _cut_half_line(file: BinaryIO) -> None:
+    end = place = file.seek(0, os.SEEK_END)
+    while place > 0:
+        start = max(0, place - 65_536)
+        file.seek(start)
+        found = file.read(place - start).rfind(b"\n")
+        if found >= 0:
+            place = start + found + 1
+            break
+        place = start
+    if place != end:
+        file.truncate(place)
