@@ -21,14 +21,17 @@ class Splitter:
     def __init__(self, limit: int) -> None:
         self._rest = b""
         self._limit = limit
-        self._first = True
+        self._begun = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads of the events that ``data`` completes; comments and other fields are left out."""
-        if self._first:
-            self._first = False
-            data = data.removeprefix(_BOM)
         buffer = self._rest + data if self._rest else data
+        if not self._begun:
+            if len(buffer) < len(_BOM) and _BOM.startswith(buffer):
+                self._rest = buffer
+                return []
+            self._begun = True
+            buffer = buffer.removeprefix(_BOM)
         if b"\r" in buffer:
             # A last "\r" may be half of "\r\n": leave it for the next read.
             keep = 1 if buffer.endswith(b"\r") else 0

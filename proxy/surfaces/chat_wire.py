@@ -164,6 +164,11 @@ class ErrorObject(Struct):
         return None if self.code is None else str(self.code)
 
 
+#: What msgspec raises on bytes that are no JSON, no UTF-8, or another type than is read. A part that was taken
+#: over unread (``Raw``) can still fail: half of a surrogate pair is only seen when the text is read.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+
+
 class Decoder(Generic[Read]):
     """Reads an upstream's JSON into one struct; what a client could not read either is UpstreamGarbage."""
 
@@ -176,7 +181,7 @@ class Decoder(Generic[Read]):
             return self._strict.decode(body), body
         except msgspec.ValidationError as exc:
             raise UpstreamGarbage(f"the upstream's answer has an unexpected form: {exc}") from exc
-        except (msgspec.DecodeError, RecursionError):
+        except (*_UNREADABLE, RecursionError):
             body = strict_json(body)
         try:
             return self._strict.decode(body), body
@@ -197,7 +202,7 @@ def evidence(text: str, raw: Raw, *, top: bool) -> Evidence:
         return _full_evidence(text, raw)
     try:
         tokens = _LEAN.decode(raw).content
-    except msgspec.ValidationError:
+    except _UNREADABLE:
         return _without_logprobs(text, raw)
     if not tokens:
         return Evidence(text)
@@ -209,7 +214,7 @@ def evidence(text: str, raw: Raw, *, top: bool) -> Evidence:
 def _full_evidence(text: str, raw: Raw) -> Evidence:
     try:
         tokens = _FULL.decode(raw).content
-    except msgspec.ValidationError:
+    except _UNREADABLE:
         return _without_logprobs(text, raw)
     return tokens_evidence(text, tokens or [])
 
@@ -237,7 +242,7 @@ def read_tokens(raw: Raw) -> list[Token] | Unmeasured:
     """The tokens of one chunk's ``logprobs``; none where it has none."""
     try:
         return _FULL.decode(raw).content or []
-    except msgspec.ValidationError:
+    except _UNREADABLE:
         return [] if bytes(raw) == b"null" else Unmeasured("malformed logprobs")
 
 
@@ -272,14 +277,17 @@ def logprobs_for_client(request: Request, ask: Ask) -> Callable[[Raw], bytes] | 
 
 def _first_tops(raw: Raw, *, k: int) -> bytes:
     """The logprobs with only the first ``k`` of each place's alternatives (they come most likely first)."""
-    fields = msgspec.json.decode(raw, type=dict[str, Raw])
-    for name in ("content", "refusal"):
-        tokens = msgspec.json.decode(fields.get(name, b"null"), type=list[dict[str, Raw]] | None)
-        for token in tokens or ():
-            tops = msgspec.json.decode(token.get("top_logprobs", b"[]"), type=list[Raw])
-            token["top_logprobs"] = Raw(msgspec.json.encode(tops[:k]))
-        if tokens is not None:
-            fields[name] = Raw(msgspec.json.encode(tokens))
+    try:
+        fields = msgspec.json.decode(raw, type=dict[str, Raw])
+        for name in ("content", "refusal"):
+            tokens = msgspec.json.decode(fields.get(name, b"null"), type=list[dict[str, Raw]] | None)
+            for token in tokens or ():
+                tops = msgspec.json.decode(token.get("top_logprobs", b"[]"), type=list[Raw] | None)
+                token["top_logprobs"] = Raw(msgspec.json.encode((tops or [])[:k]))
+            if tokens is not None:
+                fields[name] = Raw(msgspec.json.encode(tokens))
+    except _UNREADABLE:
+        return bytes(raw)  # malformed: the upstream's own, as the client would have had them
     return msgspec.json.encode(fields)
 
 

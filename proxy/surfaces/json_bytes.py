@@ -61,9 +61,13 @@ def _value_at(body: bytes, raw: bytes, start: int) -> int | None:
 
 
 def with_field(body: bytes, name: bytes, value: bytes) -> bytes:
-    """``body``, a JSON object with at least one field, with one more field at its end."""
+    """``body``, a JSON object, with one more field at its end."""
     end = body.rindex(b"}")
-    return b"".join((body[:end], b',"', name, b'":', value, body[end:]))
+    last = end - 1
+    while body[last] in _SPACE:
+        last -= 1
+    comma = b"" if body[last : last + 1] == b"{" else b","
+    return b"".join((body[:end], comma, b'"', name, b'":', value, body[end:]))
 
 
 def strict_json(body: bytes) -> bytes:
