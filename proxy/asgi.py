@@ -133,6 +133,8 @@ class EventStream:
         self._last = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._pending: asyncio.Task[None] | None = None
+        #: One write at a time: the server may suspend any of them while the client reads slowly.
+        self._turn = asyncio.Lock()
         self.started = False
 
     def __enter__(self) -> Self:
@@ -153,12 +155,16 @@ class EventStream:
         if quiet < self._keepalive_s:
             self._schedule(self._keepalive_s - quiet)
             return
-        if self._pending is None or self._pending.done():
+        if not self._turn.locked():
             self._pending = self._loop.create_task(self.write(sse.KEEPALIVE))
         self._schedule(self._keepalive_s)
 
     async def write(self, data: bytes) -> None:
         """Send some of the stream."""
+        async with self._turn:
+            await self._write(data)
+
+    async def _write(self, data: bytes) -> None:
         self._last = self._loop.time()
         if not self.started:
             self.started = True
@@ -167,5 +173,6 @@ class EventStream:
 
     async def end(self, data: bytes) -> None:
         """Send the rest."""
-        await self.write(data)
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        async with self._turn:
+            await self._write(data)
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -126,15 +126,20 @@ class _Loader(yaml.SafeLoader):
     }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
+        seen: set[str] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key `{key}` stands here twice; keep one", key_node.start_mark
-                )
-            seen.add(key)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _refused("a key must be plain text", key_node)
+            if key_node.value == "<<":
+                raise _refused("merging (<<) is not read here; write the keys out", key_node)
+            if key_node.value in seen:
+                raise _refused(f"the key `{key_node.value}` stands here twice; keep one", key_node)
+            seen.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+
+def _refused(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 _Loader.add_implicit_resolver(_BOOL, re.compile("true|false|True|False|TRUE|FALSE"), list("tTfF"))
@@ -157,6 +162,8 @@ def parse(text: str, where: str) -> Config:
         tree = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader that also refuses doubles
     except yaml.YAMLError as exc:
         raise ConfigError(f"{where}: {_yaml_problem(exc)}") from exc
+    except ValueError as exc:  # of a date or a number that YAML's grammar takes and Python does not
+        raise ConfigError(f"{where}: a value cannot be read: {exc}; put it in quotes") from exc
     except RecursionError as exc:
         raise ConfigError(
             f"{where}: nested too deeply; a configuration is at most a few levels deep"
@@ -164,7 +171,7 @@ def parse(text: str, where: str) -> Config:
     try:
         config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as exc:
-        raise ConfigError(f"{where}: {_schema_problem(exc)}") from exc
+        raise ConfigError(f"{where}: {_schema_problem(exc, tree)}") from exc
     return checked(config, where)
 
 
@@ -196,11 +203,11 @@ def _yaml_problem(exc: yaml.YAMLError) -> str:
     return f"line {mark.line + 1}: {problem}" if mark else f"not YAML: {problem}"
 
 
-_PATH = re.compile(r" - at `\$?(.*)`$")
+_PATH = re.compile(r" - at `(?:key` in `)?\$?(.*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.+?)`")
 
 
-def _schema_problem(exc: msgspec.ValidationError) -> str:
+def _schema_problem(exc: msgspec.ValidationError, tree: Any) -> str:
     """Msgspec's message, turned into ``key: what is wrong`` with the nearest known key."""
     message = str(exc)
     found = _PATH.search(message)
@@ -212,8 +219,21 @@ def _schema_problem(exc: msgspec.ValidationError) -> str:
         near = difflib.get_close_matches(key, _known_keys(place), n=1, cutoff=0.5)
         known = _known_keys(place)
         mend = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(sorted(known))}"
-        return f"{_join(place, key)}: unknown key; {mend}"
-    return f"{place or 'the file'}: {message[0].lower()}{message[1:]}"
+        return f"{_join(_named(place, tree), key)}: unknown key; {mend}"
+    return f"{_named(place, tree) or 'the file'}: {message[0].lower()}{message[1:]}"
+
+
+def _named(place: str, tree: Any) -> str:
+    """``place`` with the name of the upstream, which msgspec leaves out (``upstreams[...]``)."""
+    section, dots, rest = place.partition("[...]")
+    if section != "upstreams" or not dots:
+        return place
+    for name, upstream in tree["upstreams"].items():
+        try:
+            msgspec.convert(upstream, Upstream)
+        except msgspec.ValidationError:
+            return f"upstreams.{name}{rest}"
+    return place
 
 
 def _join(place: str, key: str) -> str:
@@ -299,6 +319,9 @@ def _route_problems(place: str, route: Route, config: Config) -> Iterator[str]:
         yield f"{place}.scorers: several scorers are combined by a policy; without one name a single scorer"
     if route.score_threshold is not None and not route.scorers:
         yield f"{place}.score_threshold: on which score? name one under scorers, as [mean_logprob]"
+    for name, value in route.params.items():
+        if not math.isfinite(value):
+            yield f"{place}.params.{name}: is not a finite number"
     if route.score_threshold is not None and math.isnan(route.score_threshold):
         yield f"{place}.score_threshold: is not a number"
     yield from _unavailable(place, route)

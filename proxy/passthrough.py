@@ -214,7 +214,7 @@ async def _send_on(response: Response, send: Send, headers: Headers, route: Rout
 
 
 def _is_api(path: str) -> bool:
-    return path.startswith("/v1/") or path.split("/")[1] in _BARE
+    return path.startswith("/v1/") or path.removeprefix("/").partition("/")[0] in _BARE
 
 
 def upstream_path(scope: Scope) -> str:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from proxy.upstreams.transport import Response
     from proxy.wire import Choice, Completion, Request, StreamReader, Surface, Watch
 
+#: The parameters of the wire formats that bound an answer's tokens.
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
 
 @dataclass(slots=True)
 class Exchange:
@@ -158,8 +161,15 @@ def reader(exchange: Exchange, ask: Ask) -> StreamReader:
     watching: Callable[[], Watch] | None = None
     # Words before a tool call are no answer: with tools on offer the end must be seen.
     if route.holds and ask.logprobs and not request.tools and route.applies(request):
-        watching = watch(exchange.gate, max_tokens=request.max_tokens, threshold=request.threshold)
+        watching = watch(exchange.gate, max_tokens=_most_tokens(exchange), threshold=request.threshold)
     return exchange.surface.stream(request, ask, hold=route.holds, watch=watching)
+
+
+def _most_tokens(exchange: Exchange) -> int | None:
+    """How long the answer can become; the route's own parameters stand over the client's."""
+    params = exchange.route.config.params
+    limits = [int(params[name]) for name in _LIMITS if name in params]
+    return max([*limits, exchange.request.max_tokens or 0]) or None
 
 
 async def flow(exchange: Exchange, events: StreamReader, response: Response) -> AsyncIterator[bytes]:

@@ -39,7 +39,8 @@ def serve(
     loaded = configuration.load(path) if upstream is None else configuration.for_upstream(upstream)
     changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     server = msgspec.structs.replace(loaded.server, **changes)
-    loaded = configuration.checked(msgspec.structs.replace(loaded, server=server), str(path))
+    where = str(path) if upstream is None else "--upstream"
+    loaded = configuration.checked(msgspec.structs.replace(loaded, server=server), where)
     run(loaded, path.resolve().parent)
 
 

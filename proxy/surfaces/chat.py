@@ -56,7 +56,8 @@ class Chat:
             json_answer=read.response_format is not None and read.response_format.type in _JSON_FORMATS,
             include_usage=read.stream_options is not None and bool(read.stream_options.include_usage),
             tools="tools" in fields or "functions" in fields,
-            max_tokens=read.max_completion_tokens or read.max_tokens,
+            # Which of the two holds where both stand is the upstream's choice; the greater bounds both.
+            max_tokens=max(read.max_completion_tokens or 0, read.max_tokens or 0) or None,
             sampling={name: value for name in _SAMPLING if (value := getattr(read, name)) is not None},
             threshold=_threshold(read.idk),
         )

@@ -155,8 +155,11 @@ class ChatStream:
     def completion(self) -> Completion:
         """All that was read; raises UpstreamCut where the stream ended before each choice did."""
         if not self._done and not self.settled:
-            for payload in self._events.rest():
-                self._take(payload)
+            try:
+                for payload in self._events.rest():
+                    self._take(payload)
+            except UpstreamGarbage as exc:
+                raise UpstreamCut("the upstream's stream ended inside an event") from exc
             if not self._growing or any(g.finish_reason is None for g in self._growing.values()):
                 raise UpstreamCut("the upstream's stream ended before its answer did")
         usage = self._usage
@@ -219,7 +222,7 @@ def _envelope(fields: dict[str, Raw]) -> dict[str, Raw]:
 def _upstream_error(raw: Raw) -> UpstreamStatus:
     try:
         error = msgspec.json.decode(raw, type=wire.ErrorObject)
-    except msgspec.ValidationError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         error = wire.ErrorObject()
     return UpstreamStatus(
         error.message or "the upstream failed in the middle of its answer", code=error.code_text

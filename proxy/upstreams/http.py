@@ -93,8 +93,8 @@ class HttpUpstream:
             try:
                 return await self._once(path, headers, body)
             except UpstreamError as exc:
-                wait = delay if exc.retry_after_s is None else exc.retry_after_s
-                if wait is None or not exc.may_retry or not self._backoff.allows(wait):
+                wait = self._backoff.wait(delay, exc)
+                if wait is None:
                     raise
                 self._metrics.failed(exc.kind)
             await asyncio.sleep(wait)

@@ -69,8 +69,8 @@ class LiteLLMUpstream:
                 answer = await self._litellm.acompletion(**arguments)
             except Exception as exc:
                 error = self._error(exc)
-                wait = delay if error.retry_after_s is None else error.retry_after_s
-                if wait is None or not error.may_retry or not self._backoff.allows(wait):
+                wait = self._backoff.wait(delay, error)
+                if wait is None:
                     raise error from exc
             else:
                 if arguments.get("stream"):

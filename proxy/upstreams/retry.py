@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from proxy.exceptions import UpstreamError
+
 #: The first wait is at most this; each further one at most twice the one before (as OpenAI's SDK waits).
 _FIRST_S = 0.5
 _LONGEST_S = 8.0
@@ -31,9 +33,16 @@ class Backoff:
             yield self.random.uniform(0.0, min(_FIRST_S * 2**attempt, _LONGEST_S))
         yield None
 
-    def allows(self, wait_s: float) -> bool:
-        """Whether a wait is worth it; an upstream may ask for minutes."""
-        return wait_s <= self.patience_s
+    def wait(self, delay: float | None, error: UpstreamError) -> float | None:
+        """Seconds until the next attempt after ``error``, or None where there is none.
+
+        ``delay`` is what ``delays`` gave for this attempt. The upstream's own ``retry-after`` stands over it,
+        unless it is longer than anyone would wait.
+        """
+        if delay is None or not error.may_retry:
+            return None
+        wait_s = delay if error.retry_after_s is None else error.retry_after_s
+        return wait_s if wait_s <= self.patience_s else None
 
 
 def retry_after(headers: Sequence[tuple[bytes, bytes]]) -> float | None:
