@@ -5,6 +5,7 @@ It knows no wire format (surfaces do) and no HTTP server (``proxy.endpoint`` doe
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from proxy.exceptions import BadRequest, UpstreamStatus
 from proxy.wire import Ask, Report, Verdict, report_choices
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from gating.gate import Gate
     from proxy.routing import Route
@@ -172,15 +173,25 @@ def _most_tokens(exchange: Exchange) -> int | None:
     return max([*limits, exchange.request.max_tokens or 0]) or None
 
 
+@contextmanager
+def _redacted(exchange: Exchange) -> Iterator[None]:
+    """An error that stands in the stream is the upstream's own text: no secret may go out in it."""
+    try:
+        yield
+    except UpstreamStatus as exc:
+        raise UpstreamStatus(exchange.route.upstream.redact(exc.message), code=exc.code) from None
+
+
 async def flow(exchange: Exchange, events: StreamReader, response: Response) -> AsyncIterator[bytes]:
     """What may go out as it comes (nothing while holding), until the upstream's stream ends or is settled."""
     try:
-        async for data in response.chunks():
-            ready = events.feed(data)
-            if ready:
-                yield ready
-            if events.settled:
-                break
+        with _redacted(exchange):
+            async for data in response.chunks():
+                ready = events.feed(data)
+                if ready:
+                    yield ready
+                if events.settled:
+                    break
     finally:
         response.close()
         exchange.answered = perf_counter()
@@ -189,7 +200,8 @@ async def flow(exchange: Exchange, events: StreamReader, response: Response) -> 
 def close_stream(exchange: Exchange, events: StreamReader) -> tuple[bytes, Verdict]:
     """The end of the stream: the verdict, and everything that waited for it."""
     cancelled = events.settled
-    completion = events.completion()
+    with _redacted(exchange):
+        completion = events.completion()
     verdict = judge(exchange, completion, cancelled=cancelled)
     if cancelled:
         exchange.route.metrics.cancelled("abstained")

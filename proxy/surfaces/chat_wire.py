@@ -130,7 +130,6 @@ class ChatAnswer(Struct):
 
     choices: list[AnswerChoice]
     usage: Usage | None = None
-    idk: Raw = Raw(b"")
 
 
 class ChunkChoice(Struct):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _KEY = b'"logprobs"'
 _SPACE = b" \t\r\n"
+_COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 #: How OpenAI's API writes a logprob too small to matter; JSON has no -Infinity.
 SENTINEL = -9999.0
 
@@ -22,26 +24,48 @@ SENTINEL = -9999.0
 def replace_logprobs(
     body: bytes, values: Iterable[msgspec.Raw], replacement: Callable[[msgspec.Raw], bytes]
 ) -> bytes:
-    """``body`` with each of its ``"logprobs"`` values (in the order in which they stand) replaced.
+    """``body`` with the ``"logprobs"`` of each of its choices, ``values`` in their order, replaced.
 
-    The key's bytes, quotes included, cannot stand inside a JSON string (its quotes would be escaped), and a
-    value is only replaced where its own bytes follow, so nothing else can be hit.
+    The key's bytes, quotes included, cannot stand inside a JSON string (its quotes would be escaped). Where the
+    key stands elsewhere too (in a server's own fields), the choices are taken apart, so that nothing else can
+    be hit and none is missed.
     """
     pieces: list[bytes] = []
     start = 0
     for value in values:
         raw = bytes(value)
-        if raw in (b"", b"null"):
+        if raw == b"null":
             continue
-        at = _value_at(body, raw, start)
-        if at is None:
-            raise UpstreamGarbage("the upstream's logprobs cannot be located in its answer")
+        at = _next_value(body, start)
+        if at is None or not (raw.startswith(b"{") and body.startswith(raw, at)):
+            return _rebuilt(body, replacement)
         pieces += (body[start:at], replacement(value))
         start = at + len(raw)
-    if not pieces:
-        return body
+    if _next_value(body, start) is not None:
+        return _rebuilt(body, replacement)
     pieces.append(body[start:])
     return b"".join(pieces)
+
+
+def _next_value(body: bytes, start: int) -> int | None:
+    """Where the next value of a ``"logprobs"`` begins that is not null."""
+    while (key := body.find(_KEY, start)) >= 0:
+        start = key + len(_KEY)
+        named = _COLON.match(body, start)
+        if named and not body.startswith(b"null", named.end()):
+            return named.end()
+    return None
+
+
+def _rebuilt(body: bytes, replacement: Callable[[msgspec.Raw], bytes]) -> bytes:
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    choices = msgspec.json.decode(fields.get("choices", b"[]"), type=list[dict[str, msgspec.Raw]])
+    for choice in choices:
+        if bytes(choice.get("logprobs", b"null")) != b"null":
+            choice["logprobs"] = msgspec.Raw(replacement(choice["logprobs"]))
+    if choices:
+        fields["choices"] = msgspec.Raw(msgspec.json.encode(choices))
+    return msgspec.json.encode(fields)
 
 
 def null(_: msgspec.Raw) -> bytes:

@@ -35,6 +35,10 @@ class UpstreamClient(Protocol):
         """Pass a request on as it is; gives whatever the upstream answers, once, without a retry."""
         ...
 
+    def redact(self, text: str) -> str:
+        """``text`` of the upstream's, without keys and without its address."""
+        ...
+
     async def aclose(self) -> None:
         """Close its connections."""
         ...

@@ -139,6 +139,10 @@ class HttpUpstream:
             sent.append((b"authorization", credentials))
         return await self._transport.request(method, path, sent, body)
 
+    def redact(self, text: str) -> str:
+        """``text`` without what must not leave the proxy."""
+        return self._secrets.redact(text)
+
     async def aclose(self) -> None:
         """Close its connections."""
         await self._transport.aclose()

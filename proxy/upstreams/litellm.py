@@ -107,6 +107,10 @@ class LiteLLMUpstream:
             "this path cannot be passed to the route's upstream, which takes chat completions only"
         )
 
+    def redact(self, text: str) -> str:
+        """``text`` without what must not leave the proxy."""
+        return self._secrets.redact(text)
+
     async def aclose(self) -> None:
         """LiteLLM closes its connections itself."""
 
