@@ -5,15 +5,16 @@ Whatever is wrong in a file is one line that names the file, the line in it and 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from gating.types import Evidence, GatingError
-from proxy.exceptions import ConfigError
+from proxy.exceptions import ConfigError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,7 +29,7 @@ _PLACE = re.compile(r"^(.*) - at `\$\.?(.*)`$", re.DOTALL)
 MAX_LINE_BYTES = 100_000_000
 
 
-class Observed(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Observed(Struct, frozen=True, kw_only=True):
     """What was observed of one answer; any of it may be absent."""
 
     answer: str
@@ -50,7 +51,7 @@ class Observed(Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
 
-class Answer(Observed, frozen=True, kw_only=True, omit_defaults=True):
+class Answer(Observed, frozen=True, kw_only=True):
     """One line of answers that may still want a label."""
 
     id: str
@@ -84,7 +85,6 @@ class Question(Struct, frozen=True, kw_only=True):
     group: str | None = None
     context: list[str] | None = None
     choices: list[str] | None = None
-    kind: Literal["text", "number", "choice"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be asked or graded."""
@@ -94,7 +94,12 @@ class Question(Struct, frozen=True, kw_only=True):
             raise ValueError("answers: name at least one accepted answer")
 
 
-_Line = TypeVar("_Line", Answer, Record, Question)
+class _Identified(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+_Line = TypeVar("_Line", bound=_Identified)
 
 
 def lines(path: Path, kind: type[_Line]) -> Iterator[tuple[_Line, bytes]]:
@@ -172,6 +177,24 @@ def graded(path: Path) -> tuple[Graded, dict[str, Any]]:
     return collector.graded(), made_with or {}
 
 
+class _Answered(Struct, frozen=True):
+    id: str
+    made_with: dict[str, Any] | None = None
+
+
+def answered(path: Path, made_with: dict[str, Any]) -> set[str]:
+    """The ids in a file of records that is to be continued; raises ConfigError where it holds another kind."""
+    ids: set[str] = set()
+    for record, _ in lines(path, _Answered):
+        if record.made_with != made_with:
+            raise ConfigError(
+                f"{path}: holds answers made with {_in_words(record.made_with or {})}, and this run would add "
+                f"some made with {_in_words(made_with)}; give another --out"
+            )
+        ids.add(record.id)
+    return ids
+
+
 def _in_words(made_with: dict[str, Any]) -> str:
     return msgspec.json.encode(made_with).decode() if made_with else "nothing that it says"
 
@@ -201,20 +224,27 @@ class Appender:
 
     def __init__(self, path: Path) -> None:
         """Open ``path`` and cut a half line that a killed process left; raises ConfigError."""
+        self._path = path
         try:
-            self._file = path.open("ab", buffering=0)
+            self._file = path.open("ab")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with path.open("r+b") as file:
                 _cut_half_line(file)
+        except BlockingIOError as exc:
+            raise ConfigError(f"{path}: another command is writing it; wait for its end") from exc
         except OSError as exc:
             raise ConfigError(f"{path}: cannot be written: {exc.strerror}") from exc
 
     def append(self, record: Struct) -> None:
-        """Write one record."""
-        self._file.write(msgspec.json.encode(record) + b"\n")
+        """Write one record, past the end of this process; raises RunError."""
+        try:
+            self._file.write(msgspec.json.encode(record) + b"\n")
+            self._file.flush()
+        except OSError as exc:
+            raise RunError(f"{self._path}: cannot be written: {exc.strerror}") from exc
 
     def close(self) -> None:
-        """Bring everything to the disk."""
-        os.fsync(self._file.fileno())
+        """Let go of the file."""
         self._file.close()
 
 

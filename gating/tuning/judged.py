@@ -35,7 +35,8 @@ class Judged:
     @property
     def usable(self) -> NDArray[np.bool_]:
         """Which of them (m,) have a confidence and are right or wrong."""
-        return np.logical_and(self.measured, self.outcome != ABSTAINED)
+        labelled: NDArray[np.bool_] = np.not_equal(self.outcome, ABSTAINED)
+        return self.measured & labelled
 
     def labelled(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Confidence and label, 1 or 0, of the usable ones."""

@@ -1,0 +1,142 @@
+"""``idk evaluate``: questions, asked through a route and graded, become records."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proxy.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxy.evaluation import Asker, Run
+    from proxy.records import Question
+    from proxy.routing import Route
+
+
+def evaluate(
+    route: Annotated[str, typer.Option(help="The route whose upstream answers.")],
+    data: Annotated[Path, typer.Option("--data", help="The questions, one JSON object a line.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The records; a run that stopped goes on.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="The configuration.")] = Path("idk.yaml"),
+    samples: Annotated[int, typer.Option(min=0, max=64, help="Further answers to each question.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions, from the top.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=1024, help="Questions under way at once.")] = 8,
+    system: Annotated[str | None, typer.Option(help="A system prompt before each question.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model to name. [default: the route's]")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0, help="Of the answer.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Of the answer.")] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(help="Where the key is, for an upstream with auth: forward.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+) -> None:
+    """Ask each question as the proxy would, keep the evidence, grade the answer."""
+    import msgspec
+
+    from proxy import app
+    from proxy.config import load
+    from proxy.evaluation import Asker
+
+    parts = app.build(load(config), folder=config.resolve().parent, environ=os.environ)
+    params = {"temperature": temperature, "max_tokens": max_tokens}
+    found = _route(parts.routes.routes, route, config)
+    asker = Asker(
+        route=found,
+        model=model or _model(found, config),
+        top_logprobs=app.TOP_LOGPROBS,
+        limit=parts.config.server.max_answer_bytes,
+        system=system,
+        params={name: value for name, value in params.items() if value is not None},
+        samples=samples,
+        credentials=_credentials(found, api_key_env),
+    )
+
+    async def work() -> Run:
+        try:
+            return await _evaluate(asker, data, out, limit, concurrency)
+        finally:
+            await parts.aclose()
+
+    labels = asyncio.run(work()).labels
+    counts = {label: labels[label] for label in ("correct", "incorrect", "abstained")}
+    if as_json:
+        print(msgspec.json.encode({"asked": labels.total(), **counts}).decode())
+    else:
+        print(f"{out}: {labels.total():,} new records, " + ", ".join(f"{n:,} {w}" for w, n in counts.items()))
+
+
+async def _evaluate(asker: Asker, data: Path, out: Path, limit: int | None, concurrency: int) -> Run:
+    """Check every question before the first is paid for, see what is answered already, ask the rest."""
+    from proxy import records as files
+    from proxy.evaluation import Run
+    from proxy.progress import Steps
+
+    total = sum(1 for _ in _questions(data, limit))
+    sink = files.Appender(out)
+    try:
+        done = files.answered(out, asker.made_with)
+        with Steps(asker.route.name, total, done=min(len(done), total)) as progress:
+            run = Run(asker, sink, done, told=lambda _: progress.step(_note(run)))
+            await run.ask_all(lambda: _questions(data, limit), concurrency)
+    finally:
+        sink.close()
+    return run
+
+
+def _note(run: Run) -> str:
+    failed = f", {len(run.failed):,} failed" if run.failed else ""
+    return f"{run.labels['correct'] / run.labels.total():.0%} correct{failed}"
+
+
+def _questions(data: Path, limit: int | None) -> Iterator[Question]:
+    """The first ``limit`` questions; raises ConfigError on one that could not be graded."""
+    from itertools import islice
+
+    from gating.grading import grade
+    from gating.types import GatingError
+    from proxy import records as files
+
+    for question, _ in islice(files.lines(data, files.Question), limit):
+        try:
+            grade("x", question.answers, choices=question.choices)
+        except GatingError as exc:
+            raise ConfigError(f"{data}: question {question.id!r}: {exc}") from exc
+        yield question
+
+
+def _route(routes: tuple[Route, ...], name: str, config: Path) -> Route:
+    found = next((route for route in routes if route.name == name), None)
+    if found is None:
+        raise ConfigError(
+            f"--route: {config} has no route {name}; it has {', '.join(r.name for r in routes)}"
+        )
+    return found
+
+
+def _model(route: Route, config: Path) -> str:
+    """What the upstream will be asked for, or else a name that the route takes."""
+    plain = [name for name in route.config.models if not set(name) & set("*?[")]
+    names = [*filter(None, [route.config.model]), *plain]
+    if not names:
+        raise ConfigError(
+            f"--model: which one? the route {route.name} of {config} takes {', '.join(route.config.models)}"
+        )
+    return names[0]
+
+
+def _credentials(route: Route, api_key_env: str | None) -> bytes | None:
+    if not route.upstream.forwards_credentials:
+        return None
+    key = os.environ.get(api_key_env or "", "").strip()
+    if not key:
+        raise ConfigError(
+            f"--api-key-env: the upstream of {route.name} takes the client's own key (auth: forward); "
+            "name the environment variable that holds one"
+        )
+    return b"Bearer " + key.encode()

@@ -1,0 +1,208 @@
+"""Questions into records: asked as the proxy asks, graded, and written one by one.
+
+Only ids are kept in memory, and at most ``concurrency`` questions are under way. A record is written whole as
+soon as its answer is there, so that a run that was killed goes on where it stopped. A question whose call
+failed gets no record: it is no wrong answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gating import SCORERS, Gate
+from gating.gate import Uncalibrated
+from gating.grading import grade
+from gating.types import Unmeasured
+from proxy import pipeline
+from proxy.exceptions import HttpError, RunError, UpstreamGarbage
+from proxy.records import Record
+from proxy.routing import SAMPLING, fingerprint
+from proxy.surfaces import SURFACES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from gating.types import Evidence
+    from proxy.records import Appender, Question
+    from proxy.routing import Route
+    from proxy.wire import Choice
+
+#: The scorer that reads the most of an answer: what it needs, the others have too.
+_WIDEST = "topk_entropy"
+#: An upstream that fails so often in a row is down: the rest would fail too.
+MOST_FAILURES_IN_A_ROW = 20
+#: What further samples are drawn at, where the route does not say: the model's own distribution.
+SAMPLING_TEMPERATURE = 1.0
+#: The least logprob that a record holds: JSON has no -inf, and vendors write this in its place.
+SENTINEL = -9999.0
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Asks one route's upstream. ``params`` are further fields of every request (temperature, max_tokens …).
+
+    ``top_logprobs`` alternatives of each token are kept, ``samples`` further answers drawn; ``limit`` bounds
+    the bytes of one response.
+    """
+
+    route: Route
+    model: str
+    top_logprobs: int
+    limit: int
+    system: str | None = None
+    params: Mapping[str, float | int] = field(default_factory=dict)
+    samples: int = 0
+    credentials: bytes | None = None
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """The fingerprint of every answer, as the route would take it of a live request."""
+        sampling = {name: self.params[name] for name in SAMPLING if name in self.params}
+        return fingerprint(self.route.config, self.model, sampling)
+
+    async def record(self, question: Question) -> Record:
+        """Ask, and grade; raises HttpError where the upstream fails."""
+        messages = prompt(question, self.system)
+        (choice,) = (await self._ask(messages, {}))[:1]
+        evidence = choice.evidence
+        label = (
+            "abstained"
+            if choice.refusal
+            else grade(evidence.answer, question.answers, choices=question.choices)
+        )
+        return Record(
+            id=question.id,
+            group=question.group or question.id,
+            question=question.question or messages[-1]["content"],
+            answer=evidence.answer,
+            token_logprobs=_token_logprobs(evidence),
+            top_logprobs=_top_logprobs(evidence),
+            samples=await self._draw(messages) if self.samples else None,
+            label=label,
+            made_with=self.made_with,
+        )
+
+    async def _draw(self, messages: Sequence[Mapping[str, str]]) -> list[str]:
+        """Further answers: in one call where the upstream gives several, else in as many as it takes."""
+        drawn: list[str] = []
+        while len(drawn) < self.samples:
+            wanted = self.samples - len(drawn)
+            choices = await self._ask(messages, {"temperature": SAMPLING_TEMPERATURE, "n": wanted})
+            drawn += [choice.evidence.answer for choice in choices[:wanted]]
+        return drawn
+
+    async def _ask(
+        self, messages: Sequence[Mapping[str, str]], more: Mapping[str, float | int]
+    ) -> Sequence[Choice]:
+        """The upstream's choices, at least one, by the code that serves; raises HttpError."""
+        surface = SURFACES["chat"]
+        request = surface.parse(self._body(messages, more))
+        observing = replace(self.route, gate=_OBSERVE, policy=None, top_logprobs=self.top_logprobs)
+        exchange = pipeline.Exchange(observing, surface, request, self.credentials)
+        ask, response = await pipeline.ask_upstream(exchange)
+        try:
+            body = await response.read(self.limit)
+        finally:
+            response.close()
+        choices = surface.read(body, ask).choices
+        if not choices:
+            raise UpstreamGarbage("the upstream gave no choice")
+        return choices
+
+    def _body(self, messages: Sequence[Mapping[str, str]], more: Mapping[str, float | int]) -> bytes:
+        return msgspec.json.encode({"model": self.model, "messages": messages, **self.params, **more})
+
+
+_OBSERVE = Gate(Uncalibrated(SCORERS[_WIDEST]))
+
+
+def prompt(question: Question, system: str | None) -> list[dict[str, str]]:
+    """The conversation: its own messages, or the passages, the question and the lettered choices."""
+    before = [] if system is None else [{"role": "system", "content": system}]
+    if question.messages is not None:
+        return before + [{"role": turn.role, "content": turn.content} for turn in question.messages]
+    options = [
+        f"{letter}. {choice}" for letter, choice in zip(_LETTERS, question.choices or (), strict=False)
+    ]
+    asked = "\n".join([question.question or "", *options])
+    return [*before, {"role": "user", "content": "\n\n".join([*(question.context or ()), asked])}]
+
+
+def _token_logprobs(evidence: Evidence) -> list[float] | None:
+    logprobs = evidence.token_logprobs
+    if logprobs is None or isinstance(logprobs, Unmeasured):
+        return None
+    return [max(logprob, SENTINEL) for logprob in logprobs]
+
+
+def _top_logprobs(evidence: Evidence) -> list[list[float]] | None:
+    if evidence.top_logprobs is None or isinstance(evidence.token_logprobs, Unmeasured):
+        return None
+    return [[max(logprob, SENTINEL) for logprob in place] for place in evidence.top_logprobs]
+
+
+@dataclass(slots=True)
+class Run:
+    """One run over a file of questions. ``done`` are the ids that have a record; ``labels`` counts new ones."""
+
+    asker: Asker
+    sink: Appender
+    done: set[str]
+    told: Callable[[str], None]
+    labels: Counter[str] = field(default_factory=Counter)
+    failed: set[str] = field(default_factory=set)
+    last_error: str = ""
+    _in_a_row: int = 0
+
+    async def ask_all(self, questions: Callable[[], Iterable[Question]], concurrency: int) -> None:
+        """Every question without a record, and those whose call failed once more at the end.
+
+        ``questions`` opens the file anew. Raises RunError where some still have none, or the upstream is down.
+        """
+        await self._pass(questions(), concurrency)
+        if self.failed:
+            again, self.failed = self.failed, set()
+            await self._pass((one for one in questions() if one.id in again), concurrency)
+        if self.failed:
+            raise RunError(
+                f"{len(self.failed):,} questions have no answer ({self.last_error}); the others are written, "
+                "and the same command asks these again"
+            )
+
+    async def _pass(self, questions: Iterable[Question], concurrency: int) -> None:
+        waiting = iter(question for question in questions if question.id not in self.done)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(concurrency):
+                    tasks.create_task(self._work(waiting))
+        except* RunError as stopped:
+            raise stopped.exceptions[0] from None
+
+    async def _work(self, waiting: Iterator[Question]) -> None:
+        for question in waiting:  # shared by all workers: each takes the next one
+            try:
+                record = await self.asker.record(question)
+            except HttpError as exc:
+                self._failed(question, exc)
+                continue
+            self.sink.append(record)
+            self.done.add(question.id)
+            self.labels[record.label] += 1
+            self._in_a_row = 0
+            self.told(record.label)
+
+    def _failed(self, question: Question, exc: HttpError) -> None:
+        self.failed.add(question.id)
+        self.last_error = exc.message
+        self._in_a_row += 1
+        if self._in_a_row >= MOST_FAILURES_IN_A_ROW:
+            raise RunError(
+                f"{self._in_a_row} calls in a row failed: {exc.message}; what was answered is written, and the "
+                "same command goes on from there"
+            )

@@ -1,0 +1,208 @@
+"""Questions into records, against a real HTTP upstream."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from proxy.cli.main import run
+from tests.proxy.table_upstream import TableUpstream, pieces
+
+CAPITALS = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Peru": "Lima", "Chad": "N'Djamena"}
+ANSWERS = {f"Capital of {country}?": capital for country, capital in CAPITALS.items()}
+
+
+def questions(folder, rows):
+    path = folder / "questions.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def capitals(count=len(CAPITALS)):
+    return [
+        {"id": country, "question": f"Capital of {country}?", "answers": [capital]}
+        for country, capital in list(CAPITALS.items())[:count]
+    ]
+
+
+def evaluate(folder, upstream, rows, *options, **route):
+    out = folder / "records.jsonl"
+    config = upstream.config(folder, **route)
+    status = run(
+        ["evaluate", "--config", str(config), "--route", "support", "--data", str(questions(folder, rows))]
+        + ["--out", str(out), *options]
+    )
+    return status, [
+        json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()
+    ] if out.exists() else []
+
+
+@pytest.mark.parametrize("mode", ["observe", "off"])
+def test_a_record_holds_the_evidence_the_label_and_what_it_was_made_with(tmp_path, mode):
+    with TableUpstream(
+        ANSWERS | {"Capital of Peru?": "Cusco", "Capital of Chad?": "I don't know."}
+    ) as upstream:
+        status, records = evaluate(
+            tmp_path, upstream, capitals(), mode=mode, model="big", params={"temperature": 0}
+        )
+    assert status == 0
+    by_id = {record["id"]: record for record in records}
+    assert [by_id[country]["label"] for country in CAPITALS] == ["correct"] * 3 + ["incorrect", "abstained"]
+    rome = by_id["Italy"]
+    assert (rome["question"], rome["answer"]) == ("Capital of Italy?", "Rome")
+    assert rome["group"] == "Italy"
+    assert rome["token_logprobs"] == pytest.approx([0.0, -0.1])
+    assert rome["top_logprobs"] == [[-0.1, -9999.0]] * 2
+    assert rome["made_with"] == {
+        "upstream": "local",
+        "model": "big",
+        "temperature": 0,
+        "top_p": None,
+        "presence_penalty": None,
+        "frequency_penalty": None,
+    }
+    assert {body["model"] for body in upstream.bodies} == {"big"}
+    assert all(body["top_logprobs"] == 5 for body in upstream.bodies)
+
+
+def test_context_choices_messages_and_a_system_prompt_reach_the_model(tmp_path):
+    asked = "Rome is in Italy.\n\nIt is old.\n\nWhere is Rome?\nA. Italy\nB. Peru"
+    rows = [
+        {"id": "1", "question": "Where is Rome?", "choices": ["Italy", "Peru"], "answers": ["Italy"]}
+        | {"context": ["Rome is in Italy.", "It is old."], "group": "rome"},
+        {"id": "2", "messages": [{"role": "user", "content": "And Lima?"}], "answers": ["Peru"]},
+    ]
+    with TableUpstream({asked: "A", "And Lima?": "Peru"}) as upstream:
+        options = ("--system", "Be brief.", "--temperature", "0.5", "--max-tokens", "9")
+        status, records = evaluate(tmp_path, upstream, rows, *options)
+    assert status == 0
+    assert [record["label"] for record in sorted(records, key=lambda r: r["id"])] == ["correct"] * 2
+    assert {record["group"] for record in records} == {"rome", "2"}
+    assert {body["messages"][0]["content"] for body in upstream.bodies} == {"Be brief."}
+    assert {(body["temperature"], body["max_tokens"]) for body in upstream.bodies} == {(0.5, 9)}
+    assert records[0]["made_with"]["temperature"] == 0.5
+
+
+@pytest.mark.parametrize(("most_choices", "calls"), [(8, 2), (1, 4)])
+def test_samples_are_drawn_in_as_many_calls_as_the_upstream_needs(tmp_path, most_choices, calls):
+    with TableUpstream(ANSWERS, most_choices=most_choices) as upstream:
+        status, records = evaluate(tmp_path, upstream, capitals(1), "--samples", "3")
+    assert status == 0
+    assert records[0]["samples"] == ["Paris"] * 3
+    assert upstream.asked["Capital of France?"] == calls
+    assert upstream.bodies[1]["temperature"] == 1.0
+
+
+def test_an_upstream_without_logprobs_still_gives_records(tmp_path):
+    with TableUpstream(ANSWERS, logprobs=False) as upstream:
+        status, records = evaluate(tmp_path, upstream, capitals(2), "--concurrency", "1")
+    assert status == 0
+    assert [record["token_logprobs"] for record in records] == [None, None]
+    assert sum(upstream.asked.values()) == 3  # refused once, and remembered
+
+
+def test_what_is_answered_is_not_asked_again_and_a_half_line_is_cut(tmp_path, capsys):
+    with TableUpstream(ANSWERS) as upstream:
+        evaluate(tmp_path, upstream, capitals(), "--limit", "3")
+        out = tmp_path / "records.jsonl"
+        whole = out.read_bytes().splitlines(keepends=True)
+        out.write_bytes(b"".join(whole[:2]) + whole[2][:-20])
+        upstream.asked.clear()
+        status, records = evaluate(tmp_path, upstream, capitals(), "--json")
+    assert status == 0
+    assert sorted(record["id"] for record in records) == sorted(CAPITALS)
+    assert sorted(upstream.asked.values()) == [1, 1, 1]
+    assert out.read_bytes().startswith(b"".join(whole[:2]))
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {
+        "asked": 3,
+        "correct": 3,
+        "incorrect": 0,
+        "abstained": 0,
+    }
+
+
+def test_a_question_whose_call_failed_is_asked_once_more(tmp_path):
+    with TableUpstream(ANSWERS, failing={"Capital of Italy?": [500]}) as upstream:
+        status, records = evaluate(tmp_path, upstream, capitals())
+    assert status == 0
+    assert len(records) == len(CAPITALS)
+    assert upstream.asked["Capital of Italy?"] == 2
+
+
+def test_a_question_that_keeps_failing_is_no_wrong_answer(tmp_path, capsys):
+    with TableUpstream(ANSWERS, failing={"Capital of Italy?": [500, 500]}) as upstream:
+        status, records = evaluate(tmp_path, upstream, capitals())
+    assert status == 1
+    assert sorted(record["id"] for record in records) == sorted(set(CAPITALS) - {"Italy"})
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("idk: 1 questions have no answer (failed with 500)")
+
+
+def test_an_upstream_that_is_down_ends_the_run(tmp_path, capsys):
+    rows = [{"id": str(place), "question": "Who?", "answers": ["I"]} for place in range(100)]
+    with TableUpstream({}, failing={"Who?": [503] * 200}) as upstream:
+        status, records = evaluate(tmp_path, upstream, rows)
+    assert (status, records) == (1, [])
+    assert upstream.asked["Who?"] < 40
+    assert "20 calls in a row failed" in capsys.readouterr().err
+
+
+def test_records_of_another_kind_are_not_mixed(tmp_path, capsys):
+    with TableUpstream(ANSWERS) as upstream:
+        evaluate(tmp_path, upstream, capitals(1))
+        status, records = evaluate(tmp_path, upstream, capitals(), params={"temperature": 0})
+    assert (status, len(records)) == (2, 1)
+    assert "give another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"id": "1", "question": "q"}], "line 1: .*missing required field `answers`"),
+        ([{"id": "1", "answers": ["a"]}], "line 1: give either question or messages"),
+        ([{"id": "1", "question": "q", "answers": []}], "line 1: answers: name at least one"),
+        ([{"id": "1", "question": "q", "answers": ["?"]}], "question '1': answers: at least one"),
+        ([{"id": "1", "question": "q", "answers": ["a"]}] * 2, "line 2: the id '1' stands twice"),
+    ],
+)
+def test_questions_are_checked_before_the_first_is_paid_for(tmp_path, capsys, rows, message):
+    with TableUpstream(ANSWERS) as upstream:
+        status, _ = evaluate(tmp_path, upstream, capitals() + rows)
+        assert status == 2
+        assert not upstream.asked
+        assert re.search(
+            message.replace("line 1", "line 6").replace("line 2", "line 7"), capsys.readouterr().err
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "route", "message"),
+    [
+        (("--route", "suport"), {}, "has no route suport; it has support"),
+        ((), {"models": ["gpt-*"]}, "--model: which one"),
+    ],
+)
+def test_what_cannot_be_asked_is_named(tmp_path, capsys, options, route, message):
+    with TableUpstream(ANSWERS) as upstream:
+        assert evaluate(tmp_path, upstream, capitals(), *options, **route)[0] == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_forwarding_upstream_wants_a_key(tmp_path, capsys, monkeypatch):
+    with TableUpstream(ANSWERS) as upstream:
+        config = upstream.config(tmp_path)
+        tree = json.loads(config.read_text())
+        tree["upstreams"]["local"]["auth"] = "forward"
+        config.write_text(json.dumps(tree))
+        arguments = ["evaluate", "--config", str(config), "--route", "support", "--data"]
+        arguments += [str(questions(tmp_path, capitals(1))), "--out", str(tmp_path / "r.jsonl")]
+        assert run(arguments) == 2
+        assert "--api-key-env" in capsys.readouterr().err
+        monkeypatch.setenv("THEIR_KEY", "sk-1234")
+        assert run([*arguments, "--api-key-env", "THEIR_KEY"]) == 0
+
+
+def test_pieces_spell_the_answer():
+    assert "".join(pieces("N'Djamena")) == "N'Djamena"
