@@ -1,0 +1,152 @@
+"""The command ``idk`` in processes of its own, and requests whose answers are read to the last byte."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+import yaml
+
+from tests.fakes import DEADLINE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+IDK = Path(sys.executable).with_name("idk")
+_LISTENING = re.compile(r"running on (http://\S+)")
+_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
+
+
+def idk(*arguments: object, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [IDK, *map(str, arguments)], cwd=cwd, env=env, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+class Proxy:
+    """``idk serve`` with these arguments on a port that it chooses itself; a context manager."""
+
+    def __init__(
+        self, *arguments: object, cwd: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        self._command = [str(IDK), "serve", "--port", "0", *map(str, arguments)]
+        self._cwd = cwd
+        self._env = env
+        self._listening = threading.Event()
+        #: What it has said on standard error.
+        self.log: list[str] = []
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            self._command, cwd=self._cwd, env=self._env, stderr=subprocess.PIPE, text=True
+        )
+        self._reader = threading.Thread(target=self._follow)
+        self._reader.start()
+        if not self._listening.wait(DEADLINE_S) or not self.url:
+            self.__exit__()
+            raise AssertionError("idk serve does not listen:\n" + "".join(self.log))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+        finally:
+            self._reader.join(DEADLINE_S)
+
+    def _follow(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as lines:
+            for line in lines:
+                self.log.append(line)
+                found = _LISTENING.search(line)
+                if found:
+                    self.url = found[1]
+                    self._listening.set()
+        self._listening.set()
+
+    @property
+    def base_url(self) -> str:
+        """As an OpenAI client takes it."""
+        return f"{self.url}/v1"
+
+    def post(
+        self, body: Any, path: str = "/v1/chat/completions", headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        """Send JSON (or bytes as they are), and read the whole answer."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        sent = {"content-type": "application/json", **(headers or {})}
+        return httpx.post(f"{self.url}{path}", content=content, headers=sent, timeout=DEADLINE_S)
+
+    def open(self, body: Any, path: str = "/v1/chat/completions") -> socket.socket:
+        """Send JSON and read nothing: the connection, for a client that leaves."""
+        content = json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nhost: idk\r\nconnection: close\r\ncontent-length: {len(content)}\r\n\r\n"
+        host, port = self.url.removeprefix("http://").split(":")
+        connection = socket.create_connection((host, int(port)), DEADLINE_S)
+        connection.sendall(head.encode() + content)
+        return connection
+
+    def wire(self, body: Any) -> bytes:
+        """Every byte of the answer: status line, headers, framing and all."""
+        with self.open(body) as connection:
+            return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A sample of /metrics; 0 where there is none yet."""
+        wanted = {f'{label}="{value}"' for label, value in labels.items()}
+        for found, given, value in _SAMPLE.findall(httpx.get(f"{self.url}/metrics").text):
+            if found == name and wanted <= set(given.split(",")):
+                return float(value)
+        return 0.0
+
+
+def events(response: httpx.Response) -> list[Any]:
+    """The payloads of an event stream that ended as it should."""
+    payloads = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: ")]
+    assert payloads[-1] == "[DONE]"
+    return [json.loads(payload) for payload in payloads[:-1]]
+
+
+def asking(model: str, prompt: str, **fields: Any) -> dict[str, Any]:
+    """A chat request."""
+    return {"model": model, "messages": [{"role": "user", "content": prompt}], **fields}
+
+
+def write_config(folder: Path, config: Mapping[str, Any], name: str = "idk.yaml") -> Path:
+    """Write a configuration; gives its file."""
+    path = folder / name
+    path.write_text(yaml.safe_dump(dict(config)))
+    return path
+
+
+def route(name: str, upstream: str = "fake", **settings: Any) -> dict[str, Any]:
+    """A route that takes the model of its own name."""
+    return {"name": name, "models": [name], "upstream": upstream, **settings}
+
+
+def enforced(name: str, scorer: str = "mean_logprob", least: float = -0.5, **settings: Any) -> dict[str, Any]:
+    """A route that withholds what scores less."""
+    return route(name, mode="enforce", scorers=[scorer], score_threshold=least, **settings)
+
+
+def one_line(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    """It failed over its configuration, with one line on standard error that holds the words."""
+    assert result.returncode == 2, result.stderr
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1, result.stderr
+    for word in words:
+        assert word in result.stderr
