@@ -66,6 +66,7 @@ def fit_policy_parts(
         scorers = [graded.column(name).scorer for name in names]
         combination = Logistic.fit(scorers, graded.scores(names, weigh), graded.outcome[weigh])
     log_odds, measured = joined_log_odds(combination, graded, rows)
+    require_both_classes(graded, rows[measured])
     return combination, fit_calibrator(calibrator, log_odds, graded, rows[measured], rng)
 
 
@@ -73,7 +74,6 @@ def fit_calibrator(
     name: str, log_odds: NDArray[np.float64], graded: Graded, rows: Rows, rng: np.random.Generator
 ) -> Calibrator:
     """The calibrator called ``name`` (AUTO: the best) on ``log_odds`` (m,) of the answers at ``rows`` (m,)."""
-    require_both_classes(graded, rows)
     correct = graded.outcome[rows].astype(np.float64)
     if name == AUTO:
         seed = int(rng.integers(2**31))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from calibrators import CALIBRATORS
 from calibrators.metrics import TARGETS, auroc, auroc_interval, brier_skill, log_loss
+from gating.tuning.choice import fit_calibrator
 from gating.tuning.graded import RIGHT, WRONG
 
 if TYPE_CHECKING:
@@ -44,14 +44,16 @@ class ScorerFigures:
         )
 
     @classmethod
-    def alone(cls, column: Column, graded: Graded, fit: Rows, test: Rows, calibrator: str) -> Self:
+    def alone(
+        cls, column: Column, graded: Graded, fit: Rows, test: Rows, calibrator: str, rng: np.random.Generator
+    ) -> Self:
         """What one scorer would do with a ``calibrator`` of its own, fitted on ``fit`` (m,), at ``test`` (k,)."""
         fit, test = _usable(column, graded, fit), _usable(column, graded, test)
-        correct = graded.outcome[test].astype(np.float64)
         if not fit.size:
             return cls(n=int(test.size), auroc=None, auroc_interval=None, brier_skill=None, log_loss=None)
-        fitted = CALIBRATORS[calibrator]().fit(column.log_odds(fit), graded.outcome[fit])
-        return cls.of(column.scores[test], fitted.predict(column.log_odds(test)), correct)
+        fitted = fit_calibrator(calibrator, column.log_odds(fit), graded, fit, rng)
+        confidence = fitted.predict(column.log_odds(test))
+        return cls.of(column.scores[test], confidence, graded.outcome[test])
 
 
 def _usable(column: Column, graded: Graded, rows: Rows) -> Rows:

@@ -58,6 +58,14 @@ class Tuned:
     splits: Mapping[str, Rows]
     judged: Mapping[str, Judged]
 
+    def to_dict(self) -> dict[str, Any]:
+        """The figures and, where there is no certificate, what the data say instead, as plain JSON values."""
+        supported = self.choice.supported
+        return self.figures.to_dict() | {
+            "supported": None if supported is None else supported.to_dict(),
+            "labels_needed": self.choice.labels_needed,
+        }
+
 
 def tune(
     graded: Graded,
@@ -93,7 +101,11 @@ def tune(
         created=provenance.created,
         fitted_on=n,
     )
-    figures = _figures(graded, policy, splits["fit"], judged["test"], n)
+    alone = {
+        column: ScorerFigures.alone(found, graded, splits["fit"], splits["test"], calibrator, rng)
+        for column, found in graded.columns.items()
+    }
+    figures = _figures(graded, policy, alone, judged["test"], n)
     return Tuned(policy, figures, choice, MappingProxyType(splits), MappingProxyType(judged))
 
 
@@ -129,19 +141,17 @@ def _dated(certificate: Certificate | None, n: Mapping[str, int], created: str) 
     return None if certificate is None else replace(certificate, splits=dict(n), created=created)
 
 
-def _figures(graded: Graded, policy: Policy, fit: Rows, test: Judged, n: Mapping[str, int]) -> Figures:
+def _figures(
+    graded: Graded, policy: Policy, alone: Mapping[str, ScorerFigures], test: Judged, n: Mapping[str, int]
+) -> Figures:
     confidence, correct = test.labelled()
     labels = graded.outcome[test.rows][graded.labelled[test.rows]]
-    kind = policy.calibrator.kind
     return Figures(
         n=n,
         base_rate=float((labels == RIGHT).mean()) if labels.size else None,
-        scorers={
-            name: ScorerFigures.alone(column, graded, fit, test.rows, kind)
-            for name, column in graded.columns.items()
-        },
+        scorers=alone,
         policy=ScorerFigures.of(confidence, confidence, correct),
-        calibrator=kind,
+        calibrator=policy.calibrator.kind,
         threshold=policy.threshold,
         certificate=policy.certificate,
         held_out=held_out(test, policy.threshold),

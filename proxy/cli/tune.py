@@ -62,7 +62,7 @@ def tune(
     except GatingError as exc:
         raise RunError(f"{records}: {exc}") from exc
     if as_json:
-        print(_json(tuned.figures.to_dict()))
+        print(_json(tuned.to_dict()))
     else:
         tuned_text.show(tuned)
     if isinstance(goal, tuning.TargetRisk) and tuned.choice.certificate is None and not allow_estimate:

@@ -20,7 +20,7 @@ def questions(folder, rows):
     return path
 
 
-def capitals(count=len(CAPITALS)):
+def capitals(count=None):
     return [
         {"id": country, "question": f"Capital of {country}?", "answers": [capital]}
         for country, capital in list(CAPITALS.items())[:count]
@@ -30,13 +30,10 @@ def capitals(count=len(CAPITALS)):
 def evaluate(folder, upstream, rows, *options, **route):
     out = folder / "records.jsonl"
     config = upstream.config(folder, **route)
-    status = run(
-        ["evaluate", "--config", str(config), "--route", "support", "--data", str(questions(folder, rows))]
-        + ["--out", str(out), *options]
-    )
-    return status, [
-        json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()
-    ] if out.exists() else []
+    arguments = ["--config", str(config), "--route", "support", "--data", str(questions(folder, rows))]
+    status = run(["evaluate", *arguments, "--out", str(out), *options])
+    written = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
+    return status, [json.loads(line) for line in written]
 
 
 @pytest.mark.parametrize("mode", ["observe", "off"])
