@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -90,9 +91,7 @@ def calls_tool(name: str, arguments: str, *words: str, logprob: float = -0.01) -
     return says(*words, logprob=logprob, message=message, finish_reason="tool_calls")
 
 
-def answer(
-    *choices: Said, stop_at: int | None = None, then: str = "hold", **extra: Any
-) -> Reply:
+def answer(*choices: Said, stop_at: int | None = None, then: str = "hold", **extra: Any) -> Reply:
     """The choices, whole or streamed as the request says; ``extra`` are further fields of the answer.
 
     A stream stops after ``stop_at`` events: it is held until the test releases it, or (``then="cut"``) the
@@ -251,9 +250,7 @@ async def _released(call: Call) -> None:
     await asyncio.to_thread(call.released.wait, DEADLINE_S)
 
 
-def _head(
-    status: int, headers: Mapping[str, str], *, chunked: bool = False, length: int = 0
-) -> bytes:
+def _head(status: int, headers: Mapping[str, str], *, chunked: bool = False, length: int = 0) -> bytes:
     framing = {"transfer-encoding": "chunked"} if chunked else {"content-length": str(length)}
     fields = {"content-type": "application/json", **headers, **framing, "connection": "close"}
     lines = [f"HTTP/1.1 {status} Scripted", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
@@ -327,15 +324,20 @@ def _logprobs(request: Any, said: Said, part: slice) -> Any:
                 "token": token,
                 "logprob": value,
                 "bytes": list(token.encode()),
-                "top_logprobs": [
-                    {"token": token if k == 0 else f"other{k}", "logprob": value - 3.0 * k, "bytes": None}
-                    for k in range(tops)
-                ],
+                "top_logprobs": _tops(token, value)[:tops],
             }
             for token, value in zip(said.tokens[part], said.values[part], strict=True)
         ],
         "refusal": None,
     }
+
+
+def _tops(token: str, value: float) -> list[dict[str, Any]]:
+    """The token and, sharing what probability it leaves, others: each half as likely as the one before."""
+    rest = max(-math.expm1(value), 1e-6)
+    others = [(f"other{k}", math.log(rest) - k * math.log(2)) for k in range(1, 20)]
+    found = [(token, value), *others]
+    return [{"token": text, "logprob": logprob, "bytes": list(text.encode())} for text, logprob in found]
 
 
 def _json(value: Any, choices: Sequence[Said]) -> bytes:

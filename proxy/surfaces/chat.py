@@ -143,5 +143,5 @@ def _choice(choice: wire.AnswerChoice, *, top: bool) -> Choice:
         evidence=wire.evidence(message.content or "", choice.logprobs, top=top),
         finish_reason=choice.finish_reason,
         tool_call=message.calls_a_tool,
-        refusal=bool(message.refusal),
+        refusal=message.declines,
     )

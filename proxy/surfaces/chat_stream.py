@@ -80,7 +80,7 @@ class _Growing:
             evidence=evidence,
             finish_reason=self.finish_reason,
             tool_call=self.tool_call,
-            refusal=self.refusal,
+            refusal=self.refusal and not text,
         )
 
 

@@ -106,7 +106,15 @@ class Message(Struct):
     @property
     def calls_a_tool(self) -> bool:
         """Whether it holds a tool call, in the present or the older form."""
-        return bytes(self.tool_calls) not in (b"null", b"[]") or bytes(self.function_call) != b"null"
+        return any(
+            bytes(called) != b"null" and msgspec.json.decode(called)
+            for called in (self.tool_calls, self.function_call)
+        )
+
+    @property
+    def declines(self) -> bool:
+        """Whether it is a refusal and nothing else: words beside one are an answer, and gated as such."""
+        return bool(self.refusal) and not self.content
 
 
 class AnswerChoice(Struct):

@@ -25,7 +25,9 @@ _LISTENING = re.compile(r"running on (http://\S+)")
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 
 
-def idk(*arguments: object, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def idk(
+    *arguments: object, cwd: Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
         [IDK, *map(str, arguments)], cwd=cwd, env=env, capture_output=True, text=True, timeout=30, check=False
@@ -35,9 +37,7 @@ def idk(*arguments: object, cwd: Path, env: Mapping[str, str] | None = None) -> 
 class Proxy:
     """``idk serve`` with these arguments on a port that it chooses itself; a context manager."""
 
-    def __init__(
-        self, *arguments: object, cwd: Path, env: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, *arguments: object, cwd: Path, env: Mapping[str, str] | None = None) -> None:
         self._command = [str(IDK), "serve", "--port", "0", *map(str, arguments)]
         self._cwd = cwd
         self._env = env
@@ -116,7 +116,9 @@ class Proxy:
 
 def events(response: httpx.Response) -> list[Any]:
     """The payloads of an event stream that ended as it should."""
-    payloads = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: ")]
+    payloads = [
+        line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: ")
+    ]
     assert payloads[-1] == "[DONE]"
     return [json.loads(payload) for payload in payloads[:-1]]
 

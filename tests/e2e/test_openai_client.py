@@ -8,7 +8,7 @@ import openai
 import pydantic
 import pytest
 
-from tests.fakes import answer, calls_tool, says
+from tests.fakes import answer, calls_tool, error, says
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -168,14 +168,15 @@ class TestSchema:
         assert got.choices[0].message.refusal == UNKNOWN
 
 
+CALL = answer(calls_tool("weather", '{"city":"Oslo"}'))
+
+
 class TestTools:
     """A tool call is no answer: it passes, however unsure."""
 
-    CALL = answer(calls_tool("weather", '{"city":"Oslo"}'))
-
     def test_a_call_passes(self, client, upstream):
         got = client.chat.completions.create(
-            model="enforce", messages=asks(upstream.script(self.CALL)), tools=WEATHER
+            model="enforce", messages=asks(upstream.script(CALL)), tools=WEATHER
         )
         assert got.choices[0].message.tool_calls[0].function.arguments == '{"city":"Oslo"}'
         assert got.choices[0].finish_reason == "tool_calls"
@@ -183,7 +184,7 @@ class TestTools:
 
     def test_a_streamed_call_passes(self, client, upstream):
         with client.chat.completions.stream(
-            model="enforce", messages=asks(upstream.script(self.CALL)), tools=WEATHER
+            model="enforce", messages=asks(upstream.script(CALL)), tools=WEATHER
         ) as stream:
             message = stream.get_final_completion().choices[0].message
         assert message.tool_calls[0].function.name == "weather"
@@ -207,8 +208,6 @@ class TestErrors:
         assert caught.value.request_id.startswith("idk-")
 
     def test_the_upstreams_own(self, client, upstream: FakeUpstream):
-        from tests.fakes import error
-
         prompt = upstream.script(error(429, "slow down", code="rate_limit_exceeded"))
         with pytest.raises(openai.RateLimitError, match="slow down") as caught:
             client.chat.completions.create(model="enforce", messages=asks(prompt))
