@@ -1,0 +1,64 @@
+"""Failures as one tree: what a client gets of each, and what may be tried again."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from proxy import exceptions
+from proxy.exceptions import (
+    BadRequest,
+    ConfigError,
+    HttpError,
+    ProxyError,
+    RunError,
+    UpstreamError,
+    UpstreamStatus,
+    UpstreamUnreachable,
+)
+
+
+def leaves(kind):
+    return {kind, *(leaf for child in kind.__subclasses__() for leaf in leaves(child))}
+
+
+HTTP = sorted(leaves(HttpError), key=lambda kind: kind.__name__)
+
+
+def test_every_failure_stands_in_the_tree_that_opens_the_module():
+    drawn = set(re.findall(r"\w+", exceptions.__doc__))
+    assert {kind.__name__ for kind in leaves(ProxyError)} <= drawn
+    assert not {ConfigError, RunError} & leaves(HttpError)
+
+
+@pytest.mark.parametrize("kind", HTTP, ids=lambda kind: kind.__name__)
+def test_a_failure_has_its_status_unless_it_is_given_another(kind):
+    error = kind("what happened")
+    assert (error.http_status, error.error_type, error.message) == (kind.status, kind.type, "what happened")
+    assert 400 <= kind.status < 600
+    given = kind("x", status=418, type="teapot", param="p", code="c", retry_after_s=2.0)
+    assert (given.http_status, given.error_type, given.param, given.code) == (418, "teapot", "p", "c")
+    assert given.retry_after_s == 2.0
+
+
+def test_an_upstreams_failures_have_kinds_of_their_own():
+    kinds = [kind.kind for kind in HTTP if issubclass(kind, UpstreamError)]
+    assert len(kinds) == len(set(kinds)) == 7
+
+
+@pytest.mark.parametrize("status", range(400, 600))
+def test_which_statuses_may_pass(status):
+    assert UpstreamStatus("x", status=status).may_retry is (
+        status in (408, 409, 429, 500, 502, 503, 504, 529)
+    )
+
+
+@pytest.mark.parametrize("kind", [kind for kind in HTTP if issubclass(kind, UpstreamError)])
+def test_only_what_cannot_have_been_paid_for_is_tried_again(kind):
+    # An UpstreamStatus without a status is 502, which passes.
+    assert kind("x").may_retry is (kind in (UpstreamUnreachable, UpstreamStatus))
+
+
+def test_an_error_reads_as_its_message():
+    assert str(BadRequest("n: too many", param="n")) == "n: too many"
