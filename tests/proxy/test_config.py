@@ -53,18 +53,27 @@ def test_the_least_configuration_has_the_contracts_defaults():
     assert found.keys == ()
 
 
-@pytest.mark.parametrize("mode", ["off", "observe"])
+@pytest.mark.parametrize(
+    "mode",
+    ["off", "observe"],
+)
 def test_a_mode_is_read_as_text(mode):
     assert parse(route(f"mode: {mode}")).routes[0].mode == mode
 
 
-@pytest.mark.parametrize("text", ["on", "off", "yes", "no", "Off", "NO"])
+@pytest.mark.parametrize(
+    "text",
+    ["on", "off", "yes", "no", "Off", "NO"],
+)
 def test_only_true_and_false_are_booleans(text):
     assert parse(route(f"abstain_text: {text}")).routes[0].abstain_text == text
     assert problem(route(f"allow_override: {text}")).startswith("routes[0].allow_override: expected `bool`")
 
 
-@pytest.mark.parametrize("text", ["true", "True", "TRUE"])
+@pytest.mark.parametrize(
+    "text",
+    ["true", "True", "TRUE"],
+)
 def test_true_in_its_three_spellings(text):
     assert parse(route(f"allow_override: {text}")).routes[0].allow_override is True
 
