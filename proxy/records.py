@@ -18,6 +18,7 @@ from proxy.exceptions import ConfigError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from io import FileIO
     from pathlib import Path
     from typing import BinaryIO
 
@@ -220,26 +221,28 @@ def write_lines(path: Path, content: Iterable[bytes]) -> None:
 
 
 class Appender:
-    """Appends lines to a file, each whole: one write, so that a killed process leaves at most one half line."""
+    """Appends lines to a file, unbuffered: a killed process leaves at most one half line, at the end."""
 
     def __init__(self, path: Path) -> None:
-        """Open ``path`` and cut a half line that a killed process left; raises ConfigError."""
+        """Open ``path`` for this process alone and cut the half line of an earlier one; raises ConfigError."""
         self._path = path
         try:
-            self._file = path.open("ab")
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with path.open("r+b") as file:
-                _cut_half_line(file)
-        except BlockingIOError as exc:
-            raise ConfigError(f"{path}: another command is writing it; wait for its end") from exc
+            self._file = path.open("a+b", buffering=0)
         except OSError as exc:
             raise ConfigError(f"{path}: cannot be written: {exc.strerror}") from exc
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            self._file.close()
+            raise ConfigError(f"{path}: another command is writing it; wait for its end") from exc
+        _cut_half_line(self._file)
 
     def append(self, record: Struct) -> None:
-        """Write one record, past the end of this process; raises RunError."""
+        """Write one record; raises RunError."""
+        rest = msgspec.json.encode(record) + b"\n"
         try:
-            self._file.write(msgspec.json.encode(record) + b"\n")
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as exc:
             raise RunError(f"{self._path}: cannot be written: {exc.strerror}") from exc
 
@@ -248,7 +251,7 @@ class Appender:
         self._file.close()
 
 
-def _cut_half_line(file: BinaryIO) -> None:
+def _cut_half_line(file: FileIO) -> None:
     end = place = file.seek(0, os.SEEK_END)
     while place > 0:
         start = max(0, place - 65_536)

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 #: Of the comparison of scorers.
 FOLDS = 5
-#: More labels than this settle nothing further about which scorer is best.
+#: More labels than this settle nothing further about which scorer is best, or how much each weighs.
 MOST_COMPARED = 50_000
-#: Of the fit split, what a combination's weights are learnt on; its calibrator is fitted on the rest.
+#: Of the fit split, the most that a combination's weights are learnt on; its calibrator is fitted on the rest.
 COMBINATION_SHARE = 0.5
 #: The calibrator that is chosen by cross-validation.
 AUTO = "auto"
@@ -57,12 +57,9 @@ def fit_policy_parts(
     if len(names) == 1:
         combination: Combination = Single(graded.column(names[0]).scorer)
     else:
-        halves = split(
-            graded.group[rows],
-            {"weights": COMBINATION_SHARE, "calibrator": 1 - COMBINATION_SHARE},
-            rng,
-        )
-        weigh, rows = rows[halves["weights"]], rows[halves["calibrator"]]
+        share = min(COMBINATION_SHARE, MOST_COMPARED / rows.size)
+        parts = split(graded.group[rows], {"weights": share, "calibrator": 1 - share}, rng)
+        weigh, rows = rows[parts["weights"]], rows[parts["calibrator"]]
         scorers = [graded.column(name).scorer for name in names]
         combination = Logistic.fit(scorers, graded.scores(names, weigh), graded.outcome[weigh])
     log_odds, measured = joined_log_odds(combination, graded, rows)

@@ -14,12 +14,16 @@ from starlette.routing import Route
 
 
 class TableUpstream:
-    """Answers the last message from ``answers``; ``failing`` maps a question to the statuses that it meets first."""
+    """Answers the last message from ``answers``; ``failing`` maps a question to the statuses that it meets first.
+
+    ``reached`` is set once ``enough`` requests have come.
+    """
 
     def __init__(self, answers, *, failing=None, logprobs=True, most_choices=8):
         self.answers, self.logprobs, self.most_choices = answers, logprobs, most_choices
         self.failing = {question: list(statuses) for question, statuses in (failing or {}).items()}
         self.asked = Counter()
+        self.reached, self.enough = threading.Event(), None
         self.bodies = []
         self._app = Starlette(routes=[Route("/v1/chat/completions", self._complete, methods=["POST"])])
 
@@ -28,6 +32,8 @@ class TableUpstream:
         question = body["messages"][-1]["content"]
         self.bodies.append(body)
         self.asked[question] += 1
+        if self.enough is not None and self.asked.total() >= self.enough:
+            self.reached.set()
         if self.failing.get(question):
             status = self.failing[question].pop(0)
             return JSONResponse({"error": {"message": f"failed with {status}"}}, status)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -118,6 +120,28 @@ def test_what_is_answered_is_not_asked_again_and_a_half_line_is_cut(tmp_path, ca
         "incorrect": 0,
         "abstained": 0,
     }
+
+
+def test_a_killed_run_goes_on_and_no_written_answer_is_paid_for_again(tmp_path):
+    rows = [{"id": str(place), "question": f"{place}?", "answers": [str(place)]} for place in range(200)]
+    with TableUpstream({row["question"]: row["id"] for row in rows}) as upstream:
+        upstream.enough = 60
+        out = tmp_path / "records.jsonl"
+        arguments = ["evaluate", "--config", str(upstream.config(tmp_path)), "--route", "support"]
+        arguments += ["--data", str(questions(tmp_path, rows)), "--out", str(out), "--concurrency", "4"]
+        with subprocess.Popen([sys.executable, "-m", "proxy.cli.main", *arguments]) as process:
+            assert upstream.reached.wait(timeout=30)
+            process.kill()
+        written = {
+            json.loads(line)["id"]
+            for line in out.read_bytes().splitlines(keepends=True)
+            if line.endswith(b"\n")
+        }
+        before = upstream.asked.copy()
+        assert run(arguments) == 0
+    assert 50 <= len(written) < 200
+    assert sorted(int(json.loads(line)["id"]) for line in out.read_text().splitlines()) == list(range(200))
+    assert all(upstream.asked[f"{name}?"] == before[f"{name}?"] == 1 for name in written)
 
 
 def test_a_question_whose_call_failed_is_asked_once_more(tmp_path):

@@ -1,0 +1,166 @@
+"""``idk tune`` as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from proxy.app import load_policy
+from proxy.cli.main import run
+
+DATA = Path(os.environ.get("IDK_DATA", Path(__file__).parents[4] / "shared/data"))
+
+
+def records(folder, n=600, *, slope=6.0, name="records.jsonl", **fields):
+    rng = np.random.default_rng(0)
+    path = folder / name
+    with path.open("w", encoding="utf-8") as file:
+        for row in range(n):
+            score = -float(rng.exponential())
+            right = rng.random() < 1 / (1 + np.exp(-slope * (score + 0.7)))
+            label = "correct" if right else "incorrect"
+            print(
+                json.dumps(
+                    {"id": f"q{row}", "answer": "Paris", "token_logprobs": [score], "label": label} | fields
+                ),
+                file=file,
+            )
+    return path
+
+
+def tune(path, *options):
+    out = path.with_name("support.json")
+    return run(["tune", "--records", str(path), "--out", str(out), *options]), out
+
+
+def test_a_certified_policy_is_written_and_told(tmp_path, capsys):
+    status, out = tune(records(tmp_path, made_with={"model": "m"}), "--target-risk", "0.2")
+    policy = json.loads(out.read_text())
+    assert status == 0
+    assert policy["certificate"]["bound"] <= 0.2
+    assert (policy["name"], policy["scorers"]) == ("support", ["mean_logprob"])
+    assert policy["fingerprint"] == {"model": "m"}
+    assert policy["created"].startswith("20")
+    assert load_policy(out, "policy").threshold == policy["threshold"]
+    told = capsys.readouterr().out
+    for words in ("Certified: error <=", "252 certify", "always answer", "0.75", "wrong among answers"):
+        assert words in told or words == "0.75"
+
+
+def test_json_is_the_contracts_object(tmp_path, capsys):
+    status, out = tune(records(tmp_path), "--wrong-cost", "3", "--json", "--name", "faq", "--seed", "7")
+    figures = json.loads(capsys.readouterr().out)
+    assert status == 0
+    assert set(figures) >= {"n", "base_rate", "scorers", "calibrator", "threshold", "certificate", "held_out"}
+    assert (figures["threshold"], figures["certificate"]) == (0.75, None)
+    assert json.loads(out.read_text())["name"] == "faq"
+
+
+def test_where_nothing_is_certified_no_policy_is_written(tmp_path, capsys):
+    path = records(tmp_path, 300, slope=1.0)
+    status, out = tune(path, "--target-risk", "0.05")
+    said = capsys.readouterr()
+    assert status == 1
+    assert not out.exists()
+    assert "The data do support: error <=" in said.out
+    assert "--allow-estimate" in said.err
+    assert len(said.err.splitlines()) == 1
+    status, out = tune(path, "--target-risk", "0.2", "--allow-estimate", "--calibrator", "platt")
+    policy = json.loads(out.read_text())
+    assert (status, policy["certificate"]) == (0, None)
+    assert "Not certified" in capsys.readouterr().out or policy["threshold"] is None
+
+
+def test_a_hopeless_target_says_so(tmp_path, capsys):
+    path = tmp_path / "records.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "id": str(row),
+                    "answer": "x",
+                    "token_logprobs": [-1],
+                    "label": ["correct", "incorrect"][row % 2],
+                }
+            )
+            + "\n"
+            for row in range(200)
+        )
+    )
+    assert tune(path, "--target-risk", "0.01")[0] == 1
+    said = capsys.readouterr()
+    assert "No number of labels is expected to reach the target" in said.out
+    assert "bring about" not in said.err
+
+
+def test_several_scorers_are_shown_together(tmp_path, capsys):
+    status, out = tune(
+        records(tmp_path, features={"a": 0.5}), "--threshold", "0.8", "--scorers", "mean_logprob, a"
+    )
+    assert status == 0
+    assert json.loads(out.read_text())["features"] == {"a": "probability"}
+    assert "together" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (
+            ("--wrong-cost", "3", "--threshold", "0.5"),
+            2,
+            "give one of --target-risk, --wrong-cost and --threshold",
+        ),
+        (("--threshold", "1.5"), 2, "tune: threshold: must be a number in [0, 1]"),
+        (("--target-risk", "0"), 2, "tune: target risk is 0.0"),
+        (("--wrong-cost", "-1"), 2, "tune: wrong cost is -1.0"),
+        (("--scorers", " , "), 2, "--scorers names none"),
+        (("--scorers", "mean_logprop"), 1, "mean_logprop is neither a scorer nor a feature"),
+        (("--calibrator", "oracle"), 1, "calibrator: 'oracle' is unknown"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(tmp_path, capsys, options, status, message):
+    assert tune(records(tmp_path, 100), *options)[0] == status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "message"),
+    [
+        ({"label": "right"}, 2, "line 1: label: Invalid enum value 'right'"),
+        ({"id": "q"}, 2, "line 2: the id 'q' stands twice"),
+        ({"label": "correct"}, 1, "all 100 labels are correct"),
+        ({"token_logprobs": None}, 1, "no record has evidence to score"),
+        ({"label": "abstained"}, 1, "0 answers are labelled correct or incorrect; at least 20"),
+    ],
+)
+def test_bad_records_are_one_line(tmp_path, capsys, change, status, message):
+    path = records(tmp_path, 100, **change)
+    assert tune(path, "--wrong-cost", "1")[0] == status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert str(path) in line
+
+
+def test_equal_scores_have_a_defined_result(tmp_path):
+    status, out = tune(records(tmp_path, 100, token_logprobs=[-9999]), "--wrong-cost", "1")
+    assert status == 0
+    assert "NaN" not in out.read_text()
+
+
+@pytest.mark.parametrize("model", ["qwen2.5-coder-0.5b", "smollm2-135m"])
+def test_real_generations_can_be_tuned(tmp_path, capsys, model):
+    source = DATA / "generations" / f"{model}.jsonl"
+    if not source.exists():
+        pytest.skip(f"the generations of {model} are not at hand: set IDK_DATA to the folder that holds them")
+    out = tmp_path / "policy.json"
+    arguments = ["tune", "--records", str(source), "--out", str(out), "--wrong-cost", "1", "--json"]
+    assert run(arguments) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["scorers"]["mean_logprob"]["auroc"] > 0.5
+    gated, always = figures["held_out"]["score"], figures["always"]["score"]
+    assert gated["0.75"] > always["0.75"]
