@@ -171,8 +171,7 @@ class ErrorObject(Struct):
         return None if self.code is None else str(self.code)
 
 
-#: What msgspec raises on bytes that are no JSON, no UTF-8, or another type than is read. A part that was taken
-#: over unread (``Raw``) can still fail: half of a surrogate pair is only seen when the text is read.
+#: What msgspec raises on bytes that are no JSON, no UTF-8, or another type than is read.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 
 
@@ -185,6 +184,8 @@ class Decoder(Generic[Read]):
     def __call__(self, body: bytes) -> tuple[Read, bytes]:
         """The struct, and the body as JSON (mended where it held NaN or Infinity)."""
         try:
+            if not body.isascii():
+                body.decode()  # msgspec does not look into the text of a part that it takes over unread
             return self._strict.decode(body), body
         except msgspec.ValidationError as exc:
             raise UpstreamGarbage(f"the upstream's answer has an unexpected form: {exc}") from exc

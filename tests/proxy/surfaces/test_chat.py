@@ -208,6 +208,7 @@ def test_alternatives_are_read_where_a_scorer_wants_them():
 @pytest.mark.parametrize(("message", "tool_call", "refusal"), [
     ({"content": None, "tool_calls": [{"id": "1"}]}, True, False),
     ({"content": None, "function_call": {"name": "f"}}, True, False),
+    ({"content": "x", "refusal": "no"}, False, False), ({"content": "x", "function_call": {}}, False, False),
     ({"content": "x", "tool_calls": []}, False, False), ({"content": "x", "tool_calls": None}, False, False),
     ({"content": None, "refusal": "no"}, False, True), ({"content": "x", "refusal": ""}, False, False),
     ({}, False, False),
@@ -264,7 +265,8 @@ def test_infinity_is_read_as_the_sentinel():
 @pytest.mark.parametrize("body", [
     b"", b"{", b"<html></html>", b"[]", b"null", b"{}", b'{"choices": null}', b'{"choices": [1]}',
     b'{"choices": [{"index": 0}]}', b'{"choices": [{"message": {"content": [1]}}]}',
-    b'{"choices": [{"message": {"content": "\xff"}}]}', b'{"choices": NaN}', b'{"choices": "' + b"x" * 99,
+    b'{"choices": [{"message": {"content": "\xff"}}]}', b'{"choices": [{"message": {"tool_calls": "\xff"}}]}',
+    b'{"choices": [], "more": "\xff"}', b'{"choices": NaN}', b'{"choices": "' + b"x" * 99,
     b'{"choices": ' + b"[" * 100_000,
 ])  # fmt: skip
 def test_what_is_no_answer(body):
