@@ -60,6 +60,16 @@ class Keys:
             raise Unauthorized("the API key is not known here", code="invalid_api_key")
         return found
 
+    def credentials(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
+        """The client's Authorization, for an upstream that is to have it; None where it may be a key of ours.
+
+        With keys the client shows its own as ``x-idk-key`` beside it: one key is never sent on as another.
+        """
+        found = dict(headers)
+        if self._keys and b"x-idk-key" not in found:
+            return None
+        return found.get(b"authorization")
+
     @property
     def required(self) -> bool:
         """Whether a key is needed at all."""

@@ -6,6 +6,7 @@ import difflib
 import ipaddress
 import math
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -182,6 +183,15 @@ def checked(config: Config, where: str) -> Config:
     return config
 
 
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Begin every ConfigError of the body with ``where``, the file whose values are being used."""
+    try:
+        yield
+    except ConfigError as exc:
+        raise ConfigError(f"{where}: {exc}") from exc
+
+
 def for_upstream(base_url: str) -> Config:
     """The configuration of ``idk serve --upstream URL``: one route for every model, observing."""
     return parse(
@@ -292,8 +302,10 @@ def _is_loopback(host: str) -> bool:
 
 
 def _upstream_problems(place: str, upstream: Upstream) -> Iterator[str]:
-    if (upstream.base_url is None) == (upstream.litellm is None):
-        yield f"{place}: give either base_url or litellm"
+    if upstream.base_url is None and upstream.litellm is None:
+        yield f"{place}: give a base_url, or litellm: PROVIDER (a base_url beside it is the provider's)"
+    if upstream.litellm is not None and upstream.auth == "forward":
+        yield f"{place}.auth: LiteLLM takes the key from api_key_env alone; leave auth: forward out"
     if upstream.auth == "forward" and upstream.api_key_env:
         yield f"{place}: auth: forward sends the client's own key; leave api_key_env out"
 

@@ -60,7 +60,7 @@ class GatedEndpoint:
         request = self._surface.parse(body)
         route = self._routes.find(request.model, caller, _named_route(headers))
         base.append((b"x-idk-route", route.name.encode()))
-        credentials = asgi.header(headers, b"authorization") if route.upstream.forwards_credentials else None
+        credentials = self._keys.credentials(headers) if route.upstream.forwards_credentials else None
         exchange = Exchange(route, self._surface, request, credentials)
         async with asgi.CancelOnDisconnect(receive) as client:
             try:

@@ -128,7 +128,7 @@ class Relay:
     ) -> None:
         headers = scope["headers"]
         sent = [(name, value) for name, value in headers if name not in _HOP_BY_HOP and name not in _OURS]
-        credentials = asgi.header(headers, b"authorization")
+        credentials = self._keys.credentials(headers)
         try:
             response = await route.upstream.relay(
                 scope["method"], upstream_path(scope), sent, body, credentials

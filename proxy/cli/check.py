@@ -22,9 +22,11 @@ def check(
     import msgspec
 
     from proxy.app import build
-    from proxy.config import load
+    from proxy.config import load, naming
 
-    parts = build(load(config), folder=config.resolve().parent, environ=os.environ)
+    loaded = load(config)
+    with naming(str(config)):
+        parts = build(loaded, folder=config.resolve().parent, environ=os.environ)
     routes = parts.routes.routes
     if as_json:
         print(

@@ -40,10 +40,12 @@ def evaluate(
     import msgspec
 
     from proxy import app
-    from proxy.config import load
+    from proxy.config import load, naming
     from proxy.evaluation import Asker
 
-    parts = app.build(load(config), folder=config.resolve().parent, environ=os.environ)
+    loaded = load(config)
+    with naming(str(config)):
+        parts = app.build(loaded, folder=config.resolve().parent, environ=os.environ)
     params = {"temperature": temperature, "max_tokens": max_tokens}
     found = _route(parts.routes.routes, route, config)
     asker = Asker(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proxy.exceptions import ConfigError
+from proxy.exceptions import ConfigError, RunError
 
 if TYPE_CHECKING:
     import uvicorn
@@ -41,15 +41,22 @@ def serve(
     server = msgspec.structs.replace(loaded.server, **changes)
     where = str(path) if upstream is None else "--upstream"
     loaded = configuration.checked(msgspec.structs.replace(loaded, server=server), where)
-    run(loaded, path.resolve().parent)
+    with configuration.naming(where):
+        run(loaded, path.resolve().parent)
 
 
 def run(loaded: Config, folder: Path) -> None:
-    """Serve until told to stop."""
+    """Serve until told to stop; raises RunError where it cannot listen."""
     from proxy.app import App, build
 
-    parts = build(loaded, folder=folder, environ=os.environ)
-    server_of(App(parts), loaded.server).run()
+    settings = loaded.server
+    server = server_of(App(build(loaded, folder=folder, environ=os.environ)), settings)
+    try:
+        server.run()
+    except SystemExit as exc:  # uvicorn's word that it could not start; why, it has logged
+        raise RunError(
+            f"serve: cannot listen on {settings.host}:{settings.port}; give another --port"
+        ) from exc
 
 
 def server_of(app: object, settings: Server) -> uvicorn.Server:

@@ -41,7 +41,7 @@ class Proxy:
         self._command = [str(IDK), "serve", "--port", "0", *map(str, arguments)]
         self._cwd = cwd
         self._env = env
-        self._listening = threading.Event()
+        self._said = threading.Condition()
         #: What it has said on standard error.
         self.log: list[str] = []
         self.url = ""
@@ -52,13 +52,15 @@ class Proxy:
         )
         self._reader = threading.Thread(target=self._follow)
         self._reader.start()
-        if not self._listening.wait(DEADLINE_S) or not self.url:
-            self.__exit__()
-            raise AssertionError("idk serve does not listen:\n" + "".join(self.log))
+        self.url = _LISTENING.search(self.says("running on http://"))[1]  # type: ignore[index] # it was found
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """Ask it to end, without waiting for it."""
         self._process.send_signal(signal.SIGTERM)
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
         try:
             self._process.wait(DEADLINE_S)
         except subprocess.TimeoutExpired:
@@ -71,12 +73,18 @@ class Proxy:
         assert self._process.stderr is not None
         with self._process.stderr as lines:
             for line in lines:
-                self.log.append(line)
-                found = _LISTENING.search(line)
-                if found:
-                    self.url = found[1]
-                    self._listening.set()
-        self._listening.set()
+                with self._said:
+                    self.log.append(line)
+                    self._said.notify_all()
+
+    def says(self, words: str) -> str:
+        """The line of its log with these words, waited for."""
+        with self._said:
+            found = self._said.wait_for(lambda: [line for line in self.log if words in line], DEADLINE_S)
+        if not found:
+            self.__exit__()
+            raise AssertionError(f"idk serve does not say {words!r}:\n" + "".join(self.log))
+        return found[0]
 
     @property
     def base_url(self) -> str:

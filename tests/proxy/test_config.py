@@ -226,8 +226,8 @@ HASH = "0" * 64
             ),
         ),
         (route(before="server: {host: my.host}\n"), "server.host: my.host is reachable"),
-        (route(upstream="upstreams: {u: {}}\n"), "upstreams.u: give either base_url or litellm"),
-        (route(upstream="upstreams: {u: {base_url: http://h, litellm: x}}\n"), "upstreams.u: give either"),
+        (route(upstream="upstreams: {u: {}}\n"), "upstreams.u: give a base_url, or litellm"),
+        (route(upstream="upstreams: {u: {litellm: x, auth: forward}}\n"), "upstreams.u.auth: LiteLLM takes"),
         (
             route(upstream="upstreams: {u: {base_url: http://h, auth: forward, api_key_env: K}}\n"),
             "upstreams.u: auth: forward",
