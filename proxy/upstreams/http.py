@@ -165,7 +165,7 @@ def _read_error(body: bytes) -> VendorError:
         return VendorError()
     try:
         error = msgspec.json.decode(read.error, type=VendorError | str | None)
-    except msgspec.ValidationError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         error = None
     if isinstance(error, str):
         return VendorError(message=error)
