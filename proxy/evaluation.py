@@ -27,7 +27,9 @@ from proxy.surfaces import SURFACES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from gating.grading import Label
     from gating.types import Evidence
+    from proxy.judge import Judge
     from proxy.records import Appender, Question
     from proxy.routing import Route
     from proxy.wire import Choice
@@ -48,7 +50,7 @@ class Asker:
     """Asks one route's upstream. ``params`` are further fields of every request (temperature, max_tokens …).
 
     ``top_logprobs`` alternatives of each token are kept, ``samples`` further answers drawn; ``limit`` bounds
-    the bytes of one response.
+    the bytes of one response. A ``judge`` grades in the place of the rules.
     """
 
     route: Route
@@ -58,6 +60,7 @@ class Asker:
     system: str | None = None
     params: Mapping[str, float | int] = field(default_factory=dict)
     samples: int = 0
+    judge: Judge | None = None
     credentials: bytes | None = None
 
     @property
@@ -69,22 +72,23 @@ class Asker:
     async def record(self, question: Question) -> Record:
         """Ask, and grade; raises HttpError where the upstream fails."""
         messages = prompt(question, self.system)
-        (choice,) = (await self._ask(messages, {}))[:1]
+        (choice,) = (await self.ask(messages, {}))[:1]
         evidence = choice.evidence
-        label = (
-            "abstained"
-            if choice.refusal
-            else grade(evidence.answer, question.answers, choices=question.choices)
-        )
+        asked = question.question or messages[-1]["content"]
+        label: Label = "abstained"
+        if not choice.refusal:
+            label = grade(evidence.answer, question.answers, choices=question.choices)
+        judged = await self.judge.grade(asked, question.answers, evidence.answer) if self.judge else None
         return Record(
             id=question.id,
             group=question.group or question.id,
-            question=question.question or messages[-1]["content"],
+            question=asked,
             answer=evidence.answer,
             token_logprobs=_token_logprobs(evidence),
             top_logprobs=_top_logprobs(evidence),
             samples=await self._draw(messages) if self.samples else None,
-            label=label,
+            label=judged or label,
+            matched=label if judged else None,
             made_with=self.made_with,
         )
 
@@ -93,11 +97,11 @@ class Asker:
         drawn: list[str] = []
         while len(drawn) < self.samples:
             wanted = self.samples - len(drawn)
-            choices = await self._ask(messages, {"temperature": SAMPLING_TEMPERATURE, "n": wanted})
+            choices = await self.ask(messages, {"temperature": SAMPLING_TEMPERATURE, "n": wanted})
             drawn += [choice.evidence.answer for choice in choices[:wanted]]
         return drawn
 
-    async def _ask(
+    async def ask(
         self, messages: Sequence[Mapping[str, str]], more: Mapping[str, float | int]
     ) -> Sequence[Choice]:
         """The upstream's choices, at least one, by the code that serves; raises HttpError."""
@@ -149,13 +153,17 @@ def _top_logprobs(evidence: Evidence) -> list[list[float]] | None:
 
 @dataclass(slots=True)
 class Run:
-    """One run over a file of questions. ``done`` are the ids that have a record; ``labels`` counts new ones."""
+    """One run over a file of questions. ``done`` are the ids that have a record.
+
+    Of the new records ``labels`` counts the outcomes, ``disputed`` those where a judge and the rules differ.
+    """
 
     asker: Asker
     sink: Appender
     done: set[str]
     told: Callable[[str], None]
     labels: Counter[str] = field(default_factory=Counter)
+    disputed: int = 0
     failed: set[str] = field(default_factory=set)
     last_error: str = ""
     _in_a_row: int = 0
@@ -194,6 +202,7 @@ class Run:
             self.sink.append(record)
             self.done.add(question.id)
             self.labels[record.label] += 1
+            self.disputed += record.matched not in (None, record.label)
             self._in_a_row = 0
             self.told(record.label)
 

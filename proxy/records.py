@@ -59,6 +59,8 @@ class Answer(Observed, frozen=True, kw_only=True):
     group: str | None = None
     question: str | None = None
     label: Literal["correct", "incorrect", "abstained"] | None = None
+    #: The label by the rules, where a judge gave the other one.
+    matched: Literal["correct", "incorrect", "abstained"] | None = None
     #: What the answer was made with: the fingerprint of the route that asked.
     made_with: dict[str, Any] | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +32,9 @@ def evaluate(
     model: Annotated[str | None, typer.Option(help="The model to name. [default: the route's]")] = None,
     temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0, help="Of the answer.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Of the answer.")] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="The route of a model that grades in the place of the rules.")
+    ] = None,
     api_key_env: Annotated[
         str | None, typer.Option(help="Where the key is, for an upstream with auth: forward.")
     ] = None,
@@ -42,21 +46,29 @@ def evaluate(
     from proxy import app
     from proxy.config import load, naming
     from proxy.evaluation import Asker
+    from proxy.judge import Judge
 
     loaded = load(config)
     with naming(str(config)):
         parts = app.build(loaded, folder=config.resolve().parent, environ=os.environ)
     params = {"temperature": temperature, "max_tokens": max_tokens}
-    found = _route(parts.routes.routes, route, config)
-    asker = Asker(
-        route=found,
-        model=model or _model(found, config),
-        top_logprobs=app.TOP_LOGPROBS,
-        limit=parts.config.server.max_answer_bytes,
+
+    def asker_of(name: str, model: str | None) -> Asker:
+        found = _route(parts.routes.routes, name, config)
+        return Asker(
+            route=found,
+            model=model or _model(found, config),
+            top_logprobs=app.TOP_LOGPROBS,
+            limit=parts.config.server.max_answer_bytes,
+            credentials=_credentials(found, api_key_env),
+        )
+
+    asker = replace(
+        asker_of(route, model),
         system=system,
         params={name: value for name, value in params.items() if value is not None},
         samples=samples,
-        credentials=_credentials(found, api_key_env),
+        judge=None if judge is None else Judge(asker_of(judge, None)),
     )
 
     async def work() -> Run:
@@ -65,12 +77,15 @@ def evaluate(
         finally:
             await parts.aclose()
 
-    labels = asyncio.run(work()).labels
-    counts = {label: labels[label] for label in ("correct", "incorrect", "abstained")}
+    run = asyncio.run(work())
+    counts = {label: run.labels[label] for label in ("correct", "incorrect", "abstained")}
+    if judge is not None:
+        counts["disputed"] = run.disputed
     if as_json:
-        print(msgspec.json.encode({"asked": labels.total(), **counts}).decode())
+        print(msgspec.json.encode({"asked": run.labels.total(), **counts}).decode())
     else:
-        print(f"{out}: {labels.total():,} new records, " + ", ".join(f"{n:,} {w}" for w, n in counts.items()))
+        told = ", ".join(f"{count:,} {word}" for word, count in counts.items())
+        print(f"{out}: {run.labels.total():,} new records, {told}")
 
 
 async def _evaluate(asker: Asker, data: Path, out: Path, limit: int | None, concurrency: int) -> Run:

@@ -40,8 +40,11 @@ class TableUpstream:
         if body.get("logprobs") and not self.logprobs:
             return JSONResponse({"error": {"message": "logprobs are not supported"}}, 400)
         count = min(body.get("n", 1), self.most_choices)
-        choices = [self._choice(index, self.answers[question], body) for index in range(count)]
+        choices = [self._choice(index, self.answer(question), body) for index in range(count)]
         return JSONResponse({"id": "c", "object": "chat.completion", "model": "m", "choices": choices})
+
+    def answer(self, question):
+        return self.answers[question]
 
     def _choice(self, index, answer, body):
         tokens = [

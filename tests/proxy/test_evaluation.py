@@ -94,6 +94,38 @@ def test_samples_are_drawn_in_as_many_calls_as_the_upstream_needs(tmp_path, most
     assert upstream.bodies[1]["temperature"] == 1.0
 
 
+class JudgedUpstream(TableUpstream):
+    """Answers from the table; told to grade, it says ``grades`` in turn."""
+
+    def __init__(self, answers, grades):
+        super().__init__(answers)
+        self.grades = list(grades)
+
+    def answer(self, question):
+        return self.grades.pop(0) if question.startswith("You grade") else super().answer(question)
+
+
+def test_a_judge_grades_in_the_place_of_the_rules_and_what_they_dispute_is_counted(tmp_path, capsys):
+    grades = ["CORRECT", "**Incorrect.**", "DECLINED", "correct"]
+    with JudgedUpstream(ANSWERS, grades) as upstream:
+        options = ("--judge", "support", "--json", "--concurrency", "1")
+        status, records = evaluate(tmp_path, upstream, capitals(4), *options)
+    assert status == 0
+    assert [record["label"] for record in records] == ["correct", "incorrect", "abstained", "correct"]
+    assert {record["matched"] for record in records} == {"correct"}
+    assert json.loads(capsys.readouterr().out)["disputed"] == 2
+    asked = [body for body in upstream.bodies if body["messages"][-1]["content"].startswith("You grade")]
+    assert "Capital of Italy?" in asked[1]["messages"][0]["content"]
+    assert {body["temperature"] for body in asked} == {0}
+
+
+def test_a_judge_that_gives_no_grade_labels_nothing(tmp_path, capsys):
+    with JudgedUpstream(ANSWERS, ["Well, it depends."] * 2) as upstream:
+        status, records = evaluate(tmp_path, upstream, capitals(1), "--judge", "support")
+    assert (status, records) == (1, [])
+    assert "the judge gave no grade" in capsys.readouterr().err
+
+
 def test_an_upstream_without_logprobs_still_gives_records(tmp_path):
     with TableUpstream(ANSWERS, logprobs=False) as upstream:
         status, records = evaluate(tmp_path, upstream, capitals(2), "--concurrency", "1")
