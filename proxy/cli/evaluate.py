@@ -45,8 +45,7 @@ def evaluate(
 
     from proxy import app
     from proxy.config import load, naming
-    from proxy.evaluation import Asker
-    from proxy.judge import Judge
+    from proxy.evaluation import Asker, Judge
 
     loaded = load(config)
     with naming(str(config)):

@@ -1,14 +1,7 @@
-"""Questions into records: asked as the proxy asks, graded, and written one by one.
-
-Only ids are kept in memory, and at most ``concurrency`` questions are under way. A record is written whole as
-soon as its answer is there, so that a run that was killed goes on where it stopped. A question whose call
-failed gets no record: it is no wrong answer.
-"""
+"""One question through a route: asked by the code that serves, its evidence kept, its answer graded."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,25 +12,23 @@ from gating.gate import Uncalibrated
 from gating.grading import grade
 from gating.types import Unmeasured
 from proxy import pipeline
-from proxy.exceptions import HttpError, RunError, UpstreamGarbage
+from proxy.exceptions import UpstreamGarbage
 from proxy.records import Record
 from proxy.routing import SAMPLING, fingerprint
 from proxy.surfaces import SURFACES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from gating.grading import Label
     from gating.types import Evidence
-    from proxy.judge import Judge
-    from proxy.records import Appender, Question
+    from proxy.evaluation.judge import Judge
+    from proxy.records import Question
     from proxy.routing import Route
     from proxy.wire import Choice
 
 #: The scorer that reads the most of an answer: what it needs, the others have too.
 _WIDEST = "topk_entropy"
-#: An upstream that fails so often in a row is down: the rest would fail too.
-MOST_FAILURES_IN_A_ROW = 20
 #: What further samples are drawn at, where the route does not say: the model's own distribution.
 SAMPLING_TEMPERATURE = 1.0
 #: The least logprob that a record holds: JSON has no -inf, and vendors write this in its place.
@@ -149,69 +140,3 @@ def _top_logprobs(evidence: Evidence) -> list[list[float]] | None:
     if evidence.top_logprobs is None or isinstance(evidence.token_logprobs, Unmeasured):
         return None
     return [[max(logprob, SENTINEL) for logprob in place] for place in evidence.top_logprobs]
-
-
-@dataclass(slots=True)
-class Run:
-    """One run over a file of questions. ``done`` are the ids that have a record.
-
-    Of the new records ``labels`` counts the outcomes, ``disputed`` those where a judge and the rules differ.
-    """
-
-    asker: Asker
-    sink: Appender
-    done: set[str]
-    told: Callable[[str], None]
-    labels: Counter[str] = field(default_factory=Counter)
-    disputed: int = 0
-    failed: set[str] = field(default_factory=set)
-    last_error: str = ""
-    _in_a_row: int = 0
-
-    async def ask_all(self, questions: Callable[[], Iterable[Question]], concurrency: int) -> None:
-        """Every question without a record, and those whose call failed once more at the end.
-
-        ``questions`` opens the file anew. Raises RunError where some still have none, or the upstream is down.
-        """
-        await self._pass(questions(), concurrency)
-        if self.failed:
-            again, self.failed = self.failed, set()
-            await self._pass((one for one in questions() if one.id in again), concurrency)
-        if self.failed:
-            raise RunError(
-                f"{len(self.failed):,} questions have no answer ({self.last_error}); the others are written, "
-                "and the same command asks these again"
-            )
-
-    async def _pass(self, questions: Iterable[Question], concurrency: int) -> None:
-        waiting = iter(question for question in questions if question.id not in self.done)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(concurrency):
-                    tasks.create_task(self._work(waiting))
-        except* RunError as stopped:
-            raise stopped.exceptions[0] from None
-
-    async def _work(self, waiting: Iterator[Question]) -> None:
-        for question in waiting:  # shared by all workers: each takes the next one
-            try:
-                record = await self.asker.record(question)
-            except HttpError as exc:
-                self._failed(question, exc)
-                continue
-            self.sink.append(record)
-            self.done.add(question.id)
-            self.labels[record.label] += 1
-            self.disputed += record.matched not in (None, record.label)
-            self._in_a_row = 0
-            self.told(record.label)
-
-    def _failed(self, question: Question, exc: HttpError) -> None:
-        self.failed.add(question.id)
-        self.last_error = exc.message
-        self._in_a_row += 1
-        if self._in_a_row >= MOST_FAILURES_IN_A_ROW:
-            raise RunError(
-                f"{self._in_a_row} calls in a row failed: {exc.message}; what was answered is written, and the "
-                "same command goes on from there"
-            )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gating.grading import Label
-    from proxy.evaluation import Asker
+    from proxy.evaluation.asker import Asker
 
 #: The three grades of SimpleQA (Wei et al. 2024, "Measuring short-form factuality in large language models"),
 #: in words of our own. The answer stands last and marked, so that it is harder for it to give instructions.
