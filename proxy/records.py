@@ -29,6 +29,9 @@ _PLACE = re.compile(r"^(.*) - at `\$\.?(.*)`$", re.DOTALL)
 #: Of one line: an answer of 100,000 tokens with its alternatives is shorter.
 MAX_LINE_BYTES = 100_000_000
 
+#: Choices are lettered from A to Z.
+MOST_CHOICES = 26
+
 
 class Observed(Struct, frozen=True, kw_only=True):
     """What was observed of one answer; any of it may be absent."""
@@ -95,6 +98,8 @@ class Question(Struct, frozen=True, kw_only=True):
             raise ValueError("give either question or messages")
         if not self.answers:
             raise ValueError("answers: name at least one accepted answer")
+        if len(self.choices or ()) > MOST_CHOICES:
+            raise ValueError(f"choices: at most {MOST_CHOICES}, one for each letter")
 
 
 class _Identified(Protocol):

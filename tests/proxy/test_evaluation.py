@@ -217,6 +217,10 @@ def test_records_of_another_kind_are_not_mixed(tmp_path, capsys):
         ([{"id": "1", "answers": ["a"]}], "line 1: give either question or messages"),
         ([{"id": "1", "question": "q", "answers": []}], "line 1: answers: name at least one"),
         ([{"id": "1", "question": "q", "answers": ["?"]}], "question '1': answers: at least one"),
+        (
+            [{"id": "1", "question": "q", "answers": ["a"], "choices": ["a"] * 27}],
+            "line 1: choices: at most 26",
+        ),
         ([{"id": "1", "question": "q", "answers": ["a"]}] * 2, "line 2: the id '1' stands twice"),
     ],
 )
