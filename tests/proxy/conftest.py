@@ -1,0 +1,72 @@
+"""The application in the tests' own process, before a fake upstream."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from proxy.app import App, Parts, build
+from proxy.config import parse
+from tests.fakes import FakeUpstream
+from tests.proxy.asgi_client import Reply, ask
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+
+class Running:
+    """An application with its parts."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.app = App(parts)
+
+    async def ask(self, path: str, body: Any = b"", **given: Any) -> Reply:
+        """One request; see ``asgi_client``."""
+        return await ask(self.app, path, body, **given)
+
+    async def chat(self, prompt: str, model: str = "m", **fields: Any) -> Reply:
+        """A chat completion of what was scripted."""
+        body = {"model": model, "messages": [{"role": "user", "content": prompt}], **fields}
+        return await self.ask("/v1/chat/completions", body)
+
+    def count(self, name: str, **labels: str) -> float:
+        """A metric's value."""
+        return self.parts.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[FakeUpstream]:
+    """The fake upstream of a module's tests."""
+    with FakeUpstream() as server:
+        yield server
+
+
+@pytest.fixture
+def serving(upstream: FakeUpstream, tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Running]]:
+    """Makes an application with these routes; an upstream's settings and the server's may be given."""
+
+    @asynccontextmanager
+    async def serve(
+        *routes: dict[str, Any], environ: dict[str, str] | None = None, **sections: Any
+    ) -> AsyncIterator[Running]:
+        settings = {"base_url": upstream.base_url, "max_retries": 0, "timeout_s": 10}
+        settings |= sections.pop("upstream", {})
+        config = {
+            **sections,
+            "upstreams": {"u": settings, **sections.pop("upstreams", {})},
+            "routes": [{"models": ["*"], "upstream": "u", **route} for route in routes],
+        }
+        loaded = parse(yaml.safe_dump(config), "test.yaml")
+        running = Running(build(loaded, folder=tmp_path, environ=environ or {}))
+        try:
+            yield running
+        finally:
+            await running.parts.aclose()
+
+    return serve
