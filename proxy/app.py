@@ -16,7 +16,7 @@ from gating.types import GatingError
 from proxy.auth import Keys
 from proxy.endpoint import GatedEndpoint
 from proxy.exceptions import ConfigError
-from proxy.health import Health, cold_routes
+from proxy.health import Health, cold_routes, not_allowed
 from proxy.metrics import Metrics
 from proxy.passthrough import Relay
 from proxy.routing import Route, RouteTable
@@ -137,6 +137,7 @@ class App:
         self._cold = Starlette(
             routes=cold_routes(self.health, parts.metrics, routes, keys),
             lifespan=_lifespan(parts, self.health),
+            exception_handlers={405: not_allowed},
         )
         self._cold.router.default = relay
 

@@ -65,6 +65,12 @@ def cold_routes(health: Health, metrics: Metrics, routes: RouteTable, keys: Keys
     ]
 
 
+async def not_allowed(_request: Request, _exc: Exception) -> Response:
+    """In the vendor's shape, where Starlette would answer in plain text."""
+    error = HttpError("use GET", status=405, type="invalid_request_error")
+    return Response(error_body(error), 405, _id() | {"allow": "GET, HEAD"}, "application/json")
+
+
 def _model_names(routes: RouteTable, caller: object) -> list[str]:
     """What a client may send as ``model``: the routes, and the models that they name without a wildcard."""
     names: dict[str, None] = {}

@@ -44,7 +44,8 @@ _FORM_MODEL = re.compile(rb'name="model"[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n
 _FORM_HEAD = 65_536
 #: Paths that give a model's text. Where a route enforces, one of them that has no gate is a way around it.
 _GENERATES = re.compile(
-    r"(?:^|/)(?:chat|completions?|responses|messages|generate\w*|infer\w*|runs|edits)(?:[:/]|$)"
+    r"(?:^|[/:])(?:chat|completions?|responses|messages|runs|edits|infer\w*|(?:stream)?(?:generate|rawpredict)\w*"
+    r"|predict|invoke\w*|converse)(?:[:/]|$)"
 )
 
 #: What may be asked for without ``/v1`` (as with a base URL that lacks it); any other path is nobody's.
