@@ -96,7 +96,7 @@ class GatedEndpoint:
         with asgi.EventStream(send, headers, self._server.keepalive_s) as out:
             try:
                 events = pipeline.reader(exchange, ask)
-                async for data in pipeline.flow(exchange, events, response):
+                async for data in pipeline.flow(exchange, events, response, self._server.max_answer_bytes):
                     await out.write(data)
                 end, verdict = pipeline.close_stream(exchange, events)
             except HttpError as exc:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gating.early import watch
 from gating.types import Decision
 from proxy.exceptions import BadRequest, UpstreamStatus
+from proxy.upstreams.encoding import too_large
 from proxy.wire import Ask, Report, Verdict, report_choices
 
 if TYPE_CHECKING:
@@ -182,11 +183,20 @@ def _redacted(exchange: Exchange) -> Iterator[None]:
         raise UpstreamStatus(exchange.route.upstream.redact(exc.message), code=exc.code) from None
 
 
-async def flow(exchange: Exchange, events: StreamReader, response: Response) -> AsyncIterator[bytes]:
-    """What may go out as it comes (nothing while holding), until the upstream's stream ends or is settled."""
+async def flow(
+    exchange: Exchange, events: StreamReader, response: Response, limit: int
+) -> AsyncIterator[bytes]:
+    """What may go out as it comes (nothing while holding), until the upstream's stream ends or is settled.
+
+    Raises UpstreamTooLarge over ``limit`` bytes: the reader keeps what it has read.
+    """
+    size = 0
     try:
         with _redacted(exchange):
             async for data in response.chunks():
+                size += len(data)
+                if size > limit:
+                    raise too_large(limit)
                 ready = events.feed(data)
                 if ready:
                     yield ready

@@ -94,8 +94,8 @@ def calls_tool(name: str, arguments: str, *words: str, logprob: float = -0.01) -
 def answer(*choices: Said, stop_at: int | None = None, then: str = "hold", **extra: Any) -> Reply:
     """The choices, whole or streamed as the request says; ``extra`` are further fields of the answer.
 
-    A stream stops after ``stop_at`` events: it is held until the test releases it, or (``then="cut"``) the
-    connection is ended.
+    A stream stops after ``stop_at`` events: it is held until the test releases it, or its connection
+    is ended (``then="cut"``), or one after the other (``then="hold, cut"``).
     """
 
     async def reply(call: Call, peer: Peer) -> None:
@@ -106,9 +106,10 @@ def answer(*choices: Said, stop_at: int | None = None, then: str = "hold", **ext
         await peer.send(_head(200, {"content-type": "text/event-stream"}, chunked=True))
         for place, event in enumerate(_events(request, choices, extra)):
             if place == stop_at:
-                if then == "cut":
+                if "hold" in then:
+                    await _released(call)
+                if "cut" in then:
                     return
-                await _released(call)
             await peer.send(_chunk(b"data: " + event + b"\n\n"))
         await peer.send(b"0\r\n\r\n")
 

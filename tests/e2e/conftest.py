@@ -73,7 +73,7 @@ def proxy(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> I
     (folder / "policy.json").write_text(json.dumps(fitted_policy().to_dict()))
     fake = {"base_url": upstream.base_url, "max_retries": 0}
     config = {
-        "server": {"max_body_bytes": 100_000, "keepalive_s": 0.2},
+        "server": {"max_body_bytes": 100_000, "max_answer_bytes": 300_000, "keepalive_s": 0.2},
         "upstreams": {
             "fake": {**fake, "timeout_s": 20},
             "keyed": {**fake, "api_key_env": "IDK_TEST_KEY"},

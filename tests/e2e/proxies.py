@@ -20,6 +20,8 @@ from tests.fakes import DEADLINE_S
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: A proxy that imports LiteLLM takes seconds to start, on a busy machine tens of them.
+START_S = 60.0
 IDK = Path(sys.executable).with_name("idk")
 _LISTENING = re.compile(r"running on (http://\S+)")
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
@@ -52,7 +54,7 @@ class Proxy:
         )
         self._reader = threading.Thread(target=self._follow)
         self._reader.start()
-        self.url = _LISTENING.search(self.says("running on http://"))[1]  # type: ignore[index] # it was found
+        self.url = _LISTENING.search(self.says("running on http://", START_S))[1]  # type: ignore[index] # it was found
         return self
 
     def stop(self) -> None:
@@ -77,10 +79,10 @@ class Proxy:
                     self.log.append(line)
                     self._said.notify_all()
 
-    def says(self, words: str) -> str:
+    def says(self, words: str, deadline_s: float = DEADLINE_S) -> str:
         """The line of its log with these words, waited for."""
         with self._said:
-            found = self._said.wait_for(lambda: [line for line in self.log if words in line], DEADLINE_S)
+            found = self._said.wait_for(lambda: [line for line in self.log if words in line], deadline_s)
         if not found:
             self.__exit__()
             raise AssertionError(f"idk serve does not say {words!r}:\n" + "".join(self.log))

@@ -24,7 +24,7 @@ GATES = pytest.mark.parametrize("model", ["enforce", "observe", "off"])
 
 def refused(got: httpx.Response, status: int, *words: str) -> dict[str, Any]:
     """It is an error of this status in OpenAI's shape, whose message has the words."""
-    assert got.status_code == status, got.text
+    assert got.status_code == status, got.text[:1_000]
     assert got.headers["content-type"] == "application/json"
     assert got.headers["x-request-id"].startswith("idk-")
     assert list(got.json()) == ["error"]
@@ -226,7 +226,9 @@ def test_a_broken_answer(proxy: Proxy, upstream: FakeUpstream, case, model):
     assert found["type"] == "upstream_error"
 
 
-EVENT = b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"Wzq"},"logprobs":{"content":[{"token":"Wzq","logprob":-0.01}]}}]}\n\n'
+TOKENS = [{"token": "Wzq", "logprob": -0.01}]
+CHUNK = {"id": "x", "choices": [{"index": 0, "delta": {"content": "Wzq"}, "logprobs": {"content": TOKENS}}]}
+EVENT = b"data: %b\n\n" % json.dumps(CHUNK).encode()
 BROKEN_STREAMS = {
     "nothing": ((), True),
     "cut before the first event": ((), False),
@@ -235,7 +237,7 @@ BROKEN_STREAMS = {
     "ended without an end": ((EVENT,), True),
     "half a JSON": ((EVENT, b'data: {"id":\n\n'), True),
     "an event of text": ((EVENT, b"data: hello\n\n"), True),
-    "more choices than asked": ((EVENT, EVENT.replace(b'"index":0', b'"index":1')), True),
+    "more choices than asked": ((EVENT, EVENT.replace(b'"index": 0', b'"index": 1')), True),
     "an error": ((EVENT, b'data: {"error":{"message":"out of memory"}}\n\n'), True),
     "an error of text": ((EVENT, b'data: {"error":"out of memory"}\n\n'), True),
     "an endless event": ((EVENT, b"data: " + b"x" * 1_100_000), True),
@@ -273,12 +275,22 @@ def test_a_broken_stream_ends_with_an_error_where_it_flows(proxy: Proxy, upstrea
 
 
 def test_an_error_after_a_keep_alive_is_an_event(proxy: Proxy, upstream: FakeUpstream):
-    prompt = upstream.script(answer(SAID, stop_at=2, then="hold"))
-    with proxy.open(asking("hasty", prompt, stream=True)) as connection:
-        seen = b"".join(iter(lambda: connection.recv(65_536), b""))
-    assert b" 504 " in seen or b'data: {"error"' in seen
+    prompt = upstream.script(answer(SAID, stop_at=2, then="hold, cut"))
+    with proxy.open(asking("enforce", prompt, stream=True)) as connection:
+        seen = b""
+        while b"keep-alive" not in seen:
+            seen += connection.recv(65_536)
+        upstream.call(prompt).released.set()
+        seen += b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert b'data: {"error":{"message":' in seen
     assert b"Par" not in seen
-    assert upstream.call(prompt).was_left()
+    assert b"[DONE]" not in seen
+
+
+@STREAMED
+def test_an_answer_over_the_limit(proxy: Proxy, upstream: FakeUpstream, streamed):
+    prompt = upstream.script(answer(says(*["x" * 20_000] * 20)))
+    refused(proxy.post(asking("enforce", prompt, stream=streamed)), 502, "larger than")
 
 
 def test_the_proxy_is_well_after_all_of_it(proxy: Proxy, upstream: FakeUpstream):

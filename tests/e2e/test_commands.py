@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -176,11 +175,13 @@ def test_serving_an_upstream_without_a_file(tmp_path: Path, upstream: FakeUpstre
 def test_a_stopping_server_finishes_what_it_began(tmp_path: Path, upstream: FakeUpstream):
     prompt = upstream.script(answer(says("Par", "is"), stop_at=2))
     config = {**sound(), "upstreams": {"u": {"base_url": upstream.base_url}}}
-    with Proxy("--config", write_config(tmp_path, config), cwd=tmp_path, env=os.environ) as proxy:
-        with proxy.open(asking("m", prompt, stream=True)) as connection:
-            call = upstream.call(prompt)
-            proxy.stop()
-            proxy.says("Shutting down")
-            call.released.set()
-            seen = b"".join(iter(lambda: connection.recv(65_536), b""))
+    with (
+        Proxy("--config", write_config(tmp_path, config), cwd=tmp_path) as proxy,
+        proxy.open(asking("m", prompt, stream=True)) as connection,
+    ):
+        call = upstream.call(prompt)
+        proxy.stop()
+        proxy.says("Shutting down")
+        call.released.set()
+        seen = b"".join(iter(lambda: connection.recv(65_536), b""))
     assert b"data: [DONE]" in seen

@@ -47,8 +47,13 @@ def proxy(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> I
             "fake": {"base_url": upstream.base_url},
             "forwarding": {"base_url": upstream.base_url, "auth": "forward"},
         },
-        "routes": [enforced("a"), enforced("b"), route("forwarding", "forwarding"), route("off", "forwarding", mode="off")],
-    }  # fmt: skip
+        "routes": [
+            enforced("a"),
+            enforced("b"),
+            route("forwarding", "forwarding"),
+            route("off", "forwarding", mode="off"),
+        ],
+    }
     with Proxy("--config", write_config(folder, config), cwd=folder) as process:
         yield process
 
@@ -117,27 +122,28 @@ class TestRoutes:
         assert status == (200 if "b" in names else 404)
 
 
+BOTH = {"x-idk-key": "key-of-all", "authorization": "Bearer the-clients-own"}
+
+
 class TestForwarding:
     """The client's own Authorization, where the upstream is to have it."""
-
-    BOTH = {"x-idk-key": "key-of-all", "authorization": "Bearer the-clients-own"}
 
     @pytest.mark.parametrize("model", ["forwarding", "off"])
     def test_it_goes_through_beside_x_idk_key(self, proxy, upstream, model):
         prompt = upstream.script(SAID)
-        assert proxy.post(asking(model, prompt), headers=self.BOTH).status_code == 200
+        assert proxy.post(asking(model, prompt), headers=BOTH).status_code == 200
         sent = upstream.call(prompt).headers
         assert sent["authorization"] == "Bearer the-clients-own"
         assert "x-idk-key" not in sent
 
     def test_on_other_paths_too(self, proxy, upstream):
         upstream.serve("/v1/forwarded", raw(b"{}"))
-        proxy.post({"model": "forwarding"}, "/v1/forwarded", headers=self.BOTH)
+        proxy.post({"model": "forwarding"}, "/v1/forwarded", headers=BOTH)
         assert upstream.call("/v1/forwarded").headers["authorization"] == "Bearer the-clients-own"
 
     def test_elsewhere_it_stays(self, proxy, upstream):
         prompt = upstream.script(SAID)
-        assert proxy.post(asking("a", prompt), headers=self.BOTH).status_code == 200
+        assert proxy.post(asking("a", prompt), headers=BOTH).status_code == 200
         assert "authorization" not in upstream.call(prompt).headers
 
     @pytest.mark.parametrize("headers", [bearer("key-of-all"), {"x-api-key": "key-of-all"}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
 import openai
@@ -238,3 +239,18 @@ def test_a_request_may_bring_its_threshold(client, upstream, stream):
     assert (low["decision"], high["decision"], costly["decision"]) == ("answer", "abstain", "abstain")
     assert low["confidence"] == high["confidence"] == costly["confidence"]
     assert (low["threshold"], high["threshold"], costly["threshold"]) == (0.1, 0.95, 0.95)
+
+
+async def test_many_at_once_do_not_mix(async_client, upstream):
+    """Whole and streamed, served and withheld, each gets its own."""
+    wanted = [f"city{number}" if number % 3 else UNKNOWN for number in range(60)]
+
+    async def ask(number: int) -> str:
+        said = says(f"city{number}", logprob=-0.01 if number % 3 else -3.0)
+        asked: dict[str, Any] = {"model": "policy", "messages": asks(upstream.script(answer(said)))}
+        if number % 2:
+            return (await async_client.chat.completions.create(**asked)).choices[0].message.content
+        stream = await async_client.chat.completions.create(**asked, stream=True)
+        return "".join([part.delta.content or "" async for chunk in stream for part in chunk.choices])
+
+    assert await asyncio.gather(*map(ask, range(60))) == wanted

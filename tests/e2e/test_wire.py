@@ -304,6 +304,11 @@ class TestSentOn:
         proxy.post({**body, "idk": {"threshold": 0.5}})
         assert upstream.call(prompt).json == {**body, "logprobs": True}
 
+    def test_idk_does_not_where_the_route_is_off(self, proxy, upstream):
+        prompt = upstream.script(answer(SERVED))
+        assert proxy.post(asking("off", prompt, idk={"threshold": 0.5})).status_code == 200
+        assert "idk" not in upstream.call(prompt).json
+
     def test_the_clients_headers_stay_behind(self, proxy, upstream):
         prompt = upstream.script(answer(SERVED))
         headers = {"authorization": "Bearer mine", "x-idk-route": "enforce", "cookie": "a=b"}
@@ -378,7 +383,9 @@ def test_observed_chunks_flow_as_they_come(proxy: Proxy, upstream: FakeUpstream)
 @pytest.mark.parametrize("model", ["enforce", "observe"])
 def test_events_cut_anywhere_are_put_together(proxy: Proxy, upstream: FakeUpstream, model):
     """Pieces of a stream end where they like, within a character too; comments and CRLF are SSE as well."""
-    chunk = '{"id":"x","choices":[{"index":0,"delta":{"content":"é"},"logprobs":{"content":[{"token":"é","logprob":-0.1}]},"finish_reason":"stop"}]}'
+    tokens = [{"token": "é", "logprob": -0.1}]
+    choice = {"index": 0, "delta": {"content": "é"}, "logprobs": {"content": tokens}, "finish_reason": "stop"}
+    chunk = json.dumps({"id": "x", "choices": [choice]}, ensure_ascii=False)
     whole = f": hello\r\n\r\nevent: message\r\ndata: {chunk}\r\n\r\ndata: [DONE]\r\n\r\n".encode()
     prompt = upstream.script(stream(*(bytes([byte]) for byte in whole)))
     chunks = events(proxy.post(asking(model, prompt, stream=True)))
