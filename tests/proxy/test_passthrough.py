@@ -116,8 +116,9 @@ async def test_json_that_is_none(serving, body):
 
 @pytest.mark.parametrize("path", [
     "/v1/completions", "/v1/responses", "/v1/messages", "/v1/responses/1", "/v1/threads/1/runs",
-    "/v1/Chat/Completions/x", "/v1/x/models/m:generateContent", "/v1/infer",
-    "/v1/x/m:streamGenerateContent", "/v1/m:rawPredict", "/v1/m:predict", "/v1/model/m/invoke", "/v1/engines/e/completions",
+    "/v1/Chat/Completions/x", "/v1/x/models/m:generateContent",
+    "/v1/infer", "/v1/x/m:streamGenerateContent", "/v1/m:rawPredict", "/v1/m:predict", "/v1/model/m/invoke",
+    "/v1/engines/e/completions",
 ])  # fmt: skip
 async def test_a_way_around_the_gate_is_closed(serving, path):
     async with serving(ENFORCE, OBSERVE) as proxy:

@@ -1,0 +1,62 @@
+"""An upstream is made from its configuration, its secret from the environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.config import Upstream
+from proxy.exceptions import ConfigError
+from proxy.metrics import Metrics
+from proxy.upstreams import make_upstream
+from proxy.upstreams.aiohttp_transport import AiohttpTransport
+from proxy.upstreams.http import HttpUpstream
+from proxy.upstreams.lean import LeanTransport
+
+URL = "https://api.example.com:8443/v1"
+
+
+def make(environ=None, **fields):
+    fields = fields if "base_url" in fields or "litellm" in fields else {"base_url": URL, **fields}
+    return make_upstream("u", Upstream(**fields), environ or {}, Metrics().upstream("u"))
+
+
+@pytest.mark.parametrize(("name", "transport"), [("lean", LeanTransport), ("aiohttp", AiohttpTransport)])
+def test_the_transport_is_the_configurations(name, transport):
+    made = make(transport=name)
+    assert isinstance(made, HttpUpstream)
+    assert isinstance(made._transport, transport)
+    assert made.name == "u"
+
+
+@pytest.mark.parametrize(("logprobs", "gives"), [("auto", True), ("native", True), ("none", False)])
+def test_whether_it_gives_logprobs(logprobs, gives):
+    assert make(logprobs=logprobs).gives_logprobs is gives
+
+
+@pytest.mark.parametrize(("auth", "forwards"), [("key", False), ("forward", True)])
+def test_whether_it_gets_the_clients_credentials(auth, forwards):
+    assert make(auth=auth).forwards_credentials is forwards
+
+
+def test_its_key_and_address_are_kept_out_of_messages():
+    made = make({"K": " sekret\n"}, api_key_env="K")
+    assert (
+        made.redact("sekret at api.example.com:8443 or api.example.com")
+        == "[redacted] at [redacted] or [redacted]"
+    )
+
+
+@pytest.mark.parametrize("environ", [{}, {"K": ""}, {"K": "  "}])
+@pytest.mark.parametrize("kind", [{"base_url": URL}, {"litellm": "anthropic"}])
+def test_a_key_that_is_not_there_is_named_and_not_shown(environ, kind):
+    with pytest.raises(ConfigError, match=r"upstreams\.u\.api_key_env: K is not in the environment; set it"):
+        make(environ, api_key_env="K", **kind)
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "ftp://host", "http://", "http://user:sekret@host", "http://host:port"]
+)
+def test_an_address_that_is_none_is_named_and_not_shown(url):
+    with pytest.raises(ConfigError, match=r"^upstreams\.u\.base_url: ") as raised:
+        make(base_url=url)
+    assert "sekret" not in str(raised.value)
