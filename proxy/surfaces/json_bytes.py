@@ -73,17 +73,6 @@ def null(_: msgspec.Raw) -> bytes:
     return b"null"
 
 
-def _value_at(body: bytes, raw: bytes, start: int) -> int | None:
-    while (key := body.find(_KEY, start)) >= 0:
-        at = key + len(_KEY)
-        while body[at] in _SPACE or body[at] == 0x3A:
-            at += 1
-        if body.startswith(raw, at):
-            return at
-        start = at
-    return None
-
-
 def with_field(body: bytes, name: bytes, value: bytes) -> bytes:
     """``body``, a JSON object, with one more field at its end."""
     end = body.rindex(b"}")

@@ -67,3 +67,13 @@ def test_without_keys_everyone_may_ask():
 
 def test_nothing_of_a_key_is_kept():
     assert b"s3cret" not in repr(vars(KEYS)).encode()
+
+
+@pytest.mark.parametrize(("keys", "headers", "credentials"), [
+    (KEYS, [(b"authorization", b"Bearer s3cret")], None),
+    (KEYS, [(b"x-idk-key", b"s3cret"), (b"authorization", b"Bearer theirs")], b"Bearer theirs"),
+    (KEYS, [(b"x-idk-key", b"s3cret")], None), (Keys([]), [(b"authorization", b"Bearer theirs")], b"Bearer theirs"),
+    (Keys([]), [], None),
+])  # fmt: skip
+def test_a_key_of_ours_is_never_an_upstreams_credential(keys, headers, credentials):
+    assert keys.credentials(headers) == credentials

@@ -185,10 +185,11 @@ async def test_a_body_over_the_limit(serving):
     assert (reply.status, reply.json["error"]["code"]) == (413, "body_too_large")
 
 
-async def test_an_answer_over_the_limit(serving, upstream):
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_answer_over_the_limit(serving, upstream, streamed):
     prompt = upstream.script(answer(says("x" * 2_000)))
     async with serving(RAW, server={"max_answer_bytes": 1_024}) as proxy:
-        reply = await proxy.chat(prompt)
+        reply = await proxy.chat(prompt, stream=streamed)
         assert proxy.count("idk_upstream_errors_total", upstream="u", kind="too_large") == 1
     assert reply.status == 502
 

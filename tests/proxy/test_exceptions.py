@@ -20,7 +20,9 @@ from proxy.exceptions import (
 
 
 def leaves(kind):
-    return {kind, *(leaf for child in kind.__subclasses__() for leaf in leaves(child))}
+    """The tree below ``kind``; a module's private kinds of its own are not part of it."""
+    children = [child for child in kind.__subclasses__() if child.__module__ == exceptions.__name__]
+    return {kind, *(leaf for child in children for leaf in leaves(child))}
 
 
 HTTP = sorted(leaves(HttpError), key=lambda kind: kind.__name__)
