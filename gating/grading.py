@@ -44,7 +44,8 @@ _NUMBER = (
 )
 _ANY_NUMBER = re.compile(_NUMBER)
 _WHOLE_NUMBER = re.compile(_NUMBER + r"\s*[%€£]?")
-_CONCLUSION = re.compile(
+#: What a calculation or a statement ends in, in folded text.
+CONCLUSION = re.compile(
     r"(?:=|\banswer(?: is)?|^a:|####|boxed\{)[^\w\n.-]*(?:(?:about|approximately|around|roughly) )?"
     + _NUMBER,
     re.MULTILINE,
@@ -62,7 +63,8 @@ _DENIED = re.compile(
     rf"{_FOUND}|{_FOUND}\W+(?:(?:is|was|are|were|does|did|do|has|can)(?:nt|\W+not)"
     r"|(?:is|was) (?:wrong|incorrect|false))\b"
 )
-_SENTENCE = re.compile(r"(?i:(?<!\bst\.)(?<!\b[dm]r\.))(?<=[\w\"')*]{2}[.!?])\s+|\n+")
+#: Between two sentences.
+SENTENCE = re.compile(r"(?i:(?<!\bst\.)(?<!\b[dm]r\.))(?<=[\w\"')*]{2}[.!?])\s+|\n+")
 _AND_OR = r"(?:\b(?:or|and)\b|/|&)"
 _CONTINUES = (
     r"(?:its?|is|was|has|he|she|they|their|his|her|which|who|this|that|are|were|in|"
@@ -125,11 +127,11 @@ def grade(
 def _kind(wanted: Sequence[str], choices: Sequence[str] | None) -> Kind:
     if choices:
         return "choice"
-    return "number" if all(_value(text) is not None for text in wanted) else "text"
+    return "number" if all(lone_number(text) is not None for text in wanted) else "text"
 
 
 def _right_text(answer: str, wanted: Sequence[str], _: Sequence[str]) -> bool:
-    return any(_names(sentence, wanted) for sentence in _SENTENCE.split(answer.strip())[:MAX_SENTENCES])
+    return any(_names(sentence, wanted) for sentence in SENTENCE.split(answer.strip())[:MAX_SENTENCES])
 
 
 def _names(sentence: str, wanted: Sequence[str]) -> bool:
@@ -160,18 +162,18 @@ def _whole_words(wanted: Sequence[str]) -> re.Pattern[str]:
 
 
 def _right_number(answer: str, wanted: Sequence[str], _: Sequence[str]) -> bool:
-    targets = [_value(text) for text in wanted]
+    targets = [lone_number(text) for text in wanted]
     if None in targets:
         raise GatingError(
             f"answers: {wanted[targets.index(None)]!r} is no number; give one, or use kind text"
         )
-    stated = _stated(fold(answer), is_year=all(_YEAR.fullmatch(text) for text in wanted))
+    stated = stated_number(fold(answer), is_year=all(_YEAR.fullmatch(text) for text in wanted))
     return stated is not None and any(_near(stated, target) for target in targets if target is not None)
 
 
-def _stated(text: str, *, is_year: bool) -> float | None:
+def stated_number(text: str, *, is_year: bool) -> float | None:
     """The one number that a folded answer comes to, or None where there is none or it leaves a choice."""
-    if conclusions := list(_CONCLUSION.finditer(text)):
+    if conclusions := list(CONCLUSION.finditer(text)):
         return _read(conclusions[-1])
     numbers = list(_ANY_NUMBER.finditer(text))
     years = [number for number in numbers if _YEAR.fullmatch(number["digits"])]
@@ -182,7 +184,8 @@ def _stated(text: str, *, is_year: bool) -> float | None:
     return _read(numbers[-1])
 
 
-def _value(text: str) -> float | None:
+def lone_number(text: str) -> float | None:
+    """The number that a normalised text is and no more, or None."""
     match = _WHOLE_NUMBER.fullmatch(text)
     return _read(match) if match else None
 
@@ -208,13 +211,19 @@ def _right_choice(answer: str, wanted: Sequence[str], choices: Sequence[str]) ->
         right = {text for text in wanted if re.fullmatch("[a-z]", text)}
     if not right:
         raise GatingError(f"answers: {', '.join(wanted)} is neither one of the choices nor the letter of one")
-    letter = _LONE_LETTER.fullmatch(answer) or _MARKED_LETTER.match(answer) or _NAMED_LETTER.search(answer)
-    if letter:
-        return letter[1].lower() in right
+    letter = stated_letter(answer)
+    if letter is not None:
+        return letter in right
     named = {
         letter for letter, option in zip(letters, options, strict=True) if option and _names(answer, [option])
     }
     return bool(named) and named <= right
+
+
+def stated_letter(answer: str) -> str | None:
+    """The letter of a choice that an answer gives ("B", "B. weather", "The answer is B"), in lower case."""
+    letter = _LONE_LETTER.fullmatch(answer) or _MARKED_LETTER.match(answer) or _NAMED_LETTER.search(answer)
+    return letter[1].lower() if letter else None
 
 
 _GRADERS: Mapping[str, Callable[[str, Sequence[str], Sequence[str]], bool]] = MappingProxyType(

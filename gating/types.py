@@ -30,7 +30,10 @@ class Evidence:
 
     ``token_logprobs`` (n_tokens,) natural logarithms of the answer's own tokens, ``Unmeasured`` where they
     came but cannot be used, None where none came; ``top_logprobs`` (n_tokens, k) the most likely tokens at
-    each place, in any order; ``samples`` further answers to the same question; ``closed_book`` the evidence
+    each place, in any order; ``samples`` (k,) further answers to the same question; ``embeddings`` (1 + k, d)
+    vectors of the answer and its samples, in that order; ``meanings`` (1 + k,) numbers of what they say: equal
+    where a judge found two of them to say the same; ``p_true`` the model's probability in [0, 1] that the
+    answer is true, ``verbalised`` the confidence in [0, 1] that it put in words; ``closed_book`` the evidence
     of the same question asked without its context; ``features`` scores of the user's own (higher = more
     confident). Sentinels (-9999, -inf) may stand in the logprobs: scorers clip them.
     """
@@ -39,6 +42,10 @@ class Evidence:
     token_logprobs: Sequence[float] | Unmeasured | None = None
     top_logprobs: Sequence[Sequence[float]] | None = None
     samples: Sequence[str] = ()
+    embeddings: Sequence[Sequence[float]] | None = None
+    meanings: Sequence[int] | None = None
+    p_true: float | None = None
+    verbalised: float | None = None
     closed_book: Evidence | None = None
     features: Mapping[str, float] = field(default_factory=dict)
 

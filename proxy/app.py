@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from gating.scorers import Need
     from proxy.asgi import Receive, Scope, Send
     from proxy.config import Config
     from proxy.config import Route as RouteConfig
@@ -90,20 +91,25 @@ def _gate(config: RouteConfig, folder: Path) -> tuple[Gate, str | None]:
     place = f"routes.{config.name}"
     if config.policy is None:
         scorer = SCORERS[config.scorers[0] if config.scorers else _DEFAULT_SCORER]
+        _check_gathered(scorer.needs, f"{place}.scorers: {scorer.name} reads", "name a logprob scorer")
         rule = Uncalibrated(scorer, config.score_threshold)
         return Gate(rule, on_unmeasured=config.on_unmeasured), None
     policy = load_policy(folder / config.policy, f"{place}.policy")
-    unknown = policy.needs - _GATHERED
-    if unknown:
-        raise ConfigError(
-            f"{place}.policy: its scorers read {', '.join(sorted(unknown))}, which this version does not "
-            "gather; tune it with logprob scorers"
-        )
+    _check_gathered(policy.needs, f"{place}.policy: its scorers read", "tune it with logprob scorers")
     try:
         gate = Gate(policy, threshold=config.threshold, on_unmeasured=config.on_unmeasured)
     except GatingError as exc:
         raise ConfigError(f"{place}: {exc}") from exc
     return gate, policy.name
+
+
+def _check_gathered(needs: frozenset[Need], who_reads: str, mend: str) -> None:
+    """Refuse a gate that would never measure anything: an observing one would look as if it did."""
+    unknown = needs - _GATHERED
+    if unknown:
+        raise ConfigError(
+            f"{who_reads} {', '.join(sorted(unknown))}, which this version does not gather; {mend}"
+        )
 
 
 def load_policy(path: Path, place: str) -> Policy:

@@ -44,14 +44,17 @@ class Observed(Struct, frozen=True, kw_only=True):
     features: dict[str, float] | None = None
 
     def evidence(self) -> Evidence:
-        """For scorers."""
+        """For scorers; what the model said of itself stands among a record's features."""
+        features = dict(self.features or {})
         return Evidence(
             answer=self.answer,
             token_logprobs=self.token_logprobs,
             top_logprobs=self.top_logprobs,
             samples=self.samples or (),
+            p_true=features.pop("p_true", None),
+            verbalised=features.pop("verbalised", None),
             closed_book=None if self.closed_book is None else self.closed_book.evidence(),
-            features=self.features or {},
+            features=features,
         )
 
 

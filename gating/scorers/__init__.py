@@ -5,13 +5,28 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from gating.scorers.base import Need, Scale, Scorer
+from gating.scorers.agreement import AGREEMENT_SCORERS
+from gating.scorers.base import Bounds, Need, SampleScorer, Scale, Scorer
+from gating.scorers.cocoa import Cocoa
+from gating.scorers.degree import Degree
+from gating.scorers.entropy import SemanticEntropy
 from gating.scorers.feature import FeatureScorer
+from gating.scorers.given import PTrue, Verbalised
 from gating.scorers.logprob import LOGPROB_SCORERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCORERS: Mapping[str, Scorer] = MappingProxyType({scorer.name: scorer for scorer in (*LOGPROB_SCORERS,)})
+#: The cheapest to gather first: of the answer itself, of one further token, of further samples.
+_ALL: tuple[Scorer, ...] = (
+    *LOGPROB_SCORERS,
+    PTrue(),
+    Verbalised(),
+    *AGREEMENT_SCORERS,
+    SemanticEntropy(),
+    Degree(),
+    Cocoa(),
+)
+SCORERS: Mapping[str, Scorer] = MappingProxyType({scorer.name: scorer for scorer in _ALL})
 
-__all__ = ["SCORERS", "FeatureScorer", "Need", "Scale", "Scorer"]
+__all__ = ["SCORERS", "Bounds", "FeatureScorer", "Need", "SampleScorer", "Scale", "Scorer"]

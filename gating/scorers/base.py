@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from gating.types import Evidence, Unmeasured
 
 #: What must be observed before a scorer can read it.
-Need = Literal["logprobs", "top_logprobs", "samples", "p_true", "closed_book", "features"]
+Need = Literal[
+    "logprobs",
+    "top_logprobs",
+    "samples",
+    "embeddings",
+    "meanings",
+    "p_true",
+    "verbalised",
+    "closed_book",
+    "features",
+]
 #: What a score is on: ln of a probability (<= 0), a probability ([0, 1]), or the real line.
 Scale = Literal["logprob", "probability", "real"]
 
@@ -33,4 +43,23 @@ class Scorer(Protocol):
 
     def score(self, evidence: Evidence) -> float | Unmeasured:
         """A finite number, or why there is none; never NaN."""
+        ...
+
+
+class Bounds(NamedTuple):
+    """The least and the greatest score that an answer can still get."""
+
+    low: float
+    high: float
+
+
+@runtime_checkable
+class SampleScorer(Scorer, Protocol):
+    """A scorer of which it is known, while samples are still to come, what they can make of its score."""
+
+    def bounds(self, evidence: Evidence, k: int) -> Bounds | Unmeasured:
+        """What ``score`` can say when the samples of ``evidence`` have become ``k``, which are no fewer.
+
+        Unmeasured where it will be, whatever comes.
+        """
         ...

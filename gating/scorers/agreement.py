@@ -1,0 +1,171 @@
+"""How far further samples agree with the answer that is served.
+
+Self-consistency (Wang et al. 2023) read as a confidence: the share of the samples that say what the answer
+says, not what most of them say. A sample that declines ("I don't know") agrees with nothing: samples that all
+decline give 0, the least confidence, and leave nothing unmeasured that a lenient route would let out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import fsum, hypot, isfinite
+from operator import mul
+from typing import TYPE_CHECKING, TypeVar
+
+from gating.answers import is_abstention
+from gating.scorers.base import Bounds
+from gating.scorers.sentences import MOST_SENTENCES, is_long, sentences, supported
+from gating.scorers.similarity import Text, alike, comes_to, concluded_number, equal, jaccard
+from gating.types import Unmeasured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gating.scorers.base import Need, Scale
+    from gating.types import Evidence
+
+T = TypeVar("T")
+#: How much each of the samples (k,), each a number in [0, 1], says of each part of the answer (n, k), n >= 1.
+Support = list[list[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementScorer:
+    """The mean over the k samples of how much each says of the answer, in [0, 1]; of a long answer's weakest part.
+
+    The scale is the real line, since a share of votes is no probability: none in five is not never, and its
+    log-odds would be infinite.
+    """
+
+    name: str
+    compare: Callable[[Evidence], Support | Unmeasured]
+    needs: frozenset[Need] = frozenset({"samples"})
+    scale: Scale = "real"
+
+    def score(self, evidence: Evidence) -> float | Unmeasured:
+        """The mean; Unmeasured without samples, or where the answer says nothing that can be compared."""
+        if not evidence.samples:
+            return Unmeasured("no samples")
+        bounds = self.bounds(evidence, len(evidence.samples))
+        return bounds if isinstance(bounds, Unmeasured) else bounds.low
+
+    def bounds(self, evidence: Evidence, k: int) -> Bounds | Unmeasured:
+        """Where the score lies when there are ``k`` samples: those to come may say nothing or everything."""
+        support = self.compare(evidence)
+        if isinstance(support, Unmeasured):
+            return support
+        to_come = k - len(evidence.samples)
+        return Bounds(
+            min(fsum(said) / k for said in support),
+            min(fsum([*said, to_come]) / k for said in support),
+        )
+
+
+def by_texts(measure: Callable[[Text, Text], float]) -> Callable[[Evidence], Support | Unmeasured]:
+    """The answer as one part, held against each sample by ``measure``, which lies in [0, 1]."""
+
+    def compare(evidence: Evidence) -> Support | Unmeasured:
+        answer = read(evidence.answer)
+        if isinstance(answer, Unmeasured):
+            return answer
+        samples = map(Text.of, evidence.samples)
+        return [[0.0 if sample.declines else measure(answer, sample) for sample in samples]]
+
+    return compare
+
+
+def read(answer: str) -> Text | Unmeasured:
+    """The answer, where it says anything that a sample could say too."""
+    text = Text.of(answer)
+    if text.declines:
+        return Unmeasured("the answer declines")
+    return text if text.words else Unmeasured("the answer has no words")
+
+
+def by_kind(evidence: Evidence) -> Support | Unmeasured:
+    """Numbers by value, choices by letter, short texts by their words, long ones sentence by sentence.
+
+    A long answer that ends in a number ("… The answer is 18.") is that number, as in self-consistency.
+    """
+    parts = sentences(evidence.answer)
+    if not is_long(parts):
+        return _SHORT(evidence)
+    number = concluded_number(parts[-1])
+    if number is not None:
+        return [[float(comes_to(Text.of(sample), number)) for sample in evidence.samples]]
+    if is_abstention(evidence.answer):
+        return Unmeasured("the answer declines")
+    if len(parts) > MOST_SENTENCES:
+        return Unmeasured(f"the answer has {len(parts)} sentences; up to {MOST_SENTENCES} are compared")
+    texts = list(map(Text.of, parts))
+    columns = [supported(texts, sample) for sample in evidence.samples]
+    return [[column[place] for column in columns] for place in range(len(texts))]
+
+
+def weakest_first(evidence: Evidence) -> list[tuple[str, float]]:
+    """The answer's sentences with the mean support of the samples, in [0, 1], the least supported first.
+
+    Empty where ``agreement`` is unmeasured, and for answers that it does not take apart.
+    """
+    parts = sentences(evidence.answer)
+    support = (
+        by_kind(evidence) if evidence.samples and is_long(parts) else Unmeasured("nothing to take apart")
+    )
+    if isinstance(support, Unmeasured):
+        return []
+    means = [fsum(said) / len(said) for said in support]
+    return sorted(zip(parts, means, strict=True), key=lambda sentence: sentence[1])
+
+
+def by_embedding(evidence: Evidence) -> Support | Unmeasured:
+    """Cosine of the answer's vector with each sample's, negative ones as 0."""
+    if is_abstention(evidence.answer):
+        return Unmeasured("the answer declines")
+    vectors = _one_each(evidence, "embeddings", evidence.embeddings)
+    if isinstance(vectors, Unmeasured):
+        return vectors
+    if len({len(vector) for vector in vectors}) > 1:
+        return Unmeasured("the embeddings differ in length")
+    lengths = [hypot(*vector) for vector in vectors]
+    if not all(isfinite(length) and length > 0.0 for length in lengths):
+        return Unmeasured("an embedding is zero or not finite")
+    said = zip(evidence.samples, vectors[1:], lengths[1:], strict=True)
+    cosines = [
+        0.0 if is_abstention(sample) else fsum(map(mul, vectors[0], vector)) / lengths[0] / length
+        for sample, vector, length in said
+    ]
+    return [[min(max(cosine, 0.0), 1.0) for cosine in cosines]]
+
+
+def by_judge(evidence: Evidence) -> Support | Unmeasured:
+    """1 for each sample that a judge found to mean what the answer does, else 0."""
+    if is_abstention(evidence.answer):
+        return Unmeasured("the answer declines")
+    meanings = _one_each(evidence, "meanings", evidence.meanings)
+    if isinstance(meanings, Unmeasured):
+        return meanings
+    said = zip(evidence.samples, meanings[1:], strict=True)
+    return [[float(meaning == meanings[0] and not is_abstention(sample)) for sample, meaning in said]]
+
+
+def _one_each(evidence: Evidence, what: str, given: Sequence[T] | None) -> Sequence[T] | Unmeasured:
+    """What was ``given`` of the answer and each sample, in that order; nothing while there are no samples."""
+    if not evidence.samples:
+        return given[:1] if given else ()
+    if given is None:
+        return Unmeasured(f"no {what}")
+    if len(given) != 1 + len(evidence.samples):
+        return Unmeasured(f"{len(given)} {what} for an answer and {len(evidence.samples)} samples")
+    return given
+
+
+_SHORT = by_texts(alike)
+#: The one that fits the answer's kind; others build on what it compares.
+AGREEMENT = AgreementScorer("agreement", by_kind)
+AGREEMENT_SCORERS = (
+    AGREEMENT,
+    AgreementScorer("agreement_exact", by_texts(equal)),
+    AgreementScorer("agreement_jaccard", by_texts(jaccard)),
+    AgreementScorer("agreement_embedding", by_embedding, frozenset({"samples", "embeddings"})),
+    AgreementScorer("agreement_judge", by_judge, frozenset({"samples", "meanings"})),
+)
