@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from calibrators import CALIBRATORS
-from gating import SCORERS, Policy
+from gating import SCORERS, Certificate, Policy
 from gating.combine import Single
+from gating.risk import upper_bound
 from proxy.embedded.fetch import Weights, fetch
 from proxy.embedded.models import DEFAULT, MODELS
 from proxy.embedded.server import EmbeddedServer
@@ -57,13 +58,19 @@ def upstream() -> Iterator[FakeUpstream]:
         yield server
 
 
-def fitted_policy() -> Policy:
+def fitted_policy(**changes: Any) -> Policy:
     """Platt's sigmoid over the mean logprob: surer than 0.8 that -0.01 is right, and not that -3 is."""
     rng = np.random.default_rng(0)
     log_odds = rng.uniform(-4, 6, size=400)
     correct = (rng.random(400) < 1 / (1 + np.exp(-log_odds))).astype(float)
     calibrator = CALIBRATORS["platt"]().fit(log_odds, correct)
-    return Policy("support", Single(SCORERS["mean_logprob"]), calibrator, threshold=0.8)
+    return Policy("support", Single(SCORERS["mean_logprob"]), calibrator, threshold=0.8, **changes)
+
+
+def certified_policy() -> Policy:
+    """The same with a certificate, for answers of one model at temperature 0."""
+    certificate = Certificate(0.1, 0.1, errors=3, answered=120, total=200, bound=upper_bound(3, 120, 0.1))
+    return fitted_policy(certificate=certificate, fingerprint={"model": "certified", "temperature": 0.0})
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +78,7 @@ def proxy(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> I
     """``idk serve`` with a route for each way of gating; a request's model names its route."""
     folder: Path = tmp_path_factory.mktemp("proxy")
     (folder / "policy.json").write_text(json.dumps(fitted_policy().to_dict()))
+    (folder / "certified.json").write_text(json.dumps(certified_policy().to_dict()))
     fake = {"base_url": upstream.base_url, "max_retries": 0}
     config = {
         "server": {"max_body_bytes": 100_000, "max_answer_bytes": 300_000, "keepalive_s": 0.2},
@@ -87,6 +95,7 @@ def proxy(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> I
             route("observe", scorers=["mean_logprob"]),
             enforced("enforce"),
             route("policy", mode="enforce", policy="policy.json", allow_override=True),
+            route("certified", mode="enforce", policy="certified.json", allow_override=True),
             route("fixed", mode="enforce", policy="policy.json"),
             route("off", mode="off"),
             enforced("minimum", "min_logprob", -2.0),

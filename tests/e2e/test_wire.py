@@ -265,6 +265,27 @@ def test_an_abstention_as_the_contract_has_it(proxy, upstream):
 
 
 @STREAMED
+@pytest.mark.parametrize(
+    ("fields", "certified", "reason"),
+    [
+        ({"temperature": 0}, True, "confident"),
+        ({"temperature": 0, "idk": {"threshold": 0.8}}, True, "confident"),
+        ({"temperature": 0, "idk": {"threshold": 0.7}}, False, "confident"),
+        ({"temperature": 1}, False, "unmeasured"),
+        ({}, False, "unmeasured"),
+    ],
+)
+def test_a_certificate_holds_for_what_it_was_made_of(proxy, upstream, fields, certified, reason, streamed):
+    """At its own threshold, and on requests like those of its labels; the policy itself fits no others."""
+    prompt = upstream.script(answer(SERVED))
+    got = proxy.post(asking("certified", prompt, stream=streamed, **fields))
+    report = (events(got)[-1] if streamed else got.json())["idk"]
+    assert report["certified"] is certified
+    assert report["choices"][0]["reason"] == reason
+    assert ("Par" in got.text) == (reason == "confident")
+
+
+@STREAMED
 def test_the_words_of_an_abstention_are_the_routes(proxy, upstream, streamed):
     got = proxy.post(asking("french", upstream.script(answer(WITHHELD)), stream=streamed))
     assert "Je ne sais pas." in got.text
