@@ -74,7 +74,7 @@ class LiteLLMUpstream:
                     raise error from exc
             else:
                 if arguments.get("stream"):
-                    return _Events(answer, self._error)
+                    return _Events(answer)
                 return _Whole(answer.model_dump_json(exclude_none=True).encode())
             await asyncio.sleep(wait)
         raise AssertionError("the last attempt returns or raises")  # pragma: no cover
@@ -162,9 +162,8 @@ class _Events:
     status = 200
     headers: Sequence[tuple[bytes, bytes]] = ()
 
-    def __init__(self, stream: Any, error: Any) -> None:
+    def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self._error = error
         self._closing: asyncio.Task[None] | None = None
 
     async def read(self, limit: int) -> bytes:
@@ -177,8 +176,6 @@ class _Events:
         try:
             async for chunk in self._stream:
                 yield b"data: " + chunk.model_dump_json(exclude_none=True).encode() + b"\n\n"
-        except UpstreamError:
-            raise
         except Exception as exc:
             raise UpstreamCut(f"the upstream's stream failed: {type(exc).__name__}") from exc
         yield b"data: [DONE]\n\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 
@@ -14,12 +15,13 @@ from proxy.exceptions import (
     UpstreamCut,
     UpstreamError,
     UpstreamStatus,
+    UpstreamTimeout,
     UpstreamTooLarge,
 )
 from proxy.metrics import Metrics
 from proxy.upstreams import make_upstream
 from proxy.upstreams.litellm import ALLOWED
-from tests.fakes import FakeUpstream, answer, error, says
+from tests.fakes import FakeUpstream, answer, error, held, says
 
 #: LiteLLM and its own libraries warn as they are imported and used; nothing of that is ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -118,6 +120,33 @@ async def test_a_provider_that_cannot_be_reached():
         await make("http://127.0.0.1:9/v1").post(CHAT, body("?"), None)
     assert raised.value.http_status >= 500
     assert "127.0.0.1" not in raised.value.message
+
+
+async def test_a_provider_that_does_not_answer_in_time(upstream):
+    prompt = upstream.script(held())
+    with pytest.raises(UpstreamTimeout) as raised:
+        await make(upstream.base_url, timeout_s=0.1).post(CHAT, body(prompt), None)
+    assert raised.value.http_status == 504
+    assert await asyncio.to_thread(upstream.call(prompt).was_left)
+
+
+async def test_an_answer_may_be_passed_on_as_it_comes_or_read_at_once(client, upstream):
+    prompt = upstream.script(answer(says("Paris")))
+    whole = await client.post(CHAT, body(prompt), None)
+    assert b"Paris" in b"".join([piece async for piece in whole.chunks()])
+    whole.close()
+    streamed = await client.post(CHAT, body(prompt, stream=True), None)
+    assert (await read(streamed)).endswith(b"data: [DONE]\n\n")
+    streamed.close()  # again
+
+
+async def test_a_stream_that_is_left_is_cancelled_at_the_provider(client, upstream):
+    prompt = upstream.script(answer(says("a", "b"), stop_at=2))
+    response = await client.post(CHAT, body(prompt, stream=True), None)
+    async for _ in response.chunks():
+        break
+    response.close()
+    assert await asyncio.to_thread(upstream.call(prompt).was_left)
 
 
 async def test_a_stream_that_is_cut(client, upstream):
