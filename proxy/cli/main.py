@@ -34,7 +34,7 @@ def main() -> NoReturn:
 def run(arguments: list[str] | None = None) -> int:
     """Run with ``arguments`` (the process's own by default); gives the exit status."""
     try:
-        app(arguments)
+        app(arguments, prog_name="idk")
     except ConfigError as exc:
         return _complain(exc, 2)
     except (RunError, HttpError) as exc:
