@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from proxy.cli import check, evaluate, init, score, serve, tune
+from proxy.cli import check, demo, evaluate, init, report, score, serve, tune
 from proxy.exceptions import ConfigError, HttpError, RunError
 
 app = typer.Typer(
@@ -24,6 +24,8 @@ app.command("check")(check.check)
 app.command("evaluate")(evaluate.evaluate)
 app.command("tune")(tune.tune)
 app.command("score")(score.score)
+app.command("report")(report.report)
+app.command("demo")(demo.demo)
 
 
 def main() -> NoReturn:

@@ -1,0 +1,11 @@
+"""What a policy does on graded answers, as one page to look at and as figures to read by machine.
+
+figures = figures_of(records, policy, Source("records.jsonl"))
+html = render(figures)
+"""
+
+from proxy.report.figures import ReportFigures, figures_of, figures_of_tuned
+from proxy.report.page import render
+from proxy.report.reading import Source
+
+__all__ = ["ReportFigures", "Source", "figures_of", "figures_of_tuned", "render"]

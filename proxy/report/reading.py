@@ -1,0 +1,81 @@
+"""Graded answers as a policy reads them: numbers, and a few texts to look at."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from gating.answers import is_abstention
+from gating.tuning import ABSTAINED, Judged
+from gating.tuning.graded import OUTCOMES
+from gating.types import Unmeasured
+from proxy.report.examples import ExampleCollector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    from gating import Policy
+    from proxy.records import Record
+    from proxy.report.examples import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the answers are from: a file's name, and whether they are its ``test`` split.
+
+    Of a ``given`` file nobody can tell which answers the policy was fitted on.
+    """
+
+    name: str
+    split: Literal["given", "test"] = "given"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """The answers of a file as ``judged`` (n,) with the number of the question of each, ``group`` (n,).
+
+    ``unlike`` counts the answers that were made with something else than the policy was fitted on.
+    """
+
+    judged: Judged
+    group: NDArray[np.intp]
+    examples: Mapping[str, tuple[Example, ...]]
+    unlike: int
+
+    @property
+    def questions(self) -> int:
+        """How many there are."""
+        return int(np.unique(self.group).size)
+
+
+def read(records: Iterable[Record], policy: Policy) -> Reading:
+    """Every record by the code that serves; texts are kept of a few only."""
+    outcomes, groups = array("b"), array("q")
+    confidences, measured = array("d"), array("b")
+    numbers: dict[str, int] = {}
+    examples = ExampleCollector(policy.threshold)
+    unlike = 0
+    for row, record in enumerate(records):
+        # What the gate takes for the model's own "I don't know" is withheld, whatever its label.
+        outcome = ABSTAINED if is_abstention(record.answer) else OUTCOMES[record.label]
+        confidence = policy.confidence(record.evidence())
+        known = not isinstance(confidence, Unmeasured)
+        outcomes.append(outcome)
+        groups.append(numbers.setdefault(record.group or record.id, len(numbers)))
+        measured.append(known)
+        confidences.append(0.0 if isinstance(confidence, Unmeasured) else confidence)
+        if not isinstance(confidence, Unmeasured) and outcome != ABSTAINED:
+            examples.add(row, record, confidence, outcome)
+        unlike += not policy.matches(record.made_with or {})
+    judged = Judged(
+        rows=np.arange(len(outcomes)),
+        outcome=np.array(outcomes, dtype=np.int8),
+        confidence=np.array(confidences, dtype=np.float64),
+        measured=np.array(measured, dtype=np.bool_),
+    )
+    return Reading(judged, np.array(groups, dtype=np.intp), examples.examples(), unlike)
