@@ -1,0 +1,158 @@
+"""``idk demo``: the whole of it on an embedded model, in a few minutes and without a key."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proxy.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from gating.tuning import Tuned
+    from proxy.demo import Asked
+    from proxy.embedded.server import EmbeddedServer
+    from proxy.questions import Question
+
+#: Requests that the embedded model answers at once: on two cores more only wait.
+SLOTS = 4
+#: How many examples of each kind are shown.
+_EXAMPLES = 4
+
+
+def demo(
+    model: Annotated[str, typer.Option(help="The embedded model: 0.5b, 1.5b or smollm2.")] = "0.5b",
+    questions: Annotated[int, typer.Option(min=80, max=1_400, help="How many, both halves together.")] = 360,
+    seed: Annotated[int, typer.Option(help="Which questions are drawn.")] = 0,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Stay up, so that an app can be pointed at it.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Of the proxy; 0 takes a free one.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Put a real model behind the proxy and show what gating changes."""
+    from rich.console import Console
+
+    from proxy.embedded.fetch import fetch
+    from proxy.embedded.models import MODELS
+    from proxy.embedded.server import EmbeddedServer
+
+    if model not in MODELS:
+        raise ConfigError(f"--model: {model} is unknown; choose one of {', '.join(MODELS)}")
+    console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
+    weights = fetch(MODELS[model])
+    with (
+        tempfile.TemporaryDirectory(prefix="idk-demo-") as folder,
+        EmbeddedServer(weights, slots=SLOTS) as server,
+    ):
+        _run(console, Path(folder), server, questions, seed, port, serve=serve, as_json=as_json)
+
+
+def _run(
+    console: Console,
+    folder: Path,
+    server: EmbeddedServer,
+    n: int,
+    seed: int,
+    port: int,
+    *,
+    serve: bool,
+    as_json: bool,
+) -> None:
+    import msgspec
+
+    from proxy import demo
+    from proxy.demo import asked, telling
+    from proxy.progress import Steps
+
+    setting = demo.Setting(folder, server.base_url, server.model)
+    first, second = halves(n, seed)
+    console.print(
+        f"\n[bold]idk demo[/]  {server.model} behind the proxy, {n} questions of the project's own\n\n"
+        f"1. {len(first)} questions are asked and graded; a policy is fitted on them."
+    )
+    with Steps("first half", len(first)) as steps:
+        tuned = demo.fit(setting, first, concurrency=SLOTS, seed=seed, told=lambda _: steps.step())
+    console.print(f"   {_fitted(tuned)}")
+    with demo.serving(setting, port) as base_url:
+        client = asked.client_of(base_url)
+        console.print(
+            f"\n2. {len(second)} questions about other facts go through the running proxy,\n"
+            "   by the official openai client."
+        )
+        with Steps("second half", len(second)) as steps:
+            answers = demo.ask_openly(client, second, concurrency=SLOTS, told=lambda _: steps.step())
+        shown = examples(answers)
+        gated = demo.ask_gated(client, [one.question for one in shown])
+        pairs = list(zip(shown, gated, strict=True))
+        if as_json:
+            print(msgspec.json.encode(telling.figures(answers, pairs)).decode())
+        else:
+            _tell(console, answers, pairs)
+        if serve:
+            _stay(console, base_url)
+
+
+def _tell(console: Console, answers: Sequence[Asked], pairs: Sequence[tuple[Asked, Asked]]) -> None:
+    from proxy.demo import telling
+    from proxy.demo.tally import separation
+
+    console.print("\n   A few of them, with the gate at confidence 0.75:\n")
+    telling.show_examples(console, pairs)
+    console.print(f"3. All {len(answers)} of the second half, which nothing was fitted on:\n")
+    telling.show_table(console, answers)
+    console.print('   The score counts 1 for right, 0 for "I don\'t know". The gate at t answers from')
+    console.print("   confidence t on: that pays where a wrong answer costs t/(1-t).")
+    found = separation(answers)
+    if found is not None:
+        (value, (low, high)) = found
+        console.print(
+            f"   Confidence tells right from wrong with AUROC {value:.2f} ({low:.2f}-{high:.2f}).\n"
+        )
+
+
+def halves(n: int, seed: int) -> tuple[list[Question], list[Question]]:
+    """``n`` questions in two halves that share no fact."""
+    from random import Random
+
+    from proxy.questions import sample
+
+    drawn = sample(n, seed)
+    facts = sorted({question.group for question in drawn})
+    Random(seed).shuffle(facts)  # noqa: S311 - a split, not a secret
+    first = frozenset(facts[: len(facts) // 2])
+    return [q for q in drawn if q.group in first], [q for q in drawn if q.group not in first]
+
+
+def examples(answers: Sequence[Asked]) -> list[Asked]:
+    """The first few that pass and the first few that do not, in the order in which they were asked."""
+    threshold = 0.75
+    passing = [one for one in answers if one.served(threshold)][:_EXAMPLES]
+    withheld = [one for one in answers if not one.served(threshold)][:_EXAMPLES]
+    return [one for one in answers if one in passing or one in withheld]
+
+
+def _fitted(tuned: Tuned) -> str:
+    policy = tuned.policy
+    names = " + ".join(scorer.name for scorer in policy.scorers)
+    return f"{names}, calibrated by {policy.calibrator.kind} on {tuned.figures.n['fit']} answers"
+
+
+def _stay(console: Console, base_url: str) -> None:
+    """Until Ctrl-C."""
+    import threading
+
+    console.print("The proxy stays up until Ctrl-C. In an app:\n")
+    console.print(f'    client = OpenAI(base_url="{base_url}", api_key="unused")', markup=False)
+    console.print(
+        '    client.chat.completions.create(model="gated", messages=[{"role": "user", "content": "…"}])\n',
+        markup=False,
+    )
+    threading.Event().wait()

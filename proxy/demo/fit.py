@@ -1,0 +1,67 @@
+"""The first half: questions asked through the route, graded, and a policy fitted on them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from gating import tuning
+from proxy import app, records
+from proxy.demo.setting import BEFORE, MAX_TOKENS, WRONG_COST, Setting
+from proxy.evaluation import Asker, Run
+from proxy.questions import SYSTEM_PROMPT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from proxy.questions import Question
+
+
+def fit(
+    setting: Setting,
+    questions: Sequence[Question],
+    *,
+    concurrency: int,
+    seed: int,
+    told: Callable[[str], None],
+) -> tuning.Tuned:
+    """Ask, grade, tune for a wrong answer's cost of three, and write the policy; ``told`` gets each label."""
+    path = setting.folder / "records.jsonl"
+    asyncio.run(_ask(setting, questions, path, concurrency, told))
+    graded, fingerprint = records.graded(path)
+    provenance = tuning.Provenance(
+        name="demo", fingerprint=fingerprint, created=datetime.now(UTC).isoformat(timespec="seconds")
+    )
+    tuned = tuning.tune(graded, tuning.WrongCost(WRONG_COST), seed=seed, provenance=provenance)
+    records.write(setting.policy, json.dumps(tuned.policy.to_dict(), indent=2))
+    return tuned
+
+
+async def _ask(
+    setting: Setting,
+    questions: Sequence[Question],
+    path: Path,
+    concurrency: int,
+    told: Callable[[str], None],
+) -> None:
+    loaded = setting.config(BEFORE)
+    parts = app.build(loaded, folder=setting.folder, environ=os.environ)
+    asker = Asker(
+        route=parts.routes.routes[0],
+        model=setting.model,
+        top_logprobs=app.TOP_LOGPROBS,
+        limit=loaded.server.max_answer_bytes,
+        system=SYSTEM_PROMPT,
+        params={"max_tokens": MAX_TOKENS},
+    )
+    asked = [records.Question(**question.to_dict()) for question in questions]
+    sink = records.Appender(path)
+    try:
+        await Run(asker, sink, set(), told).ask_all(lambda: asked, concurrency)
+    finally:
+        sink.close()
+        await parts.aclose()

@@ -1,0 +1,88 @@
+"""Where the demonstration runs: a configuration in a folder of its own, and the proxy on a loopback port."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxy import app, config
+from proxy.cli.serve import server_of
+from proxy.exceptions import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: The route that withholds, the one that only tells what it would withhold, and the one before any policy.
+GATED, OPEN, BEFORE = "gated", "open", "before"
+#: Wrong answers cost three right ones: answer from a confidence of 3/4 on.
+WRONG_COST = 3.0
+#: An answer to one of the questions is a few words.
+MAX_TOKENS = 32
+_STARTING_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """``folder`` keeps the questions, the records, the policy and the configuration."""
+
+    folder: Path
+    upstream: str
+    model: str
+
+    @property
+    def policy(self) -> Path:
+        """Where the policy is written."""
+        return self.folder / "policy.json"
+
+    def config(self, *modes: str) -> config.Config:
+        """The configuration with these of the routes; also written to the folder, to be read and used."""
+        tree = {
+            "upstreams": {"embedded": {"base_url": self.upstream, "timeout_s": 120}},
+            "routes": [self._route(mode) for mode in modes],
+        }
+        path = self.folder / "idk.yaml"
+        path.write_text(json.dumps(tree, indent=2), encoding="utf-8")  # JSON is YAML
+        return config.load(path)
+
+    def _route(self, name: str) -> dict[str, object]:
+        gate: dict[str, dict[str, object]] = {
+            GATED: {"mode": "enforce", "policy": str(self.policy), "allow_override": True},
+            OPEN: {"mode": "observe", "policy": str(self.policy)},
+            BEFORE: {"mode": "observe"},
+        }
+        return {
+            "name": name,
+            "models": [name],
+            "upstream": "embedded",
+            "model": self.model,
+            "params": {"temperature": 0},
+            **gate[name],
+        }
+
+
+@contextmanager
+def serving(setting: Setting, port: int = 0) -> Iterator[str]:
+    """The proxy with the policy's routes, in a thread; gives its base URL. Raises RunError if it cannot listen."""
+    loaded = setting.config(GATED, OPEN)
+    parts = app.build(loaded, folder=setting.folder, environ=os.environ)
+    server = server_of(app.App(parts), loaded.server)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # making a server sets it
+    try:
+        listener = socket.create_server(("127.0.0.1", port))
+    except OSError as exc:
+        raise RunError(f"demo: cannot listen on 127.0.0.1:{port}; give another --port") from exc
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="idk", daemon=True)
+    with listener:
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        finally:
+            server.should_exit = True
+            thread.join(_STARTING_S)
