@@ -108,8 +108,8 @@ def _tell(console: Console, answers: Sequence[Asked], pairs: Sequence[tuple[Aske
     telling.show_examples(console, pairs)
     console.print(f"3. All {len(answers)} of the second half, which nothing was fitted on:\n")
     telling.show_table(console, answers)
-    console.print('   The score counts 1 for right, 0 for "I don\'t know". The gate at t answers from')
-    console.print("   confidence t on: that pays where a wrong answer costs t/(1-t).")
+    console.print('   The score counts 1 for right and 0 for "I don\'t know". The gate at t answers')
+    console.print("   from confidence t on: that pays where a wrong answer costs t/(1-t).")
     found = separation(answers)
     if found is not None:
         (value, (low, high)) = found

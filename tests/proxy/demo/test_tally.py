@@ -1,0 +1,106 @@
+"""The arithmetic of the demonstration's table, and how its questions are halved."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from proxy.cli.demo import examples, halves
+from proxy.demo import Asked, Tally, tally
+from proxy.demo.tally import separation
+from proxy.demo.telling import figures, show_examples, show_table
+from proxy.questions import questions
+
+QUESTION = questions()[0]
+
+
+def asked(label: str, confidence: float | None, answer: str = "x", decision: str = "answer") -> Asked:
+    return Asked(QUESTION, answer, label, confidence, decision)  # type: ignore[arg-type]
+
+
+ANSWERS = [
+    asked("correct", 0.95),
+    asked("correct", 0.75),
+    asked("correct", 0.3),
+    asked("incorrect", 0.8),
+    asked("incorrect", 0.2),
+    asked("incorrect", None),
+    asked("abstained", 0.99),
+]
+
+
+def test_always_answering_counts_every_label() -> None:
+    assert tally(ANSWERS) == Tally(right=3, wrong=3, abstained=1)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [(0.0, Tally(3, 2, 2)), (0.75, Tally(2, 1, 4)), (0.9, Tally(1, 0, 6)), (1.0, Tally(0, 0, 7))],
+)
+def test_the_gate_answers_from_its_threshold_on(threshold: float, expected: Tally) -> None:
+    """A confidence equal to the threshold passes; a missing one never does; a refusal is no answer."""
+    assert tally(ANSWERS, threshold) == expected
+
+
+def test_a_wrong_answer_costs_the_odds_of_the_target() -> None:
+    counts = Tally(right=6, wrong=2, abstained=2)
+    assert counts.score(0.5) == pytest.approx((6 - 2) / 10)
+    assert counts.score(0.75) == pytest.approx((6 - 2 * 3) / 10)
+    assert counts.score(0.9) == pytest.approx((6 - 2 * 9) / 10)
+    assert counts.error == pytest.approx(0.25)
+    assert Tally(0, 0, 3).error is None
+
+
+def test_separation_needs_both_kinds() -> None:
+    assert separation([asked("correct", 0.9), asked("abstained", 0.1), asked("incorrect", None)]) is None
+    found = separation(ANSWERS)
+    assert found is not None
+    value, (low, high) = found
+    assert value == pytest.approx(4 / 6)  # of the six pairs of a right and a wrong answer two are out of order
+    assert 0 <= low <= value <= high <= 1
+
+
+def test_the_halves_share_no_fact_and_lose_no_question() -> None:
+    first, second = halves(300, seed=3)
+    assert len(first) + len(second) == 300
+    assert not {q.group for q in first} & {q.group for q in second}
+    assert halves(300, seed=3) == (first, second)
+    assert halves(300, seed=4) != (first, second)
+
+
+def test_examples_are_of_both_kinds_in_order() -> None:
+    shown = examples(ANSWERS)
+    assert shown == ANSWERS
+    many = [asked("correct", 0.9)] * 9 + [asked("incorrect", 0.1, answer="y")] * 9
+    assert {one.answer for one in examples(many)} == {"x", "y"}
+
+
+def test_what_is_shown_fits_eighty_columns_and_takes_no_markup_from_answers() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80)
+    alone = asked("incorrect", 0.2, answer="[bold]not markup[/] " + "long " * 40)
+    pairs = [(alone, asked("abstained", 0.2, decision="abstain")), (ANSWERS[0], asked("correct", None))]
+    show_examples(console, pairs)
+    show_table(console, ANSWERS)
+    text = out.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "[bold]" in text
+    assert "I don't know." in text
+    assert "gated at 0.75" in text
+
+
+def test_the_json_figures_are_those_of_the_table() -> None:
+    told = figures(ANSWERS, [(ANSWERS[0], ANSWERS[0])])
+    assert told["n"] == 7
+    assert told["always"]["score"]["0.75"] == pytest.approx(tally(ANSWERS).score(0.75))
+    assert told["gated"]["0.75"] == {
+        "right": 2,
+        "wrong": 1,
+        "abstained": 4,
+        "error": pytest.approx(1 / 3),
+        "score": pytest.approx(tally(ANSWERS, 0.75).score(0.75)),
+    }
+    assert told["examples"][0]["decision"] == "answer"
+    assert figures([asked("correct", 0.5)], [])["auroc"] is None
