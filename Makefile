@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test lint types demo bench bench-quick bench-risk soak clean
+.PHONY: setup test lint types test-browser demo bench bench-quick bench-calibration bench-risk soak clean
 
 setup: $(STAMP)
 
@@ -23,10 +23,18 @@ types: setup
 	$(BIN)/mypy
 
 test: setup lint types
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/browser
+
+# Debian's chromium is what the pages are looked at with; elsewhere the tests say what to install.
+test-browser: setup
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || true
+	$(BIN)/python -m pytest tests/browser
+
+MODEL ?= 0.5b
 
 demo: setup
-	$(BIN)/idk demo
+	$(BIN)/idk demo --model $(MODEL)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage*
@@ -36,6 +44,9 @@ bench: setup
 
 bench-quick: setup
 	$(BIN)/python -m tests.benchmarks.run --quick
+
+bench-calibration: setup
+	$(BIN)/python -m tests.benchmarks.bench_calibration
 
 bench-risk: setup
 	$(BIN)/python -m tests.benchmarks.bench_risk
