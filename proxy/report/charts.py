@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxy.report.curves import BARS, LEVEL
 from proxy.report.svg import BOTTOM, HEIGHT, TOP, WIDTH, Plot, drawing, element, path
-from proxy.report.words import count, percent, several, ticks
+from proxy.report.words import count, percent, percent_at_most, several, ticks
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -43,20 +43,23 @@ def risk_coverage_chart(figures: ReportFigures) -> Markup | None:
         parts += [
             plot.level(target, "target"),
             element(
-                "text", f"target {percent(target)}", x=plot.x(0) + 6, y=plot.y(target) - 6, class_="note"
+                "text",
+                f"target {percent_at_most(target)}",
+                x=plot.x(0) + 6,
+                y=plot.y(target) - 6,
+                class_="note",
             ),
         ]
     said = "no threshold is chosen"
     gated = figures.gated
     if gated is not None and gated.coverage is not None and gated.risk is not None:
         said = f"the policy answers {percent(gated.coverage)}, {percent(gated.risk)} of them wrong"
-        x, y = plot.x(gated.coverage), plot.y(gated.risk)
-        label_y = y - 14 if y > TOP + 40 else y + 28
+        # At the top, where the line is low: it rises to the right.
         parts += [
-            element("line", x1=x, x2=x, y1=y, y2=HEIGHT - BOTTOM, class_="drop"),
-            element("circle", cx=x, cy=y, r=6, class_="chosen"),
-            plot.beside(gated.coverage, label_y, f"answers {percent(gated.coverage)},", "label halo"),
-            plot.beside(gated.coverage, label_y + 17, f"wrong {percent(gated.risk)} of them", "label halo"),
+            plot.upright(gated.coverage, "threshold"),
+            element("circle", cx=plot.x(gated.coverage), cy=plot.y(gated.risk), r=6, class_="chosen"),
+            plot.beside(gated.coverage, TOP + 14, f"answers {percent(gated.coverage)},", "label halo"),
+            plot.beside(gated.coverage, TOP + 36, f"wrong {percent(gated.risk)} of them", "label halo"),
         ]
     last = curve[-1]
     return drawing(
@@ -137,7 +140,7 @@ def histogram_chart(bars: Histogram, threshold: float | None) -> Markup | None:
     if threshold is not None:
         parts += [
             plot.upright(threshold, "threshold"),
-            plot.beside(threshold, TOP + 12, f"threshold {threshold:.2f}", "label halo"),
+            plot.beside(threshold, TOP + 14, f"threshold {threshold:.2f}", "label halo"),
         ]
     return drawing(
         "histogram",
@@ -164,7 +167,7 @@ def outcome_chart(always: HeldOut, gated: HeldOut | None) -> Markup | None:
         return None
     parts = []
     for place, (name, outcome) in enumerate(rows):
-        y = 20 + 74 * place
+        y = 24 + 78 * place
         parts.append(element("text", name, x=0, y=y - 5, class_="label"))
         parts += _stack(outcome, y + 4)
     said = "; ".join(
@@ -172,7 +175,7 @@ def outcome_chart(always: HeldOut, gated: HeldOut | None) -> Markup | None:
         f"{several(one.abstained, 'withheld', 'withheld')}"
         for name, one in rows
     )
-    return drawing("outcomes", "Right, wrong, withheld", said, *parts, height=74 * len(rows))
+    return drawing("outcomes", "Right, wrong, withheld", said, *parts, height=78 * len(rows))
 
 
 def _stack(outcome: HeldOut, y: float) -> list[Markup]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 #: Neither HTML nor UTF-8 has a place for these: control characters, and halves of a surrogate pair.
-_UNSHOWABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+UNSHOWABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 #: Rows of the table beneath the risk-coverage curve.
 ROWS = 10
 EXAMPLES = {
@@ -70,7 +70,7 @@ def render(figures: ReportFigures) -> str:
             digest=digest,
         )
     )
-    return _UNSHOWABLE.sub("\ufffd", html)
+    return UNSHOWABLE.sub("\ufffd", html)
 
 
 def _environment() -> Environment:

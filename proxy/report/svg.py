@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Value = str | float
 
 WIDTH, HEIGHT = 560, 340
-LEFT, RIGHT, TOP, BOTTOM = 62, 16, 18, 54
+LEFT, RIGHT, TOP, BOTTOM = 66, 30, 40, 56
 
 
 def element(name: str, *children: str, **attributes: Value) -> Markup:
@@ -85,7 +85,7 @@ class Plot:
             element("text", text, x=self.x(at), y=foot + 20, class_="tick middle") for at, text in x_ticks
         ]
         titles = [
-            element("text", y_title, x=4, y=10, class_="axis"),
+            element("text", y_title, x=0, y=16, class_="axis"),
             element("text", x_title, x=right, y=HEIGHT - 6, class_="axis end"),
         ]
         return Markup("").join([*rules, *beside, *below, *titles])
