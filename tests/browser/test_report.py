@@ -93,6 +93,9 @@ def test_it_is_quiet_fits_and_can_be_read(opened: Opened, file: Path) -> None:
     assert opened.requests == [file.as_uri()]
     assert page.evaluate("window.hacked") is None
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.evaluate(
+        "[...document.querySelectorAll('.scroll')].every((one) => one.scrollWidth <= one.clientWidth)"
+    )
     faint = [
         (text, fore, back)
         for fore, back, text in page.evaluate(TEXT_COLOURS)
