@@ -58,7 +58,9 @@ def test_separation_needs_both_kinds() -> None:
     found = separation(ANSWERS)
     assert found is not None
     value, (low, high) = found
-    assert value == pytest.approx(4 / 6)  # of the six pairs of a right and a wrong answer two are out of order
+    assert value == pytest.approx(
+        4 / 6
+    )  # of the six pairs of a right and a wrong answer two are out of order
     assert 0 <= low <= value <= high <= 1
 
 
