@@ -27,10 +27,10 @@ def settled(gate: Gate, evidence: Evidence, k: int, *, threshold: float | None =
 
     ``evidence`` holds the samples that have come, of ``k`` in all; before the first, this is the band of
     answers for which samples are worth their price. ``threshold`` in [0, 1] is the request's own. Where
-    something is unmeasured nothing is settled. Raises GatingError where more than ``k`` samples have come.
+    something is unmeasured nothing is settled. Raises GatingError where ``k`` is less than 1 or than those.
     """
-    if len(evidence.samples) > k:
-        raise GatingError(f"k: {len(evidence.samples)} samples have come, more than {k}")
+    if k < max(1, len(evidence.samples)):
+        raise GatingError(f"k: must be at least 1 and count the {len(evidence.samples)} samples, not {k}")
     lows, highs = zip(*(_ends(scorer, evidence, k) for scorer in scorers_of(gate)), strict=True)
     if passes(gate, lows, threshold):
         return True

@@ -91,8 +91,13 @@ def by_kind(evidence: Evidence) -> Support | Unmeasured:
     if not is_long(parts):
         return _SHORT(evidence)
     number = concluded_number(parts[-1])
-    if number is not None:
-        return [[float(comes_to(Text.of(sample), number)) for sample in evidence.samples]]
+    if number is None:
+        return by_sentence(evidence, parts)
+    return [[float(comes_to(Text.of(sample), number)) for sample in evidence.samples]]
+
+
+def by_sentence(evidence: Evidence, parts: Sequence[str]) -> Support | Unmeasured:
+    """Each of the answer's sentences ``parts`` (n,), held against the sentences of each sample."""
     if is_abstention(evidence.answer):
         return Unmeasured("the answer declines")
     if len(parts) > MOST_SENTENCES:
@@ -105,12 +110,12 @@ def by_kind(evidence: Evidence) -> Support | Unmeasured:
 def weakest_first(evidence: Evidence) -> list[tuple[str, float]]:
     """The answer's sentences with the mean support of the samples, in [0, 1], the least supported first.
 
-    Empty where ``agreement`` is unmeasured, and for answers that it does not take apart.
+    Empty where there are no samples, and for answers that are not long or cannot be compared.
     """
     parts = sentences(evidence.answer)
-    support = (
-        by_kind(evidence) if evidence.samples and is_long(parts) else Unmeasured("nothing to take apart")
-    )
+    if not (evidence.samples and is_long(parts)):
+        return []
+    support = by_sentence(evidence, parts)
     if isinstance(support, Unmeasured):
         return []
     means = [fsum(said) / len(said) for said in support]
@@ -121,7 +126,7 @@ def by_embedding(evidence: Evidence) -> Support | Unmeasured:
     """Cosine of the answer's vector with each sample's, negative ones as 0."""
     if is_abstention(evidence.answer):
         return Unmeasured("the answer declines")
-    vectors = _one_each(evidence, "embeddings", evidence.embeddings)
+    vectors = one_each(evidence, "embeddings", evidence.embeddings)
     if isinstance(vectors, Unmeasured):
         return vectors
     if len({len(vector) for vector in vectors}) > 1:
@@ -141,14 +146,14 @@ def by_judge(evidence: Evidence) -> Support | Unmeasured:
     """1 for each sample that a judge found to mean what the answer does, else 0."""
     if is_abstention(evidence.answer):
         return Unmeasured("the answer declines")
-    meanings = _one_each(evidence, "meanings", evidence.meanings)
+    meanings = one_each(evidence, "meanings", evidence.meanings)
     if isinstance(meanings, Unmeasured):
         return meanings
     said = zip(evidence.samples, meanings[1:], strict=True)
     return [[float(meaning == meanings[0] and not is_abstention(sample)) for sample, meaning in said]]
 
 
-def _one_each(evidence: Evidence, what: str, given: Sequence[T] | None) -> Sequence[T] | Unmeasured:
+def one_each(evidence: Evidence, what: str, given: Sequence[T] | None) -> Sequence[T] | Unmeasured:
     """What was ``given`` of the answer and each sample, in that order; nothing while there are no samples."""
     if not evidence.samples:
         return given[:1] if given else ()

@@ -8,7 +8,7 @@ from math import fsum, log
 from typing import TYPE_CHECKING
 
 from gating.answers import is_abstention
-from gating.scorers.agreement import read
+from gating.scorers.agreement import one_each, read
 from gating.scorers.base import Bounds
 from gating.scorers.similarity import Text, same
 from gating.types import Unmeasured
@@ -59,10 +59,9 @@ def cluster_sizes(evidence: Evidence) -> list[int] | Unmeasured:
     answer = read(evidence.answer)
     if isinstance(answer, Unmeasured):
         return answer
-    if evidence.meanings is not None:
-        if len(evidence.meanings) != 1 + len(evidence.samples):
-            return Unmeasured("not one meaning for the answer and each sample")
-        return _by_meaning(evidence.meanings, evidence.samples)
+    if evidence.meanings is not None and evidence.samples:
+        meanings = one_each(evidence, "meanings", evidence.meanings)
+        return meanings if isinstance(meanings, Unmeasured) else _by_meaning(meanings, evidence.samples)
     firsts, sizes = [answer], [1]
     for sample in map(Text.of, evidence.samples):
         place = next((place for place, first in enumerate(firsts) if same(first, sample)), None)
