@@ -1,0 +1,207 @@
+"""What further samples are worth on real generations: each scorer at k samples, and logprobs joined with them.
+
+    IDK_DATA=... python -m tests.benchmarks.bench_agreement [--seeds 20]
+
+prints a table and writes it to tests/benchmarks/AGREEMENT.md. Weights of a combination are learnt on one half of
+the questions, and everything in its table is measured on the other, over several ways to halve them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calibrators.metrics import auroc, auroc_interval
+from gating import SCORERS, Unmeasured
+from gating.answers import is_abstention
+from gating.combine import Logistic
+from gating.scorers.similarity import Text, rouge_l
+from gating.tuning.splits import split
+from proxy.records import Record, lines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gating import Evidence
+
+    Scores = list[float | Unmeasured]
+
+DATA = Path(os.environ.get("IDK_DATA", Path(__file__).parents[2] / "../shared/data"))
+FILES = ("qwen2.5-coder-0.5b", "smollm2-135m")
+OF_SAMPLES = ("agreement", "agreement_exact", "agreement_jaccard", "semantic_entropy", "degree", "cocoa")
+OF_LOGPROBS = ("mean_logprob", "sequence_logprob", "min_logprob", "tail_logprob", "topk_entropy")
+COMBINED = (
+    ("sequence_logprob", "agreement"),
+    ("mean_logprob", "agreement"),
+    ("mean_logprob", "degree"),
+    ("mean_logprob", "min_logprob", "agreement", "degree"),
+)
+K = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Graded answers of one model that are no abstentions, and the number of each one's question (n,)."""
+
+    evidence: Sequence[Evidence]
+    correct: np.ndarray
+    group: np.ndarray
+
+    @classmethod
+    def read(cls, path: Path) -> Answers:
+        """Those of a file of records."""
+        records = [record for record, _ in lines(path, Record)]
+        kept = [
+            record for record in records if record.label != "abstained" and not is_abstention(record.answer)
+        ]
+        names = [record.group or record.id for record in kept]
+        return cls(
+            [record.evidence() for record in kept],
+            np.array([record.label == "correct" for record in kept]),
+            np.unique(names, return_inverse=True)[1].astype(np.intp),
+        )
+
+    def scores(self, name: str, k: int) -> Scores:
+        """What a scorer says of each with its first ``k`` samples."""
+        return [SCORERS[name].score(replace(one, samples=one.samples[:k])) for one in self.evidence]
+
+    def rouge(self, k: int) -> Scores:
+        """Mean ROUGE-L of the answer with its samples: no scorer, for comparison with Jaccard."""
+        means: Scores = []
+        for one in self.evidence:
+            answer = Text.of(one.answer)
+            samples = [Text.of(sample) for sample in one.samples[:k]]
+            means.append(float(np.mean([0.0 if s.declines else rouge_l(answer, s) for s in samples])))
+        return means
+
+
+def area(scores: Scores, correct: np.ndarray) -> str:
+    """AUROC with its 95 % interval, of the measured ones."""
+    known = np.array([not isinstance(score, Unmeasured) for score in scores])
+    values = np.array([score for score in scores if not isinstance(score, Unmeasured)])
+    found, ends = auroc(values, correct[known]), auroc_interval(values, correct[known])
+    if found is None or ends is None:
+        return "-"
+    few = "" if known.all() else f", n {known.sum()}"
+    return f"{found:.2f} ({ends[0]:.2f}-{ends[1]:.2f}{few})"
+
+
+def held_out(answers: Answers, names: Sequence[str], k: int, seeds: int) -> list[dict[str, float]]:
+    """For each seed the AUROC on held-out questions of the joined scorers and of each alone."""
+    columns = {name: answers.scores(name, k) for name in names}
+    measured = [
+        not any(isinstance(s, Unmeasured) for s in row) for row in zip(*columns.values(), strict=True)
+    ]
+    rows = np.flatnonzero(measured)
+    found = []
+    for seed in range(seeds):
+        halves = split(answers.group, {"fit": 0.5, "test": 0.5}, np.random.default_rng(seed))
+        fit, test = (np.intersect1d(half, rows) for half in halves.values())
+        scorers = [SCORERS[name] for name in names]
+        said = [tuple(column[row] for column in columns.values()) for row in fit]
+        joined = Logistic.fit(scorers, said, answers.correct[fit])
+        readings = [joined.join([column[row] for column in columns.values()]) for row in test]
+        scores = {"joined": [reading.score for reading in readings]}
+        scores |= {name: [column[row] for row in test] for name, column in columns.items()}
+        areas = {name: auroc(np.array(values), answers.correct[test]) for name, values in scores.items()}
+        if None not in areas.values():
+            found.append(areas)
+    return found
+
+
+def singles(answers: Answers) -> list[str]:
+    """The table of scorers alone."""
+    table = ["| scorer | " + " | ".join(f"k = {k}" for k in K) + " |", "| --- |" + " --- |" * len(K)]
+    for name in (*OF_LOGPROBS, *OF_SAMPLES, "rouge_l (no scorer)"):
+        if name in OF_LOGPROBS:
+            cells = [area(answers.scores(name, 0), answers.correct), *["same"] * (len(K) - 1)]
+        elif name in OF_SAMPLES:
+            cells = [area(answers.scores(name, k), answers.correct) for k in K]
+        else:
+            cells = [area(answers.rouge(k), answers.correct) for k in K]
+        table.append(f"| {name} | " + " | ".join(cells) + " |")
+    p_true = area([SCORERS["p_true"].score(one) for one in answers.evidence], answers.correct)
+    return [*table, f"| p_true | {p_true} |" + " |" * (len(K) - 1)]
+
+
+def combinations(answers: Answers, seeds: int) -> list[str]:
+    """The table of scorers joined, and what that gains over the best of them alone."""
+    table = [
+        "| joined, k = 5 | AUROC | best alone | gain over it | splits with a gain |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for names in COMBINED:
+        found = held_out(answers, names, K[-1], seeds)
+        means = {name: float(np.mean([areas[name] for areas in found])) for name in names}
+        best = max(means, key=means.__getitem__)  # of all splits, which favours it
+        gains = np.array([areas["joined"] - areas[best] for areas in found])
+        joined = np.mean([areas["joined"] for areas in found])
+        table.append(
+            f"| {' + '.join(names)} | {joined:.3f} | {best} {means[best]:.3f} | "
+            f"{gains.mean():+.3f} (5-95 %: {np.quantile(gains, 0.05):+.3f} to {np.quantile(gains, 0.95):+.3f}) | "
+            f"{(gains > 0).sum()} of {gains.size} |"
+        )
+    return table
+
+
+def verdict(answers: Answers, seeds: int) -> str:
+    """The best of the joined against the best logprob scorer alone, on the same held-out questions."""
+    joined = {
+        names: np.mean([areas["joined"] for areas in held_out(answers, names, K[-1], seeds)])
+        for names in COMBINED
+    }
+    alone = {
+        name: np.mean([areas[name] for areas in held_out(answers, (name,), K[-1], seeds)])
+        for name in OF_LOGPROBS
+    }
+    together, single = max(joined, key=joined.__getitem__), max(alone, key=alone.__getitem__)
+    gain = joined[together] - alone[single]
+    return (
+        f"Five samples {'gain' if gain > 0 else 'gain nothing'} over logprobs: {' + '.join(together)} reaches "
+        f"{joined[together]:.3f}, {single} alone {alone[single]:.3f} ({gain:+.3f})."
+    )
+
+
+def report(files: Sequence[Path], seeds: int) -> str:
+    """Everything as Markdown."""
+    text = [
+        "# What further samples are worth\n",
+        f"`python -m tests.benchmarks.bench_agreement --seeds {seeds}`. Greedy answers of two small models and five",
+        "samples of each at T = 0.8. AUROC with 95 % intervals (Newcombe); the first k samples count. Joined",
+        "scorers: `gating.combine.Logistic`, fitted on half of the questions and measured on the other, means",
+        f"over {seeds} ways to halve them. The ways share their answers, so that their spread is no interval.\n",
+    ]
+    for path in files:
+        answers = Answers.read(path)
+        text += [f"## {path.stem}: {answers.correct.size} answers, {answers.correct.sum()} right\n"]
+        text += [*singles(answers), "", *combinations(answers, seeds), "", verdict(answers, seeds), ""]
+    return "\n".join(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("AGREEMENT.md"))
+    options = parser.parse_args(argv)
+    files = [DATA / "generations" / f"{name}.jsonl" for name in FILES]
+    absent = [path for path in files if not path.exists()]
+    if absent:
+        print(f"skipped: {absent[0]} is not there; set IDK_DATA", file=sys.stderr)
+        return 0
+    text = report(files, options.seeds)
+    options.out.write_text(text, encoding="utf-8")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
