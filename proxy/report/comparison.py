@@ -71,6 +71,12 @@ def halves(reading: Reading, rng: np.random.Generator) -> tuple[Judged, Judged]:
     return pilot, certify
 
 
+def one_of_each_question(judged: Judged, questions: Sequence[str], rng: np.random.Generator) -> Judged:
+    """Of ``judged`` (n,) one answer, drawn at random, to each of ``questions`` (n,)."""
+    _, group = np.unique(np.array(questions, dtype=object), return_inverse=True)
+    return _at(judged, one_of_each(group, np.arange(len(judged)), rng))
+
+
 def compare(
     pilot: Judged, certify: Judged, certificate: Certificate | None, rng: np.random.Generator
 ) -> Comparison:

@@ -23,7 +23,7 @@ from calibrators.metrics import (
 from gating.risk import lower_bound
 from gating.tuning.figures import HeldOut, always, held_out
 from proxy import records as files
-from proxy.report.comparison import Comparison, compare, halves
+from proxy.report.comparison import Comparison, compare, halves, one_of_each_question
 from proxy.report.curves import (
     LEVEL,
     CurvePoint,
@@ -38,7 +38,7 @@ from proxy.report.curves import (
 from proxy.report.reading import Source, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -182,11 +182,23 @@ def figures_of_tuned(path: Path, tuned: Tuned) -> ReportFigures:
 
     The rules are compared on the labels that chose the threshold, where there are such. Raises ConfigError.
     """
-    test = set(tuned.splits["test"].tolist())
-    rows = enumerate(record for record, _ in files.lines(path, files.Record))
-    reading = read((record for row, record in rows if row in test), tuned.policy)
-    rng, judged = np.random.default_rng(SEED), tuned.judged
-    parts = (judged["pilot"], judged["certify"]) if "certify" in judged else halves(reading, rng)
+    test, judged = set(tuned.splits["test"].tolist()), tuned.judged
+    pilot = dict.fromkeys(judged["pilot"].rows.tolist(), "") if "pilot" in judged else {}
+
+    def of_test() -> Iterator[Record]:
+        for row, (record, _) in enumerate(files.lines(path, files.Record)):
+            if row in pilot:
+                pilot[row] = record.group or record.id
+            if row in test:
+                yield record
+
+    reading = read(of_test(), tuned.policy)
+    rng = np.random.default_rng(SEED)
+    if pilot:
+        # The certification split has one answer of each question already.
+        parts = one_of_each_question(judged["pilot"], list(pilot.values()), rng), judged["certify"]
+    else:
+        parts = halves(reading, rng)
     compared = compare(*parts, tuned.policy.certificate, rng)
     return _figures(reading, tuned.policy, Source(path.name, "test"), compared, tuned.figures.scorers)
 

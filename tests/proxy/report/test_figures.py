@@ -190,7 +190,10 @@ def test_what_is_tuned_is_drawn_on_its_test_split(tmp_path, goal):
     assert "that neither the fit nor the threshold saw" in html
     assert "mean_logprob" in html
     if "certify" in tuned.splits:
-        assert found.comparison.n == tuned.figures.n["pilot"] + tuned.figures.n["certify"]
+        pilot = np.unique(
+            graded.group[tuned.splits["pilot"]]
+        ).size  # two answers to a question are no two labels
+        assert found.comparison.n == pilot + tuned.figures.n["certify"]
 
 
 def _as_json(rows):
