@@ -34,12 +34,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What the proxy itself wants of the upstream, beside what the client asked for."""
+    """What the proxy itself wants of the upstream, beside what the client asked for.
+
+    ``alternatives``: whether the scorers read the tokens' alternatives, whoever asked for them.
+    """
 
     model: str | None
     params: Mapping[str, float]
     logprobs: bool
     top_logprobs: int
+    alternatives: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +59,12 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An upstream's answer, read; ``body`` and ``logprobs`` are its surface's own, for rendering."""
+    """An upstream's answer, read; ``body`` is its surface's own, for rendering."""
 
     choices: tuple[Choice, ...]
     prompt_tokens: int | None
     completion_tokens: int | None
     body: bytes = b""
-    logprobs: tuple[msgspec.Raw, ...] = ()
 
 
 class ChoiceReport(msgspec.Struct, frozen=True):

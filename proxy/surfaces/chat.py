@@ -10,7 +10,7 @@ from msgspec import Raw
 from proxy.exceptions import BadRequest
 from proxy.surfaces import chat_wire as wire
 from proxy.surfaces.chat_stream import ChatStream
-from proxy.surfaces.json_bytes import replace_logprobs, with_field
+from proxy.surfaces.json_bytes import with_field
 from proxy.wire import Ask, Choice, Completion, Request, Verdict
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Chat:
     def __init__(self) -> None:
         self._request = msgspec.json.Decoder(wire.ChatRequest)
         self._fields = msgspec.json.Decoder(dict[str, Raw])
-        self._answer = wire.Decoder(wire.ChatAnswer)
+        self._answer = {asked: wire.Decoder(wire.ChatAnswer, alternatives=asked) for asked in (False, True)}
 
     def parse(self, body: bytes) -> Request:
         """Read a client's body; raises BadRequest."""
@@ -79,22 +79,21 @@ class Chat:
 
     def read(self, body: bytes, ask: Ask) -> Completion:
         """Read an upstream's answer; raises UpstreamGarbage."""
-        answer, body = self._answer(body)
+        answer, body = self._answer[ask.alternatives](body)
         usage = answer.usage
         return Completion(
-            choices=tuple(_choice(choice, top=ask.top_logprobs > 0) for choice in answer.choices),
+            choices=tuple(_choice(choice, alternatives=ask.alternatives) for choice in answer.choices),
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
             body=body,
-            logprobs=tuple(choice.logprobs for choice in answer.choices),
         )
 
     def render(self, request: Request, ask: Ask, completion: Completion, verdict: Verdict) -> bytes:
         """The upstream's bytes with ``idk`` in them; rebuilt only where something is withheld."""
         body = completion.body
-        replacement = wire.logprobs_for_client(request, ask)
-        if replacement is not None:
-            body = replace_logprobs(body, completion.logprobs, replacement)
+        cut = wire.for_client(request, ask)
+        if cut is not None and len(verdict.withheld) < len(completion.choices):
+            body = cut(body)
         if verdict.withheld:
             body = self._withhold(body, request, verdict)
         return with_field(body, b"idk", msgspec.json.encode(verdict.report))
@@ -136,11 +135,11 @@ def _threshold(override: wire.Override | None) -> float | None:
     return override.threshold
 
 
-def _choice(choice: wire.AnswerChoice, *, top: bool) -> Choice:
+def _choice(choice: wire.AnswerChoice[wire.Read], *, alternatives: bool) -> Choice:
     message = choice.message
     return Choice(
         index=choice.index,
-        evidence=wire.evidence(message.content or "", choice.logprobs, top=top),
+        evidence=wire.evidence(message.content or "", choice.logprobs, alternatives=alternatives),
         finish_reason=choice.finish_reason,
         tool_call=message.calls_a_tool,
         refusal=message.declines,

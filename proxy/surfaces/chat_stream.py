@@ -12,7 +12,7 @@ from gating.types import Evidence, Unmeasured
 from proxy import sse
 from proxy.exceptions import UpstreamCut, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces import chat_wire as wire
-from proxy.surfaces.json_bytes import replace_logprobs, with_field
+from proxy.surfaces.json_bytes import with_field
 from proxy.wire import Choice, Completion
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 #: One event holds a few tokens; a megabyte of them is no event.
 _EVENT_LIMIT = 1_000_000
 _NULL = Raw(b"null")
+_READ = {asked: wire.Decoder(wire.Chunk, alternatives=asked) for asked in (False, True)}
 
 
 @dataclass(slots=True)
@@ -37,7 +38,7 @@ class _Growing:
     tool_call: bool = False
     refusal: bool = False
 
-    def add(self, choice: wire.ChunkChoice) -> None:
+    def add(self, choice: wire.ChunkChoice[wire.Read]) -> None:
         delta = choice.delta
         text = delta.content
         if text:
@@ -46,10 +47,11 @@ class _Growing:
             self.finish_reason = choice.finish_reason
         self.tool_call = self.tool_call or delta.calls_a_tool
         self.refusal = self.refusal or bool(delta.refusal)
-        tokens = wire.read_tokens(choice.logprobs)
-        if isinstance(tokens, Unmeasured):
-            self.malformed, self.watch = tokens, None
+        logprobs = choice.logprobs
+        if isinstance(logprobs, Unmeasured):
+            self.malformed, self.watch = logprobs, None
             return
+        tokens = (logprobs and logprobs.content) or []
         self.tokens += tokens
         if self.watch is not None:
             self._follow(self.watch, text or "", tokens)
@@ -68,12 +70,12 @@ class _Growing:
     def settled(self) -> bool:
         return self.watch is not None and self.watch.settled and not self.tool_call and not self.refusal
 
-    def choice(self, index: int) -> Choice:
+    def choice(self, index: int, *, alternatives: bool) -> Choice:
         text = "".join(self.texts)
         evidence = (
             Evidence(text, token_logprobs=self.malformed)
             if self.malformed is not None
-            else wire.tokens_evidence(text, self.tokens)
+            else wire.tokens_evidence(text, self.tokens, alternatives=alternatives)
         )
         return Choice(
             index=index,
@@ -91,8 +93,9 @@ class ChatStream:
         self._request = request
         self._hold = hold
         self._watch = watch
-        self._replacement = wire.logprobs_for_client(request, ask)
-        self._read = wire.Decoder(wire.Chunk)
+        self._alternatives = ask.alternatives
+        self._for_client = wire.for_client(request, ask)
+        self._read = _READ[ask.alternatives]
         self._events = sse.Splitter(_EVENT_LIMIT)
         self._growing: dict[int, _Growing] = {}
         self._flowing: list[bytes] = []
@@ -114,7 +117,7 @@ class ChatStream:
             self._done = True
             return
         chunk, payload = self._read(payload)
-        if bytes(chunk.error) != b"null":
+        if chunk.error is not None:
             raise _upstream_error(chunk.error)
         ends = not chunk.choices
         for choice in chunk.choices:
@@ -122,8 +125,8 @@ class ChatStream:
             ends = ends or choice.finish_reason is not None
         if chunk.usage is not None:
             self._usage = chunk.usage
-        if self._replacement is not None:
-            payload = replace_logprobs(payload, [c.logprobs for c in chunk.choices], self._replacement)
+        if self._for_client is not None:
+            payload = self._for_client(payload)
         self._pass(payload, ends=ends)
 
     def _growing_choice(self, index: int) -> _Growing:
@@ -164,7 +167,10 @@ class ChatStream:
                 raise UpstreamCut("the upstream's stream ended before its answer did")
         usage = self._usage
         return Completion(
-            choices=tuple(growing.choice(index) for index, growing in sorted(self._growing.items())),
+            choices=tuple(
+                growing.choice(index, alternatives=self._alternatives)
+                for index, growing in sorted(self._growing.items())
+            ),
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
         )
@@ -219,10 +225,10 @@ def _envelope(fields: dict[str, Raw]) -> dict[str, Raw]:
     return {name: fields[name] for name in wire.ENVELOPE if name in fields}
 
 
-def _upstream_error(raw: Raw) -> UpstreamStatus:
+def _upstream_error(said: object) -> UpstreamStatus:
     try:
-        error = msgspec.json.decode(raw, type=wire.ErrorObject)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        error = msgspec.convert(said, wire.ErrorObject)
+    except msgspec.ValidationError:
         error = wire.ErrorObject()
     return UpstreamStatus(
         error.message or "the upstream failed in the middle of its answer", code=error.code_text

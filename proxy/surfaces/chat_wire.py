@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -11,15 +11,17 @@ from msgspec import Meta, Raw, Struct
 from gating.evidence import evidence_of
 from gating.types import Evidence, Unmeasured
 from proxy.exceptions import UpstreamGarbage
-from proxy.surfaces.json_bytes import null, strict_json
+from proxy.surfaces.json_bytes import null, replace_logprobs, strict_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from proxy.exceptions import HttpError
     from proxy.wire import Ask, Request
 
-Read = TypeVar("Read", bound=Struct)
+#: What the logprobs of an answer are read as.
+Of = TypeVar("Of")
+Shape = TypeVar("Shape")
 
 
 class ResponseFormat(Struct):
@@ -67,32 +69,31 @@ class Top(Struct, gc=False):
     logprob: float | None = None
 
 
-class Token(Struct):
+class Token(Struct, gc=False):
     """One token of an answer."""
 
     token: str = ""
     logprob: float | None = None
     bytes: list[int] | None = None
+
+
+class RankedToken(Token, gc=False):
+    """The same with its alternatives, which few scorers read: decoding them is what costs."""
+
     top_logprobs: list[Top] | None = None
 
 
-class LeanToken(Struct, gc=False):
-    """The same without what most scorers do not read: decoding it is what costs."""
-
-    token: str = ""
-    logprob: float | None = None
+Kind = TypeVar("Kind", bound=Token)
 
 
-class Logprobs(Struct):
+class Logprobs(Struct, Generic[Kind]):
     """Of one choice."""
 
-    content: list[Token] | None = None
+    content: list[Kind] | None = None
 
 
-class LeanLogprobs(Struct):
-    """Of one choice, for scorers that read the answer's own tokens only."""
-
-    content: list[LeanToken] | None = None
+#: A choice's logprobs as they were read; Unmeasured where they are there and malformed.
+Read: TypeAlias = Logprobs[Token] | Unmeasured | None
 
 
 class Message(Struct):
@@ -100,16 +101,13 @@ class Message(Struct):
 
     content: str | None = None
     refusal: str | None = None
-    tool_calls: Raw = Raw(b"null")
-    function_call: Raw = Raw(b"null")
+    tool_calls: Any = None
+    function_call: Any = None
 
     @property
     def calls_a_tool(self) -> bool:
         """Whether it holds a tool call, in the present or the older form."""
-        return any(
-            bytes(called) != b"null" and msgspec.json.decode(called)
-            for called in (self.tool_calls, self.function_call)
-        )
+        return bool(self.tool_calls or self.function_call)
 
     @property
     def declines(self) -> bool:
@@ -117,13 +115,13 @@ class Message(Struct):
         return bool(self.refusal) and not self.content
 
 
-class AnswerChoice(Struct):
+class AnswerChoice(Struct, Generic[Of]):
     """One choice of an answer."""
 
     message: Message
     index: int = 0
     finish_reason: str | None = None
-    logprobs: Raw = Raw(b"null")
+    logprobs: Of = None  # type: ignore[assignment] # every Of allows None
 
 
 class Usage(Struct):
@@ -133,28 +131,38 @@ class Usage(Struct):
     completion_tokens: int | None = None
 
 
-class ChatAnswer(Struct):
-    """A whole answer."""
+class ChatAnswer(Struct, Generic[Of]):
+    """A whole answer; ``Of`` is what the logprobs are read as."""
 
-    choices: list[AnswerChoice]
+    choices: list[AnswerChoice[Of]]
     usage: Usage | None = None
 
 
-class ChunkChoice(Struct):
+class ChunkChoice(Struct, Generic[Of]):
     """One choice of a chunk."""
 
     index: int = 0
     delta: Message = msgspec.field(default_factory=Message)
     finish_reason: str | None = None
+    logprobs: Of = None  # type: ignore[assignment] # every Of allows None
+
+
+class Chunk(Struct, Generic[Of]):
+    """One event of a stream."""
+
+    choices: list[ChunkChoice[Of]] = []
+    usage: Usage | None = None
+    error: Any = None
+
+
+class _Span(Struct):
     logprobs: Raw = Raw(b"null")
 
 
-class Chunk(Struct):
-    """One event of a stream."""
+class Spans(Struct):
+    """The bytes of each choice's logprobs, in an answer or a chunk."""
 
-    choices: list[ChunkChoice] = []
-    usage: Usage | None = None
-    error: Raw = Raw(b"null")
+    choices: list[_Span] = []
 
 
 class ErrorObject(Struct):
@@ -175,59 +183,57 @@ class ErrorObject(Struct):
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 
 
-class Decoder(Generic[Read]):
-    """Reads an upstream's JSON into one struct; what a client could not read either is UpstreamGarbage."""
+class Decoder(Generic[Shape]):
+    """Reads an upstream's JSON into one struct; what a client could not read either is UpstreamGarbage.
 
-    def __init__(self, struct: type[Read]) -> None:
-        self._strict = msgspec.json.Decoder(struct)
+    ``alternatives``: whether those of each token are needed. Malformed logprobs never fail a request: the
+    answer may be fine, it only cannot be measured by them.
+    """
 
-    def __call__(self, body: bytes) -> tuple[Read, bytes]:
+    def __init__(self, shape: type[Shape], *, alternatives: bool) -> None:
+        kind = Logprobs[RankedToken] | None if alternatives else Logprobs[Token] | None
+        # A struct over what its logprobs are read as: mypy has no kind for such a parameter.
+        self._typed = msgspec.json.Decoder(shape[kind])  # type: ignore[index]
+        self._loose: msgspec.json.Decoder[Any] = msgspec.json.Decoder(shape[Raw])  # type: ignore[index]
+        self._logprobs = msgspec.json.Decoder(kind)
+
+    def __call__(self, body: bytes) -> tuple[Shape, bytes]:
         """The struct, and the body as JSON (mended where it held NaN or Infinity)."""
         try:
             if not body.isascii():
                 body.decode()  # msgspec does not look into the text of a part that it takes over unread
-            return self._strict.decode(body), body
-        except msgspec.ValidationError as exc:
-            raise UpstreamGarbage(f"the upstream's answer has an unexpected form: {exc}") from exc
+            return self._typed.decode(body), body
+        except msgspec.ValidationError:
+            return self._salvaged(body), body
         except (*_UNREADABLE, RecursionError):
             body = strict_json(body)
         try:
-            return self._strict.decode(body), body
-        except msgspec.ValidationError as exc:
+            return self._typed.decode(body), body
+        except msgspec.ValidationError:
+            return self._salvaged(body), body
+
+    def _salvaged(self, body: bytes) -> Any:
+        """The struct where something has another type than expected, which may be logprobs alone."""
+        try:
+            read = self._loose.decode(body)
+        except _UNREADABLE as exc:
             raise UpstreamGarbage(f"the upstream's answer has an unexpected form: {exc}") from exc
+        for choice in read.choices:
+            try:
+                choice.logprobs = self._logprobs.decode(choice.logprobs or b"null")
+            except _UNREADABLE:
+                choice.logprobs = Unmeasured("malformed logprobs")
+        return read
 
 
-_LEAN = msgspec.json.Decoder(LeanLogprobs)
-_FULL = msgspec.json.Decoder(Logprobs)
+def evidence(text: str, logprobs: Read, *, alternatives: bool) -> Evidence:
+    """The evidence of an answer and its logprobs."""
+    if isinstance(logprobs, Unmeasured):
+        return Evidence(text, token_logprobs=logprobs)
+    return tokens_evidence(text, (logprobs and logprobs.content) or (), alternatives=alternatives)
 
 
-def evidence(text: str, raw: Raw, *, top: bool) -> Evidence:
-    """The evidence of an answer and its ``logprobs``; ``top``: whether the alternatives are needed.
-
-    Malformed logprobs never fail a request: the answer may be fine, it only cannot be measured by them.
-    """
-    if top:
-        return _full_evidence(text, raw)
-    try:
-        tokens = _LEAN.decode(raw).content
-    except _UNREADABLE:
-        return _without_logprobs(text, raw)
-    if not tokens:
-        return Evidence(text)
-    found = evidence_of(text, [t.token for t in tokens], [t.logprob for t in tokens])  # type: ignore[misc]
-    # Characters that span tokens can only be told by the tokens' bytes, which cost more to read.
-    return _full_evidence(text, raw) if isinstance(found.token_logprobs, Unmeasured) else found
-
-
-def _full_evidence(text: str, raw: Raw) -> Evidence:
-    try:
-        tokens = _FULL.decode(raw).content
-    except _UNREADABLE:
-        return _without_logprobs(text, raw)
-    return tokens_evidence(text, tokens or [])
-
-
-def tokens_evidence(text: str, tokens: list[Token]) -> Evidence:
+def tokens_evidence(text: str, tokens: Sequence[Token], *, alternatives: bool) -> Evidence:
     """The evidence of an answer and its tokens; a missing logprob is left to the scorers to refuse."""
     if not tokens:
         return Evidence(text)
@@ -235,23 +241,11 @@ def tokens_evidence(text: str, tokens: list[Token]) -> Evidence:
         text,
         [token.token for token in tokens],
         [token.logprob for token in tokens],  # type: ignore[misc] # None is what they refuse
-        top_logprobs=[[top.logprob for top in token.top_logprobs or ()] for token in tokens],  # type: ignore[misc]
+        top_logprobs=[[top.logprob for top in token.top_logprobs or ()] for token in tokens]  # type: ignore[attr-defined] # then they are RankedTokens
+        if alternatives
+        else None,
         token_bytes=[token.bytes for token in tokens],
     )
-
-
-def _without_logprobs(text: str, raw: Raw) -> Evidence:
-    if bytes(raw) == b"null":
-        return Evidence(text)
-    return Evidence(text, token_logprobs=Unmeasured("malformed logprobs"))
-
-
-def read_tokens(raw: Raw) -> list[Token] | Unmeasured:
-    """The tokens of one chunk's ``logprobs``; none where it has none."""
-    try:
-        return _FULL.decode(raw).content or []
-    except _UNREADABLE:
-        return [] if bytes(raw) == b"null" else Unmeasured("malformed logprobs")
 
 
 #: The fields of an answer that say nothing of its content; an answer in which something is withheld keeps
@@ -272,15 +266,25 @@ def abstention(index: int, text: str, *, json_answer: bool) -> dict[str, object]
     return {"index": index, "message": message, "logprobs": None, "finish_reason": "stop"}
 
 
-def logprobs_for_client(request: Request, ask: Ask) -> Callable[[Raw], bytes] | None:
-    """What to make of the upstream's logprobs before the client sees them; None: leave them."""
+def for_client(request: Request, ask: Ask) -> Callable[[bytes], bytes] | None:
+    """What to make of an upstream's answer or chunk so that its logprobs are those that the client asked for.
+
+    None: nothing, they are.
+    """
     if not ask.logprobs:
         return None
     if not request.logprobs:
-        return null
+        return partial(_with_logprobs, null)
     if ask.top_logprobs > request.top_logprobs:
-        return partial(_first_tops, k=request.top_logprobs)
+        return partial(_with_logprobs, partial(_first_tops, k=request.top_logprobs))
     return None
+
+
+_SPANS = msgspec.json.Decoder(Spans)
+
+
+def _with_logprobs(replacement: Callable[[Raw], bytes], body: bytes) -> bytes:
+    return replace_logprobs(body, [choice.logprobs for choice in _SPANS.decode(body).choices], replacement)
 
 
 def _first_tops(raw: Raw, *, k: int) -> bytes:

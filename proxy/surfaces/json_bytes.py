@@ -14,9 +14,8 @@ from proxy.exceptions import UpstreamGarbage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_KEY = b'"logprobs"'
 _SPACE = b" \t\r\n"
-_COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
+_VALUE = re.compile(rb'"logprobs"[ \t\r\n]*+:[ \t\r\n]*+(?!null)')
 #: How OpenAI's API writes a logprob too small to matter; JSON has no -Infinity.
 SENTINEL = -9999.0
 
@@ -49,12 +48,8 @@ def replace_logprobs(
 
 def _next_value(body: bytes, start: int) -> int | None:
     """Where the next value of a ``"logprobs"`` begins that is not null."""
-    while (key := body.find(_KEY, start)) >= 0:
-        start = key + len(_KEY)
-        named = _COLON.match(body, start)
-        if named and not body.startswith(b"null", named.end()):
-            return named.end()
-    return None
+    found = _VALUE.search(body, start)
+    return found.end() if found else None
 
 
 def _rebuilt(body: bytes, replacement: Callable[[msgspec.Raw], bytes]) -> bytes:
