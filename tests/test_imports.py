@@ -39,7 +39,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "litellm": ("proxy.upstreams.litellm",),
     "prometheus_client": ("proxy.metrics",),
     "yaml": ("proxy.config",),
-    "uvicorn": ("proxy.cli.serve",),
+    "uvicorn": ("proxy.server",),
     "xllamacpp": ("proxy.embedded",),
     "redis": ("proxy.storage.redis",),
     "sqlite3": ("proxy.storage.sqlite",),

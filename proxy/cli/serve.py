@@ -11,9 +11,7 @@ import typer
 from proxy.exceptions import ConfigError, RunError
 
 if TYPE_CHECKING:
-    import uvicorn
-
-    from proxy.config import Config, Server
+    from proxy.config import Config
 
 
 def serve(
@@ -48,6 +46,7 @@ def serve(
 def run(loaded: Config, folder: Path) -> None:
     """Serve until told to stop; raises RunError where it cannot listen."""
     from proxy.app import App, build
+    from proxy.server import server_of
 
     settings = loaded.server
     server = server_of(App(build(loaded, folder=folder, environ=os.environ)), settings)
@@ -57,24 +56,3 @@ def run(loaded: Config, folder: Path) -> None:
         raise RunError(
             f"serve: cannot listen on {settings.host}:{settings.port}; give another --port"
         ) from exc
-
-
-def server_of(app: object, settings: Server) -> uvicorn.Server:
-    """Uvicorn around an application, with the settings that a proxy wants."""
-    import uvicorn
-
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,  # type: ignore[arg-type] # an ASGI application
-            host=settings.host,
-            port=settings.port,
-            log_level="info",
-            access_log=False,  # the metrics count; a line for each request costs as much as the request
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=round(settings.drain_s),
-            http="httptools",
-            ws="none",
-        )
-    )

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxy import app, config
-from proxy.cli.serve import server_of
 from proxy.exceptions import RunError
+from proxy.server import server_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,6 +9,7 @@ import pytest
 from proxy.cli import serve
 from proxy.cli.main import run
 from proxy.config import Server
+from proxy.server import server_of
 
 ROUTE = "upstreams: {u: {base_url: http://127.0.0.1:9/v1}}\nroutes: [{name: r, models: [m], upstream: u}]\n"
 
@@ -74,6 +75,6 @@ def test_a_port_that_is_taken(folder, capsys):
 
 
 def test_the_server_tells_nothing_of_itself_and_drains_as_long_as_configured():
-    config = serve.server_of(object(), Server(host="127.0.0.3", port=1, drain_s=7.4)).config
+    config = server_of(object(), Server(host="127.0.0.3", port=1, drain_s=7.4)).config
     assert (config.host, config.port, config.timeout_graceful_shutdown) == ("127.0.0.3", 1, 7)
     assert (config.server_header, config.date_header, config.proxy_headers, config.access_log) == (False,) * 4
