@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test lint types test-browser demo bench bench-quick bench-calibration bench-risk soak clean
+.PHONY: setup test lint types test-browser demo bench bench-quick bench-agreement bench-calibration bench-risk soak clean
 
 setup: $(STAMP)
 
@@ -44,6 +44,9 @@ bench: setup
 
 bench-quick: setup
 	$(BIN)/python -m tests.benchmarks.run --quick
+
+bench-agreement: setup
+	$(BIN)/python -m tests.benchmarks.bench_agreement
 
 bench-calibration: setup
 	$(BIN)/python -m tests.benchmarks.bench_calibration

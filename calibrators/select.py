@@ -1,15 +1,19 @@
-"""Which calibrator: the least cross-validated log loss among those that so many labels can bear."""
+"""Which calibrator: Platt's, unless another that so many labels can bear is better beyond doubt.
+
+Taking the least cross-validated log loss outright costs where the curve is logistic: differences of a few
+thousandths of a nat are mostly noise, and the noise picks the more flexible one. So the first candidate is
+kept unless another's held-out loss is lower by more than one standard error of the paired difference (the
+one-standard-error rule of Breiman, Friedman, Olshen & Stone 1984, section 3.4.3).
+"""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from calibrators.errors import CalibrationError
-from calibrators.metrics.proper import log_loss
 from calibrators.rows import as_labels, as_scores, as_weights
 from calibrators.table import named
 
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
     from calibrators.base import Calibrator
 
-#: Candidates from so many labels on; a tie goes to the one named first, which is the simplest.
+#: Candidates from so many labels on; the one named first is the one to beat.
 CANDIDATES: tuple[tuple[int, tuple[str, ...]], ...] = (
     (0, ("platt", "temperature")),
     (200, ("platt", "beta", "venn_abers")),
@@ -84,14 +88,16 @@ def auto(
     labels = as_labels(correct, values.size)
     weight = as_weights(weights, values.size)
     kinds = candidates(values.size)
+    chosen = kinds[0]
     order = _shuffled_ranks(group_index(groups, values.size), np.random.default_rng(seed))
     rows = _compared_rows(order)
-    losses = {}
+    losses: dict[str, float] = {}
     if rows.size and order[rows].max() > 0:
         fold = order[rows] % folds
         held = None if weight is None else weight[rows]
-        losses = {kind: _held_out(kind, values[rows], labels[rows], held, fold) for kind in kinds}
-    chosen = min(losses, key=losses.__getitem__, default=kinds[0])
+        lost = {kind: _held_out(kind, values[rows], labels[rows], held, fold) for kind in kinds}
+        losses = {kind: float(np.average(rowwise, weights=held)) for kind, rowwise in lost.items()}
+        chosen = _better(lost, losses, order[rows], held)
     return Selection(named(chosen)().fit(values, labels, weight), losses, int(rows.size) if losses else 0)
 
 
@@ -114,12 +120,31 @@ def _held_out(
     correct: NDArray[np.float64],
     weights: NDArray[np.float64] | None,
     fold: NDArray[np.intp],
-) -> float:
-    """Log loss over all rows, each predicted by the fit that did not see its fold."""
+) -> NDArray[np.float64]:
+    """Each row's log loss (n,), predicted by the fit that did not see its fold."""
     confidence = np.empty(scores.size)
     for one in np.unique(fold):
         out = fold == one
         seen = None if weights is None else weights[~out]
         confidence[out] = named(kind)().fit(scores[~out], correct[~out], seen).predict(scores[out])
-    loss = log_loss(confidence, correct, weights)
-    return math.inf if loss is None else loss
+    return -np.log(np.where(correct == 1, confidence, 1 - confidence))
+
+
+def _better(
+    lost: Mapping[str, NDArray[np.float64]],
+    losses: Mapping[str, float],
+    group: NDArray[np.intp],
+    weights: NDArray[np.float64] | None,
+) -> str:
+    """Of the candidates the least loss among those that beat the first by a standard error, or the first.
+
+    The error is that of the mean paired difference over groups, since rows of one group are not independent.
+    """
+    first = next(iter(lost))
+    share = np.full(group.size, 1 / group.size) if weights is None else weights / weights.sum()
+    beating = [first]
+    for kind in lost:
+        gained = np.bincount(group, weights=share * (lost[first] - lost[kind]))
+        if gained.sum() > np.sqrt(np.sum((gained - gained.mean()) ** 2)):
+            beating.append(kind)
+    return min(beating, key=losses.__getitem__)

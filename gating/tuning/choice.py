@@ -30,6 +30,8 @@ FOLDS = 5
 MOST_COMPARED = 50_000
 #: Of the fit split, the most that a combination's weights are learnt on; its calibrator is fitted on the rest.
 COMBINATION_SHARE = 0.5
+#: The evidence that comes with the answer, without a further call.
+LOGPROBS = frozenset({"logprobs", "top_logprobs"})
 #: The calibrator that is chosen by cross-validation.
 AUTO = "auto"
 
@@ -92,9 +94,13 @@ def joined_log_odds(
 def best_single(graded: Graded, rows: Rows, rng: np.random.Generator) -> str:
     """The scorer with the least cross-validated log loss on ``rows`` (m,); of equal ones the cheapest.
 
-    The project's own scorers first; features, which a proxy does not see, only where there are no others.
+    Scorers of the answer's own logprobs first: they cost nothing more. Those that need further calls only where
+    there are no logprobs, or where they are named; features, which a proxy does not see, only where there is
+    nothing else.
     """
-    names = [name for name in graded.columns if name in SCORERS] or list(graded.columns)
+    own = [name for name in graded.columns if name in SCORERS]
+    free = [name for name in own if SCORERS[name].needs <= LOGPROBS and graded.columns[name].measured.any()]
+    names = free or own or list(graded.columns)
     if not names:
         raise GatingError(
             "no record has evidence to score (token_logprobs, top_logprobs, samples or features); "

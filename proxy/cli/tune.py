@@ -31,6 +31,7 @@ def tune(
         str | None, typer.Option(help="Names to combine, as a,b; without, the single best is taken.")
     ] = None,
     calibrator: Annotated[str, typer.Option(help="A calibrator's name, or auto.")] = "auto",
+    report: Annotated[Path | None, typer.Option(help="Where to draw what it does, as HTML.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the splits.")] = 0,
     name: Annotated[str | None, typer.Option(help="The policy's name. [default: the file's]")] = None,
     allow_estimate: Annotated[
@@ -65,6 +66,10 @@ def tune(
         print(_json(tuned.to_dict()))
     else:
         tuned_text.show(tuned)
+    if report is not None:
+        from proxy.report import figures_of_tuned, render
+
+        files.write(report, render(figures_of_tuned(records, tuned)))
     if isinstance(goal, tuning.TargetRisk) and tuned.choice.certificate is None and not allow_estimate:
         raise RunError(f"no threshold is certified: {_instead(tuned)}")
     files.write(out, _json(tuned.policy.to_dict()) + "\n")

@@ -416,3 +416,24 @@ def test_a_certificate_is_false_no_more_often_than_promised():
         )
         made += tuned.policy.certificate is not None
     assert 0 < made <= draws * delta + 2 * math.sqrt(draws * delta * (1 - delta))
+
+
+def test_samples_that_would_cost_calls_are_not_chosen_unasked():
+    """Agreement tells right from wrong exactly here, and still nobody pays for it without having named it."""
+    made = Collector()
+    scores, labels = drawn(200)
+    for row, (score, label) in enumerate(zip(scores, labels, strict=True)):
+        sample = "Paris" if label else "Lyon"
+        made.add(Evidence("Paris", token_logprobs=[score], samples=(sample, sample)), LABELS[label], str(row))
+    graded = made.graded()
+    assert tune(graded, WrongCost(3)).policy.needs <= {"logprobs", "top_logprobs"}
+    named = tune(graded, WrongCost(3), scorers=["agreement_exact"])
+    assert [scorer.name for scorer in named.policy.scorers] == ["agreement_exact"]
+
+
+def test_samples_serve_where_there_are_no_logprobs():
+    made = Collector()
+    _, labels = drawn(200)
+    for row, label in enumerate(labels):
+        made.add(Evidence("Paris", samples=("Paris" if label else "Lyon",)), LABELS[label], str(row))
+    assert tune(made.graded(), WrongCost(3)).policy.needs == {"samples"}

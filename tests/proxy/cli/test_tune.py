@@ -164,3 +164,17 @@ def test_real_generations_can_be_tuned(tmp_path, capsys, model):
     assert figures["scorers"]["mean_logprob"]["auroc"] > 0.5
     gated, always = figures["held_out"]["score"], figures["always"]["score"]
     assert gated["0.75"] > always["0.75"]
+
+
+def test_a_report_is_drawn_of_the_test_split_certified_or_not(tmp_path, capsys):
+    page = tmp_path / "report.html"
+    status, _ = tune(records(tmp_path), "--wrong-cost", "3", "--report", str(page))
+    assert status == 0
+    assert page.read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
+    page.unlink()
+    status, out = tune(
+        records(tmp_path, 60, name="few.jsonl"), "--target-risk", "0.01", "--report", str(page)
+    )
+    assert status == 1
+    assert page.exists()
+    assert not out.exists() or "certificate" in out.read_text()
