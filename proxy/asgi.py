@@ -27,6 +27,9 @@ EVENT_STREAM = (
     (b"x-accel-buffering", b"no"),
 )
 
+#: How long a request goes on before anyone looks whether its client is still there.
+UNWATCHED_S = 0.01
+
 
 class ClientGone(Exception):
     """The client left before its request was read."""
@@ -91,17 +94,23 @@ async def respond(send: Send, status: int, headers: Headers, body: bytes) -> Non
 class CancelOnDisconnect:
     """``async with``: the body is cancelled as soon as the client leaves; ``gone`` then says so.
 
-    A server's own cancellation is not taken for the client's: it goes on.
+    The watch begins after ``UNWATCHED_S``: what is done by then would have cost a task for nothing. A
+    server's own cancellation is not taken for the client's: it goes on.
     """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
+        self._watcher: asyncio.Task[None] | None = None
         self.gone = False
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.current_task()
-        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+        self._loop = loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(loop)
+        self._start = loop.call_later(UNWATCHED_S, self._begin)
         return self
+
+    def _begin(self) -> None:
+        self._watcher = self._loop.create_task(self._watch())
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -113,7 +122,9 @@ class CancelOnDisconnect:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        self._watcher.cancel()
+        self._start.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
         if kind is not None and issubclass(kind, asyncio.CancelledError) and self.gone and self._task:
             return self._task.uncancel() == 0
         return False
