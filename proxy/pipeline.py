@@ -58,7 +58,7 @@ class Exchange:
             params=route.config.params,
             logprobs=reads,
             top_logprobs=max(route.top_logprobs, wanted) if reads else wanted,
-            alternatives=route.top_logprobs > 0,
+            alternatives=route.top_logprobs,
         )
 
 

@@ -36,14 +36,14 @@ class Request:
 class Ask:
     """What the proxy itself wants of the upstream, beside what the client asked for.
 
-    ``alternatives``: whether the scorers read the tokens' alternatives, whoever asked for them.
+    ``alternatives``: how many of each token's alternatives the scorers read, whoever asked for more.
     """
 
     model: str | None
     params: Mapping[str, float]
     logprobs: bool
     top_logprobs: int
-    alternatives: bool = False
+    alternatives: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class Chat:
 
     def read(self, body: bytes, ask: Ask) -> Completion:
         """Read an upstream's answer; raises UpstreamGarbage."""
-        answer, body = self._answer[ask.alternatives](body)
+        answer, body = self._answer[ask.alternatives > 0](body)
         usage = answer.usage
         return Completion(
             choices=tuple(_choice(choice, alternatives=ask.alternatives) for choice in answer.choices),
@@ -135,7 +135,7 @@ def _threshold(override: wire.Override | None) -> float | None:
     return override.threshold
 
 
-def _choice(choice: wire.AnswerChoice[wire.Read], *, alternatives: bool) -> Choice:
+def _choice(choice: wire.AnswerChoice[wire.Read], *, alternatives: int) -> Choice:
     message = choice.message
     return Choice(
         index=choice.index,

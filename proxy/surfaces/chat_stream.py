@@ -70,7 +70,7 @@ class _Growing:
     def settled(self) -> bool:
         return self.watch is not None and self.watch.settled and not self.tool_call and not self.refusal
 
-    def choice(self, index: int, *, alternatives: bool) -> Choice:
+    def choice(self, index: int, *, alternatives: int) -> Choice:
         text = "".join(self.texts)
         evidence = (
             Evidence(text, token_logprobs=self.malformed)
@@ -95,7 +95,7 @@ class ChatStream:
         self._watch = watch
         self._alternatives = ask.alternatives
         self._for_client = wire.for_client(request, ask)
-        self._read = _READ[ask.alternatives]
+        self._read = _READ[ask.alternatives > 0]
         self._events = sse.Splitter(_EVENT_LIMIT)
         self._growing: dict[int, _Growing] = {}
         self._flowing: list[bytes] = []

@@ -226,22 +226,25 @@ class Decoder(Generic[Shape]):
         return read
 
 
-def evidence(text: str, logprobs: Read, *, alternatives: bool) -> Evidence:
+def evidence(text: str, logprobs: Read, *, alternatives: int) -> Evidence:
     """The evidence of an answer and its logprobs."""
     if isinstance(logprobs, Unmeasured):
         return Evidence(text, token_logprobs=logprobs)
     return tokens_evidence(text, (logprobs and logprobs.content) or (), alternatives=alternatives)
 
 
-def tokens_evidence(text: str, tokens: Sequence[Token], *, alternatives: bool) -> Evidence:
-    """The evidence of an answer and its tokens; a missing logprob is left to the scorers to refuse."""
+def tokens_evidence(text: str, tokens: Sequence[Token], *, alternatives: int) -> Evidence:
+    """The evidence of an answer and its tokens; a missing logprob is left to the scorers to refuse.
+
+    Of each token the first ``alternatives`` are kept, as many as were tuned on: an entropy over more is another.
+    """
     if not tokens:
         return Evidence(text)
     return evidence_of(
         text,
         [token.token for token in tokens],
         [token.logprob for token in tokens],  # type: ignore[misc] # None is what they refuse
-        top_logprobs=[[top.logprob for top in token.top_logprobs or ()] for token in tokens]  # type: ignore[attr-defined] # then they are RankedTokens
+        top_logprobs=[[top.logprob for top in (token.top_logprobs or ())[:alternatives]] for token in tokens]  # type: ignore[attr-defined] # then they are RankedTokens
         if alternatives
         else None,
         token_bytes=[token.bytes for token in tokens],

@@ -380,3 +380,14 @@ def test_errors_have_the_vendors_shape():
     assert event.startswith(b"data: ")
     assert event.endswith(b"\n\n")
     assert json.loads(event[6:]) == {"error": shape}
+
+
+def test_no_more_alternatives_are_scored_than_were_tuned_on():
+    """The client may ask for more than the gate reads: its scores must not change for that."""
+    tokens = [{"token": "Paris", "logprob": -0.1, "top_logprobs": [{"logprob": -0.1 - k} for k in range(8)]}]
+    body = json.dumps(
+        {"choices": [{"index": 0, "message": {"content": "Paris"}, "logprobs": {"content": tokens}}]}
+    ).encode()
+    ask = Ask(model=None, params={}, logprobs=True, top_logprobs=8, alternatives=5)
+    (choice,) = Chat().read(body, ask).choices
+    assert [len(place) for place in choice.evidence.top_logprobs] == [5]

@@ -16,7 +16,7 @@ TEXT = "I don't know."
 #: What the gate asks of an upstream: nothing, logprobs, or alternatives too.
 NOTHING = Ask(None, {}, logprobs=False, top_logprobs=0)
 LOGPROBS = Ask(None, {}, logprobs=True, top_logprobs=0)
-TOPS = Ask(None, {}, logprobs=True, top_logprobs=5, alternatives=True)
+TOPS = Ask(None, {}, logprobs=True, top_logprobs=5, alternatives=5)
 
 
 def verdict(completion: Completion, withheld: Collection[int] = (), *, text: str = TEXT) -> Verdict:
