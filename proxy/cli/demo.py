@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proxy.exceptions import ConfigError
+from proxy.exceptions import ConfigError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
 
-    from gating.tuning import Tuned
     from proxy.demo import Asked
     from proxy.embedded.server import EmbeddedServer
     from proxy.questions import Question
 
 #: Requests that the embedded model answers at once: on two cores more only wait.
 SLOTS = 4
+#: What the extra ``demo`` installs.
+_EXTRA = ("openai", "xllamacpp")
 #: How many examples of each kind are shown.
 _EXAMPLES = 4
 
 
 def demo(
     model: Annotated[str, typer.Option(help="The embedded model: 0.5b, 1.5b or smollm2.")] = "0.5b",
-    questions: Annotated[int, typer.Option(min=80, max=1_400, help="How many, both halves together.")] = 360,
+    questions: Annotated[int, typer.Option(min=80, max=1_400, help="How many, both halves together.")] = 300,
     seed: Annotated[int, typer.Option(help="Which questions are drawn.")] = 0,
     serve: Annotated[
         bool, typer.Option("--serve", help="Stay up, so that an app can be pointed at it.")
@@ -46,8 +49,15 @@ def demo(
 
     if model not in MODELS:
         raise ConfigError(f"--model: {model} is unknown; choose one of {', '.join(MODELS)}")
+    if missing := [name for name in _EXTRA if find_spec(name) is None]:
+        raise RunError(f"demo: {' and '.join(missing)} not installed: pip install 'idk-proxy[demo]'")
+    # Told to end, it ends as by Ctrl-C: the model, the proxy and the folder go with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
     weights = fetch(MODELS[model])
+    title = weights.name if weights.sha256 is None else MODELS[model].title
+    console.print(f"\n[bold]idk demo[/]  {title} behind the proxy,")
+    console.print(f"          {questions} questions of the project's own\n")
     with (
         tempfile.TemporaryDirectory(prefix="idk-demo-") as folder,
         EmbeddedServer(weights, slots=SLOTS) as server,
@@ -74,15 +84,11 @@ def _run(
 
     setting = demo.Setting(folder, server.base_url, server.model)
     first, second = halves(n, seed)
-    console.print(
-        f"\n[bold]idk demo[/]  {server.model} behind the proxy, {n} questions of the project's own\n\n"
-        f"1. {len(first)} questions are asked and graded; a policy is fitted on them."
-    )
+    console.print(f"1. {len(first)} questions are asked and graded; a policy is fitted on them.")
     with Steps("first half", len(first)) as steps:
         tuned = demo.fit(setting, first, concurrency=SLOTS, seed=seed, told=lambda _: steps.step())
-    console.print(f"   {_fitted(tuned)}")
-    with demo.serving(setting, port) as base_url:
-        client = asked.client_of(base_url)
+    console.print(f"   {telling.fitted(tuned)}")
+    with demo.serving(setting, port) as base_url, asked.client_of(base_url) as client:
         console.print(
             f"\n2. {len(second)} questions about other facts go through the running proxy,\n"
             "   by the official openai client."
@@ -93,7 +99,7 @@ def _run(
         gated = demo.ask_gated(client, [one.question for one in shown])
         pairs = list(zip(shown, gated, strict=True))
         if as_json:
-            print(msgspec.json.encode(telling.figures(answers, pairs)).decode())
+            print(msgspec.json.encode(telling.figures(tuned, answers, pairs)).decode(), flush=True)
         else:
             _tell(console, answers, pairs)
         if serve:
@@ -108,8 +114,8 @@ def _tell(console: Console, answers: Sequence[Asked], pairs: Sequence[tuple[Aske
     telling.show_examples(console, pairs)
     console.print(f"3. All {len(answers)} of the second half, which nothing was fitted on:\n")
     telling.show_table(console, answers)
-    console.print('   The score counts 1 for right and 0 for "I don\'t know". The gate at t answers')
-    console.print("   from confidence t on: that pays where a wrong answer costs t/(1-t).")
+    console.print('   The score is the mean of 1 for right and 0 for "I don\'t know". The gate at t')
+    console.print("   answers from confidence t on: that pays where a wrong answer costs t/(1-t).")
     found = separation(answers)
     if found is not None:
         (value, (low, high)) = found
@@ -139,20 +145,14 @@ def examples(answers: Sequence[Asked]) -> list[Asked]:
     return [one for one in answers if one in passing or one in withheld]
 
 
-def _fitted(tuned: Tuned) -> str:
-    policy = tuned.policy
-    names = " + ".join(scorer.name for scorer in policy.scorers)
-    return f"{names}, calibrated by {policy.calibrator.kind} on {tuned.figures.n['fit']} answers"
-
-
 def _stay(console: Console, base_url: str) -> None:
     """Until Ctrl-C."""
     import threading
 
     console.print("The proxy stays up until Ctrl-C. In an app:\n")
-    console.print(f'    client = OpenAI(base_url="{base_url}", api_key="unused")', markup=False)
-    console.print(
-        '    client.chat.completions.create(model="gated", messages=[{"role": "user", "content": "…"}])\n',
-        markup=False,
-    )
+    for line in (
+        f'client = OpenAI(base_url="{base_url}", api_key="unused")',
+        'client.chat.completions.create(model="gated", messages=[{"role": "user", "content": "…"}])',
+    ):
+        console.print(f"    {line}", markup=False, soft_wrap=True)
     threading.Event().wait()

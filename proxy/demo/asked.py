@@ -37,17 +37,20 @@ class Asked:
 
 def client_of(base_url: str) -> openai.OpenAI:
     """The official client; what it takes to use the proxy is its base URL."""
-    try:
-        import openai
-    except ImportError as exc:
-        raise RunError("demo: the openai client is not installed; pip install 'idk-proxy[demo]'") from exc
-    return openai.OpenAI(base_url=base_url, api_key="unused", timeout=120.0)
+    import openai
+
+    # The environment's HTTP_PROXY is for the world outside: the way here is the loopback.
+    loopback = openai.DefaultHttpxClient(trust_env=False)
+    return openai.OpenAI(base_url=base_url, api_key="unused", timeout=120.0, http_client=loopback)
 
 
 def ask_openly(
     client: openai.OpenAI, questions: Sequence[Question], *, concurrency: int, told: Callable[[str], None]
 ) -> list[Asked]:
-    """Through the observing route: every answer comes back, with what the gate would have done."""
+    """Through the observing route: every answer comes back, with what the gate would have done.
+
+    Raises RunError where one does not.
+    """
 
     def ask(question: Question) -> Asked:
         asked = _ask(client, OPEN, question)
@@ -59,19 +62,24 @@ def ask_openly(
 
 
 def ask_gated(client: openai.OpenAI, questions: Sequence[Question]) -> list[Asked]:
-    """Through the enforcing route: what an app sees."""
+    """Through the enforcing route: what an app sees. Raises RunError where no answer comes back."""
     return [_ask(client, GATED, question) for question in questions]
 
 
 def _ask(client: openai.OpenAI, model: str, question: Question) -> Asked:
-    completion = client.chat.completions.create(
-        model=model,
-        messages=[
-            {"role": "system", "content": SYSTEM_PROMPT},
-            {"role": "user", "content": question.question},
-        ],
-        max_tokens=MAX_TOKENS,
-    )
+    from openai import OpenAIError
+
+    try:
+        completion = client.chat.completions.create(
+            model=model,
+            messages=[
+                {"role": "system", "content": SYSTEM_PROMPT},
+                {"role": "user", "content": question.question},
+            ],
+            max_tokens=MAX_TOKENS,
+        )
+    except OpenAIError as exc:
+        raise RunError(f"demo: {question.question!r} was not answered: {exc}") from exc
     answer = completion.choices[0].message.content or ""
     said = (completion.model_extra or {})["idk"]["choices"][0]
     return Asked(

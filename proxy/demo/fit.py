@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gating import tuning
+from gating.types import GatingError
 from proxy import app, records
 from proxy.demo.setting import BEFORE, MAX_TOKENS, WRONG_COST, Setting
 from proxy.evaluation import Asker, Run
+from proxy.exceptions import RunError
 from proxy.questions import SYSTEM_PROMPT
 
 if TYPE_CHECKING:
@@ -29,14 +31,20 @@ def fit(
     seed: int,
     told: Callable[[str], None],
 ) -> tuning.Tuned:
-    """Ask, grade, tune for a wrong answer's cost of three, and write the policy; ``told`` gets each label."""
+    """Ask, grade, tune for a wrong answer's cost of three, and write the policy; ``told`` gets each label.
+
+    Raises RunError where the answers teach nothing, as when all are wrong.
+    """
     path = setting.folder / "records.jsonl"
     asyncio.run(_ask(setting, questions, path, concurrency, told))
     graded, fingerprint = records.graded(path)
     provenance = tuning.Provenance(
         name="demo", fingerprint=fingerprint, created=datetime.now(UTC).isoformat(timespec="seconds")
     )
-    tuned = tuning.tune(graded, tuning.WrongCost(WRONG_COST), seed=seed, provenance=provenance)
+    try:
+        tuned = tuning.tune(graded, tuning.WrongCost(WRONG_COST), seed=seed, provenance=provenance)
+    except GatingError as exc:
+        raise RunError(f"demo: {exc}; ask more with --questions, or another --model") from exc
     records.write(setting.policy, json.dumps(tuned.policy.to_dict(), indent=2))
     return tuned
 

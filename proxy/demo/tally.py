@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calibrators.metrics import auroc, auroc_interval
+from calibrators.metrics import auroc, auroc_interval, group_bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +42,25 @@ def tally(asked: Sequence[Asked], threshold: float | None = None) -> Tally:
     """The counts at a threshold on the confidence; None always answers."""
     labels = [one.label if threshold is None or one.served(threshold) else "abstained" for one in asked]
     return Tally(labels.count("correct"), labels.count("incorrect"), labels.count("abstained"))
+
+
+def gain(asked: Sequence[Asked], target: float) -> tuple[float, tuple[float, float]]:
+    """What gating at ``target`` adds to the score of a question, in the mean, with its 95 % interval.
+
+    The same answers on both sides: a wrong one withheld saves its cost, a right one withheld is lost. The
+    interval resamples whole facts (``group_bootstrap``); its seed is fixed.
+    """
+    worth = {"correct": -1.0, "incorrect": target / (1.0 - target), "abstained": 0.0}
+    gains = np.array([0.0 if one.served(target) else worth[one.label] for one in asked])
+    interval = group_bootstrap(
+        lambda drawn, _: float(drawn.mean()),
+        gains,
+        np.array([one.label == "correct" for one in asked], dtype=float),
+        np.random.default_rng(0),
+        groups=[one.question.group for one in asked],
+    )
+    assert interval is not None  # noqa: S101 - a mean is always defined
+    return float(gains.mean()), interval
 
 
 def separation(asked: Sequence[Asked]) -> tuple[float, tuple[float, float]] | None:

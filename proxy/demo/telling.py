@@ -8,13 +8,14 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from proxy.demo.tally import TARGETS, Tally, separation, tally
+from proxy.demo.tally import TARGETS, Tally, gain, separation, tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
 
+    from gating.tuning import Tuned
     from proxy.demo.asked import Asked
 
 _MARK = {"correct": "[green]right[/]", "incorrect": "[red]wrong[/]", "abstained": "[dim]declines[/]"}
@@ -40,7 +41,7 @@ def show_table(console: Console, asked: Sequence[Asked]) -> None:
     """Always answering against the gate at each target."""
     always, gated = tally(asked), [tally(asked, target) for target in TARGETS]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, width=80)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     table.add_column("always", justify="right")
     for target in TARGETS:
         table.add_column(f"gated at {target:g}", justify="right", style="bold")
@@ -54,19 +55,37 @@ def show_table(console: Console, asked: Sequence[Asked]) -> None:
         cells = [f"{always.score(target):+.2f}", *[""] * len(TARGETS)]
         cells[place + 1] = f"{gated[place].score(target):+.2f}"
         table.add_row(f"score, wrong costs {target / (1 - target):.0f}", *cells)
+    table.add_section()
+    gains = [gain(asked, target) for target in TARGETS]
+    table.add_row("gained by gating", "", *(f"{value:+.2f}" for value, _ in gains))
+    table.add_row("95 % interval", "", *(f"{low:.2f} to {high:.2f}" for _, (low, high) in gains))
     console.print(table)
 
 
-def figures(asked: Sequence[Asked], examples: Sequence[tuple[Asked, Asked]]) -> dict[str, Any]:
+def fitted(tuned: Tuned) -> str:
+    """How the policy came about, in one line."""
+    policy, n = tuned.policy, tuned.figures.n
+    names = " + ".join(scorer.name for scorer in policy.scorers)
+    return f"Policy: {names}, calibrated by {policy.calibrator.kind} on {n['fit']} answers."
+
+
+def figures(tuned: Tuned, asked: Sequence[Asked], examples: Sequence[tuple[Asked, Asked]]) -> dict[str, Any]:
     """The same as plain JSON values."""
+    policy = tuned.policy
     always = tally(asked)
     found = separation(asked)
     return {
+        "policy": {
+            "scorers": [scorer.name for scorer in policy.scorers],
+            "calibrator": policy.calibrator.kind,
+            "fitted_on": tuned.figures.n["fit"],
+            "threshold": policy.threshold,
+        },
         "n": len(asked),
         "auroc": None if found is None else found[0],
         "auroc_interval": None if found is None else list(found[1]),
         "always": _values(always) | {"score": {f"{t:g}": always.score(t) for t in TARGETS}},
-        "gated": {f"{t:g}": _values(tally(asked, t)) | {"score": tally(asked, t).score(t)} for t in TARGETS},
+        "gated": {f"{t:g}": _gated(asked, t) for t in TARGETS},
         "examples": [
             {
                 "question": alone.question.question,
@@ -78,6 +97,15 @@ def figures(asked: Sequence[Asked], examples: Sequence[tuple[Asked, Asked]]) -> 
             }
             for alone, gated in examples
         ],
+    }
+
+
+def _gated(asked: Sequence[Asked], target: float) -> dict[str, Any]:
+    counts, (gained, interval) = tally(asked, target), gain(asked, target)
+    return _values(counts) | {
+        "score": counts.score(target),
+        "gain": gained,
+        "gain_interval": list(interval),
     }
 
 

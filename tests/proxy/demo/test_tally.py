@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from gating.tuning import Collector, Tuned, WrongCost, tune
+from gating.types import Evidence
 from proxy.cli.demo import examples, halves
 from proxy.demo import Asked, Tally, tally
-from proxy.demo.tally import separation
-from proxy.demo.telling import figures, show_examples, show_table
+from proxy.demo.tally import gain, separation
+from proxy.demo.telling import figures, fitted, show_examples, show_table
 from proxy.questions import questions
 
 QUESTION = questions()[0]
+
+
+@pytest.fixture(scope="module")
+def tuned() -> Tuned:
+    """From sixty answers of which the surer ones are more often right."""
+    graded = Collector()
+    for row in range(60):
+        evidence = Evidence(f"answer {row}", [-0.05 * row], None, ())
+        graded.add(evidence, "correct" if row % 3 or row < 15 else "incorrect", str(row))
+    return tune(graded.graded(), WrongCost(3.0), calibrator="platt")
 
 
 def asked(label: str, confidence: float | None, answer: str = "x", decision: str = "answer") -> Asked:
@@ -51,6 +64,22 @@ def test_a_wrong_answer_costs_the_odds_of_the_target() -> None:
     assert counts.score(0.9) == pytest.approx((6 - 2 * 9) / 10)
     assert counts.error == pytest.approx(0.25)
     assert Tally(0, 0, 3).error is None
+
+
+@pytest.mark.parametrize("target", [0.5, 0.75, 0.9])
+def test_the_gain_is_what_gating_adds_to_the_score(target: float) -> None:
+    many = [
+        Asked(question, "x", one.label, one.confidence, one.decision)
+        for question, one in zip(questions()[:280], ANSWERS * 40, strict=True)
+    ]
+    value, (low, high) = gain(many, target)
+    assert value == pytest.approx(tally(many, target).score(target) - tally(many).score(target))
+    assert low < value < high
+    worth = {"correct": -1.0, "incorrect": target / (1 - target), "abstained": 0.0}
+    spread = np.std([0.0 if one.served(target) else worth[one.label] for one in many])
+    assert len({one.question.group for one in many}) == len(many)
+    assert (high - low) / 2 == pytest.approx(1.96 * spread / np.sqrt(len(many)), rel=0.15)
+    assert gain(many, target) == (value, (low, high))
 
 
 def test_separation_needs_both_kinds() -> None:
@@ -93,8 +122,15 @@ def test_what_is_shown_fits_eighty_columns_and_takes_no_markup_from_answers() ->
     assert "gated at 0.75" in text
 
 
-def test_the_json_figures_are_those_of_the_table() -> None:
-    told = figures(ANSWERS, [(ANSWERS[0], ANSWERS[0])])
+def test_the_json_figures_are_those_of_the_table(tuned: Tuned) -> None:
+    told = figures(tuned, ANSWERS, [(ANSWERS[0], ANSWERS[0])])
+    assert told["policy"] == {
+        "scorers": ["mean_logprob"],
+        "calibrator": "platt",
+        "fitted_on": 42,
+        "threshold": 0.75,
+    }
+    assert fitted(tuned) == "Policy: mean_logprob, calibrated by platt on 42 answers."
     assert told["n"] == 7
     assert told["always"]["score"]["0.75"] == pytest.approx(tally(ANSWERS).score(0.75))
     assert told["gated"]["0.75"] == {
@@ -103,6 +139,8 @@ def test_the_json_figures_are_those_of_the_table() -> None:
         "abstained": 4,
         "error": pytest.approx(1 / 3),
         "score": pytest.approx(tally(ANSWERS, 0.75).score(0.75)),
+        "gain": pytest.approx(gain(ANSWERS, 0.75)[0]),
+        "gain_interval": list(gain(ANSWERS, 0.75)[1]),
     }
     assert told["examples"][0]["decision"] == "answer"
-    assert figures([asked("correct", 0.5)], [])["auroc"] is None
+    assert figures(tuned, [asked("correct", 0.5)], [])["auroc"] is None
