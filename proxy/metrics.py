@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 if TYPE_CHECKING:
     from gating.types import Decision
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+#: The variable by which prometheus_client finds the files of several processes, when it is imported.
+SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 #: Tenths: what a calibrated confidence can be read to.
 _CONFIDENCE = tuple(step / 10 for step in range(1, 11))
@@ -21,10 +26,11 @@ _OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25)
 
 
 class Metrics:
-    """Every family, made once for a registry."""
+    """Every family, made once for a registry; ``directory`` is where several processes keep theirs."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None, *, directory: str | None = None) -> None:
         self.registry = registry = CollectorRegistry() if registry is None else registry
+        self._directory = directory
         self.requests = Counter(
             "idk_requests", "Gated choices.", ("route", "decision", "reason"), registry=registry
         )
@@ -32,14 +38,18 @@ class Metrics:
             "idk_confidence", "Calibrated confidence.", ("route",), registry=registry, buckets=_CONFIDENCE
         )
         self.threshold = Gauge(
-            "idk_threshold", "The threshold in force.", ("route",), registry=registry, multiprocess_mode="max"
+            "idk_threshold",
+            "The threshold in force.",
+            ("route",),
+            registry=registry,
+            multiprocess_mode="livemax",
         )
         self.policy = Gauge(
             "idk_policy_info",
             "The policy in force.",
             ("route", "policy", "certified"),
             registry=registry,
-            multiprocess_mode="max",
+            multiprocess_mode="livemax",
         )
         self.request_s = Histogram(
             "idk_request_duration_seconds",
@@ -93,8 +103,22 @@ class Metrics:
         return UpstreamMetrics(self, name)
 
     def exposition(self) -> bytes:
-        """The registry in Prometheus's text format."""
-        return generate_latest(self.registry)
+        """The registry in Prometheus's text format, summed over the processes where there are several."""
+        if self._directory is None:
+            return generate_latest(self.registry)
+        summed = CollectorRegistry()
+        MultiProcessCollector(summed, self._directory)  # type: ignore[no-untyped-call]
+        return generate_latest(summed)
+
+
+def forget_the_dead(directory: str) -> None:
+    """Drop what was in force in processes that are no more; what they counted stays counted."""
+    for path in Path(directory).glob("gauge_live*_*.db"):
+        pid = int(path.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid, directory)  # type: ignore[no-untyped-call]
 
 
 class RouteMetrics:

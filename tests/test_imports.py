@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("proxy.surfaces",),
     (),
     ("proxy.app",),
-    ("proxy.cli", "proxy.demo"),
+    ("proxy.cli", "proxy.demo", "proxy.workers"),
 )
 UNNAMED = FLOORS.index(())
 #: They use nothing of the proxy but its exceptions, and whoever likes uses them.
@@ -41,7 +41,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "markupsafe": ("proxy.report",),
     "prometheus_client": ("proxy.metrics",),
     "yaml": ("proxy.config",),
-    "uvicorn": ("proxy.server",),
+    "uvicorn": ("proxy.server", "proxy.workers"),
     "xllamacpp": ("proxy.embedded",),
     "redis": ("proxy.storage.redis",),
     "sqlite3": ("proxy.storage.sqlite",),

@@ -23,6 +23,7 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65_535, help="Over server.port; 0 takes a free one.")
     ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Over server.workers.")] = None,
 ) -> None:
     """Serve the routes of a configuration."""
     import msgspec
@@ -35,8 +36,9 @@ def serve(
         )
     path = config or Path("idk.yaml")
     loaded = configuration.load(path) if upstream is None else configuration.for_upstream(upstream)
-    changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    server = msgspec.structs.replace(loaded.server, **changes)
+    changes = {"host": host, "port": port, "workers": workers}
+    given = {name: value for name, value in changes.items() if value is not None}
+    server = msgspec.structs.replace(loaded.server, **given)
     where = str(path) if upstream is None else "--upstream"
     loaded = configuration.checked(msgspec.structs.replace(loaded, server=server), where)
     with configuration.naming(where):
@@ -45,13 +47,18 @@ def serve(
 
 def run(loaded: Config, folder: Path) -> None:
     """Serve until told to stop; raises RunError where it cannot listen."""
+    from proxy import workers
     from proxy.app import App, build
     from proxy.server import server_of
 
     settings = loaded.server
-    server = server_of(App(build(loaded, folder=folder, environ=os.environ)), settings)
+    # Built here for several workers too: what is wrong is said once, before any of them starts.
+    app = App(build(loaded, folder=folder, environ=os.environ))
     try:
-        server.run()
+        if settings.workers == 1:
+            server_of(app, settings).run()
+        else:
+            workers.run(loaded, folder)
     except SystemExit as exc:  # uvicorn's word that it could not start; why, it has logged
         raise RunError(
             f"serve: cannot listen on {settings.host}:{settings.port}; give another --port"

@@ -61,6 +61,10 @@ class Proxy:
         """Ask it to end, without waiting for it."""
         self._process.send_signal(signal.SIGTERM)
 
+    def wait(self) -> int:
+        """Its exit status, once it has ended."""
+        return self._process.wait(DEADLINE_S)
+
     def __exit__(self, *_: object) -> None:
         self.stop()
         try:

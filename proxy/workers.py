@@ -1,0 +1,50 @@
+"""Several processes behind one port, by uvicorn's supervisor: one that dies is replaced, the others go on.
+
+They inherit the listening socket, so that a connection no process has taken yet waits for another. Their
+metrics are summed over files in a directory of their own (prometheus_client's multiprocess mode).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import partial
+from typing import TYPE_CHECKING
+
+from uvicorn.supervisors import Multiprocess
+
+from proxy.metrics import SHARED, Metrics, forget_the_dead
+from proxy.server import config_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxy.app import App
+    from proxy.config import Config
+
+
+def run(loaded: Config, folder: Path) -> None:
+    """Serve with ``server.workers`` processes until told to stop; SystemExit where the port cannot be had."""
+    config = config_of(partial(application, loaded, folder), loaded.server, factory=True)
+    listener = config.bind_socket()
+    listener.listen(config.backlog)  # from now on connections wait, whoever of the workers is there
+    with listener, tempfile.TemporaryDirectory(prefix="idk-metrics-") as directory:
+        os.environ[SHARED] = directory  # before a worker imports prometheus_client, which looks at it once
+        _Supervisor(config, [listener]).run()
+
+
+def application(loaded: Config, folder: Path) -> App:
+    """One worker's application."""
+    from proxy.app import App, build
+
+    directory = os.environ[SHARED]
+    forget_the_dead(directory)
+    return App(build(loaded, folder=folder, environ=os.environ, metrics=Metrics(directory=directory)))
+
+
+class _Supervisor(Multiprocess):
+    def terminate_all(self) -> None:
+        # Connections that would only wait for the end are refused instead, as with a single process.
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
