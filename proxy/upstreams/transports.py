@@ -6,7 +6,6 @@ import ssl
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.exceptions import ConfigError
-from proxy.upstreams.aiohttp_transport import AiohttpTransport
 from proxy.upstreams.lean import LeanTransport
 from proxy.upstreams.origin import Origin
 from proxy.upstreams.transport import Timeouts
@@ -23,9 +22,15 @@ class TransportFactory(Protocol):
     def __call__(self, origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None) -> Transport: ...
 
 
+def _aiohttp(origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None) -> Transport:
+    from proxy.upstreams.aiohttp_transport import AiohttpTransport  # its library costs a third of the start
+
+    return AiohttpTransport(origin, timeouts, tls)
+
+
 TRANSPORTS: Final[Mapping[str, TransportFactory]] = {
     "lean": LeanTransport,
-    "aiohttp": AiohttpTransport,
+    "aiohttp": _aiohttp,
 }
 
 
