@@ -143,9 +143,10 @@ class EventStream:
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
-        self._pending: asyncio.Task[None] | None = None
-        #: One write at a time: the server may suspend any of them while the client reads slowly.
-        self._turn = asyncio.Lock()
+        #: One write at a time, since the server may suspend any of them while the client reads slowly: no
+        #: keep-alive begins within another write, and other writes wait for one that has begun.
+        self._keepalive: asyncio.Task[None] | None = None
+        self._writing = False
         self.started = False
 
     def __enter__(self) -> Self:
@@ -155,8 +156,8 @@ class EventStream:
     def __exit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._pending is not None:
-            self._pending.cancel()
+        if self._keepalive is not None:
+            self._keepalive.cancel()
 
     def _schedule(self, wait_s: float) -> None:
         self._timer = self._loop.call_later(wait_s, self._idle)
@@ -166,24 +167,26 @@ class EventStream:
         if quiet < self._keepalive_s:
             self._schedule(self._keepalive_s - quiet)
             return
-        if not self._turn.locked():
-            self._pending = self._loop.create_task(self.write(sse.KEEPALIVE))
+        if not self._writing and (self._keepalive is None or self._keepalive.done()):
+            self._keepalive = self._loop.create_task(self._write(sse.KEEPALIVE))
         self._schedule(self._keepalive_s)
 
-    async def write(self, data: bytes) -> None:
-        """Send some of the stream."""
-        async with self._turn:
-            await self._write(data)
+    async def write(self, data: bytes, *, more: bool = True) -> None:
+        """Send some of the stream; ``more=False``: the last of it."""
+        self._writing = True
+        if self._keepalive is not None:
+            await self._keepalive
+            self._keepalive = None
+        await self._write(data, more=more)
+        self._writing = False
 
-    async def _write(self, data: bytes) -> None:
+    async def _write(self, data: bytes, *, more: bool = True) -> None:
         self._last = self._loop.time()
         if not self.started:
             self.started = True
             await self._send({"type": "http.response.start", "status": 200, "headers": [*self._headers()]})
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def end(self, data: bytes) -> None:
         """Send the rest."""
-        async with self._turn:
-            await self._write(data)
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self.write(data, more=False)
