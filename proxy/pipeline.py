@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gating.early import watch
 from gating.types import Decision
 from proxy.exceptions import BadRequest, UpstreamStatus
@@ -109,7 +111,7 @@ async def ask_upstream(exchange: Exchange) -> tuple[Ask, Response]:
         if exchange.request.logprobs or not (ask.logprobs and _refuses_logprobs(exc)):
             raise
         upstream.gives_logprobs = False
-        ask = replace(ask, logprobs=False, top_logprobs=0)
+        ask = msgspec.structs.replace(ask, logprobs=False, top_logprobs=0)
     return ask, await _post(exchange, ask)
 
 

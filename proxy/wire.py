@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     from proxy.exceptions import HttpError
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A client's request, read as far as gating needs; ``fields`` holds every field's own bytes."""
 
     fields: Mapping[str, msgspec.Raw]
@@ -32,8 +30,7 @@ class Request:
     threshold: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """What the proxy itself wants of the upstream, beside what the client asked for.
 
     ``alternatives``: how many of each token's alternatives the scorers read, whoever asked for more.
@@ -46,8 +43,7 @@ class Ask:
     alternatives: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """One choice of an answer. ``refusal``: the vendor's own field says that the model declined."""
 
     index: int
@@ -57,8 +53,7 @@ class Choice:
     refusal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(msgspec.Struct, frozen=True):
     """An upstream's answer, read; ``body`` is its surface's own, for rendering."""
 
     choices: tuple[Choice, ...]
@@ -98,8 +93,7 @@ class Report(msgspec.Struct, frozen=True):
     extra: Extra = Extra()
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """The gate's word on every choice of one completion; ``withheld`` are the indices to replace."""
 
     decisions: tuple[Decision, ...]
