@@ -62,7 +62,7 @@ class Run:
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(concurrency):
                     tasks.create_task(self._work(waiting))
-        except* RunError as stopped:
+        except ExceptionGroup as stopped:  # the first says why: the other workers were cancelled with it
             raise stopped.exceptions[0] from None
 
     async def _work(self, waiting: Iterator[Question]) -> None:
