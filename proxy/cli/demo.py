@@ -32,7 +32,7 @@ _EXAMPLES = 4
 
 def demo(
     model: Annotated[str, typer.Option(help="The embedded model: 0.5b, 1.5b or smollm2.")] = "0.5b",
-    questions: Annotated[int, typer.Option(min=80, max=1_400, help="How many, both halves together.")] = 240,
+    questions: Annotated[int, typer.Option(min=80, max=1_400, help="How many, both halves together.")] = 300,
     seed: Annotated[int, typer.Option(help="Which questions are drawn.")] = 0,
     serve: Annotated[
         bool, typer.Option("--serve", help="Stay up, so that an app can be pointed at it.")
