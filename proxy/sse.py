@@ -10,9 +10,8 @@ KEEPALIVE = b": keep-alive\n\n"
 DONE = b"[DONE]"
 
 _BOM = b"\xef\xbb\xbf"
-#: Two line ends in a row, in any of the three forms that the standard allows.
-_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
-_LINE_END = re.compile(rb"\r\n|\n|\r")
+#: The other two forms of a line's end that the standard allows.
+_LINE_END = re.compile(rb"\r\n?")
 
 
 class Splitter:
@@ -20,6 +19,9 @@ class Splitter:
 
     def __init__(self, limit: int) -> None:
         self._rest = b""
+        #: The data lines of an event that has not ended yet, and their bytes.
+        self._lines: list[bytes] = []
+        self._size = 0
         self._limit = limit
         self._begun = False
 
@@ -32,32 +34,35 @@ class Splitter:
                 return []
             self._begun = True
             buffer = buffer.removeprefix(_BOM)
+        half = b""
         if b"\r" in buffer:
             # A last "\r" may be half of "\r\n": leave it for the next read.
-            keep = 1 if buffer.endswith(b"\r") else 0
-            blocks = _BLANK_LINE.split(buffer[: len(buffer) - keep])
-            blocks[-1] += buffer[len(buffer) - keep :]
-        else:
-            blocks = buffer.split(b"\n\n")
-        self._rest = blocks.pop()
-        if len(self._rest) > self._limit:
+            half = b"\r" if buffer.endswith(b"\r") else b""
+            buffer = _LINE_END.sub(b"\n", buffer.removesuffix(half))
+        *lines, rest = buffer.split(b"\n")
+        self._rest = rest + half
+        payloads = self._events(lines)
+        if len(self._rest) + self._size > self._limit:
             raise UpstreamGarbage("the upstream sent an event over the limit")
-        return [payload for payload in map(_payload, blocks) if payload is not None]
+        return payloads
+
+    def _events(self, lines: list[bytes]) -> list[bytes]:
+        payloads = []
+        for line in lines:
+            if line[:5] == b"data:":
+                self._lines.append(line[6:] if line[5:6] == b" " else line[5:])
+                self._size += len(line)
+            elif not line and self._lines:
+                # The standard joins lines by "\n"; the payloads here are JSON, where a space means the same and
+                # keeps the payload on one line when it is sent on.
+                payloads.append(b" ".join(self._lines))
+                self._lines.clear()
+                self._size = 0
+        return payloads
 
     def rest(self) -> list[bytes]:
         """The payload of an event that the stream's end left without its blank line."""
-        rest, self._rest = self._rest, b""
-        payload = _payload(rest)
-        return [] if payload is None else [payload]
-
-
-def _payload(block: bytes) -> bytes | None:
-    if block.startswith(b"data: ") and b"\n" not in block and b"\r" not in block:
-        return block[6:]
-    lines = [line[5:].removeprefix(b" ") for line in _LINE_END.split(block) if line.startswith(b"data:")]
-    # The standard joins lines by "\n"; the payloads here are JSON, where a space means the same and keeps
-    # the payload on one line when it is sent on.
-    return b" ".join(lines) if lines else None
+        return self.feed(b"\n\n")
 
 
 def event(payload: bytes) -> bytes:
