@@ -62,6 +62,20 @@ class Completion(msgspec.Struct, frozen=True):
     body: bytes = b""
 
 
+class VendorError(msgspec.Struct):
+    """What an upstream says of its failure."""
+
+    message: str | None = None
+    type: str | None = None
+    param: str | None = None
+    code: str | int | None = None
+
+    @property
+    def code_text(self) -> str | None:
+        """Some servers number their codes; OpenAI's schema has a string."""
+        return None if self.code is None else str(self.code)
+
+
 class ChoiceReport(msgspec.Struct, frozen=True):
     """One choice in the ``idk`` field."""
 

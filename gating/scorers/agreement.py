@@ -13,7 +13,7 @@ from operator import mul
 from typing import TYPE_CHECKING, TypeVar
 
 from gating.answers import is_abstention
-from gating.scorers.base import Bounds
+from gating.scorers.base import Bounds, score_of_all
 from gating.scorers.sentences import MOST_SENTENCES, is_long, sentences, supported
 from gating.scorers.similarity import Text, alike, comes_to, concluded_number, equal, jaccard
 from gating.types import Unmeasured
@@ -44,10 +44,7 @@ class AgreementScorer:
 
     def score(self, evidence: Evidence) -> float | Unmeasured:
         """The mean; Unmeasured without samples, or where the answer says nothing that can be compared."""
-        if not evidence.samples:
-            return Unmeasured("no samples")
-        bounds = self.bounds(evidence, len(evidence.samples))
-        return bounds if isinstance(bounds, Unmeasured) else bounds.low
+        return score_of_all(self, evidence)
 
     def bounds(self, evidence: Evidence, k: int) -> Bounds | Unmeasured:
         """Where the score lies when there are ``k`` samples: those to come may say nothing or everything."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
+from gating.types import Unmeasured
+
 if TYPE_CHECKING:
-    from gating.types import Evidence, Unmeasured
+    from gating.types import Evidence
 
 #: What must be observed before a scorer can read it.
 Need = Literal[
@@ -63,3 +65,11 @@ class SampleScorer(Scorer, Protocol):
         Unmeasured where it will be, whatever comes.
         """
         ...
+
+
+def score_of_all(scorer: SampleScorer, evidence: Evidence) -> float | Unmeasured:
+    """A score once every sample is there: then its bounds meet. Unmeasured without samples, or where they are."""
+    if not evidence.samples:
+        return Unmeasured("no samples")
+    bounds = scorer.bounds(evidence, len(evidence.samples))
+    return bounds if isinstance(bounds, Unmeasured) else bounds.low

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gating.evidence import clean_logprobs
 from gating.scorers.agreement import AGREEMENT
-from gating.scorers.base import Bounds
+from gating.scorers.base import Bounds, score_of_all
 from gating.scorers.logprob import mean
 from gating.types import Unmeasured
 
@@ -31,10 +31,7 @@ class Cocoa:
 
     def score(self, evidence: Evidence) -> float | Unmeasured:
         """The product; Unmeasured where either factor is."""
-        if not evidence.samples:
-            return Unmeasured("no samples")
-        bounds = self.bounds(evidence, len(evidence.samples))
-        return bounds if isinstance(bounds, Unmeasured) else bounds.low
+        return score_of_all(self, evidence)
 
     def bounds(self, evidence: Evidence, k: int) -> Bounds | Unmeasured:
         """The product at the bounds of the agreement."""

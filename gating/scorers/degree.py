@@ -8,7 +8,7 @@ from math import fsum
 from typing import TYPE_CHECKING
 
 from gating.scorers.agreement import read
-from gating.scorers.base import Bounds
+from gating.scorers.base import Bounds, score_of_all
 from gating.scorers.similarity import Text, jaccard
 from gating.types import Unmeasured
 
@@ -32,10 +32,7 @@ class Degree:
 
     def score(self, evidence: Evidence) -> float | Unmeasured:
         """The mean similarity; Unmeasured without samples, or where the answer says nothing."""
-        if not evidence.samples:
-            return Unmeasured("no samples")
-        bounds = self.bounds(evidence, len(evidence.samples))
-        return bounds if isinstance(bounds, Unmeasured) else bounds.low
+        return score_of_all(self, evidence)
 
     def bounds(self, evidence: Evidence, k: int) -> Bounds | Unmeasured:
         """Samples to come may be like nothing, or (which is more than they can) like everything at once."""

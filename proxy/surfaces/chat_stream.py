@@ -13,7 +13,7 @@ from proxy import sse
 from proxy.exceptions import UpstreamCut, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces import chat_wire as wire
 from proxy.surfaces.json_bytes import with_field
-from proxy.wire import Choice, Completion
+from proxy.wire import Choice, Completion, VendorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,9 +227,9 @@ def _envelope(fields: dict[str, Raw]) -> dict[str, Raw]:
 
 def _upstream_error(said: object) -> UpstreamStatus:
     try:
-        error = msgspec.convert(said, wire.ErrorObject)
+        error = msgspec.convert(said, VendorError)
     except msgspec.ValidationError:
-        error = wire.ErrorObject()
+        error = VendorError()
     return UpstreamStatus(
         error.message or "the upstream failed in the middle of its answer", code=error.code_text
     )

@@ -165,20 +165,6 @@ class Spans(Struct):
     choices: list[_Span] = []
 
 
-class ErrorObject(Struct):
-    """What an upstream says of its failure."""
-
-    message: str | None = None
-    type: str | None = None
-    param: str | None = None
-    code: str | int | None = None
-
-    @property
-    def code_text(self) -> str | None:
-        """Some servers number their codes; OpenAI's schema has a string."""
-        return None if self.code is None else str(self.code)
-
-
 #: What msgspec raises on bytes that are no JSON, no UTF-8, or another type than is read.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 

@@ -22,7 +22,7 @@ from proxy.exceptions import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from proxy.upstreams.encoding import decoded, too_large
+from proxy.upstreams.encoding import decoded, read_whole
 from proxy.upstreams.heads import MAX_HEAD_BYTES, MAX_HEADERS, check_framing, header_lines, request_target
 from proxy.upstreams.transport import IDLE_S, SLICE_BYTES, slices
 
@@ -169,15 +169,7 @@ class _AiohttpResponse:
         ]
 
     async def read(self, limit: int) -> bytes:
-        pieces = []
-        size = 0
-        async for piece in self.chunks():
-            size += len(piece)
-            if size > limit:
-                self.close()
-                raise too_large(limit)
-            pieces.append(piece)
-        return b"".join(pieces)
+        return await read_whole(self, limit)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         content = self._answer.content

@@ -47,15 +47,7 @@ class DecodedResponse:
         ]
 
     async def read(self, limit: int) -> bytes:
-        pieces = []
-        size = 0
-        async for piece in self.chunks():
-            size += len(piece)
-            if size > limit:
-                self.close()
-                raise too_large(limit)
-            pieces.append(piece)
-        return b"".join(pieces)
+        return await read_whole(self, limit)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         inflater = _Inflater(self._coding)
@@ -71,6 +63,19 @@ class DecodedResponse:
 
     def close(self) -> None:
         self._response.close()
+
+
+async def read_whole(response: Response, limit: int) -> bytes:
+    """All that ``response.chunks`` gives; raises UpstreamTooLarge, and drops the rest, over ``limit`` bytes."""
+    pieces = []
+    size = 0
+    async for piece in response.chunks():
+        size += len(piece)
+        if size > limit:
+            response.close()
+            raise too_large(limit)
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def too_large(limit: int) -> UpstreamTooLarge:

@@ -11,6 +11,7 @@ import msgspec
 
 from proxy.exceptions import UpstreamError, UpstreamGarbage, UpstreamStatus
 from proxy.upstreams.retry import Backoff, retry_after
+from proxy.wire import VendorError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -32,15 +33,6 @@ class _ErrorBody(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw(b"null")
     message: str | None = None
     detail: str | None = None
-
-
-class VendorError(msgspec.Struct):
-    """What an upstream says of its failure."""
-
-    message: str | None = None
-    type: str | None = None
-    param: str | None = None
-    code: str | int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +111,7 @@ class HttpUpstream:
             status=response.status,
             type=error.type,
             param=error.param,
-            code=None if error.code is None else str(error.code),
+            code=error.code_text,
             retry_after_s=retry_after(response.headers),
         )
 
