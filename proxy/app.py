@@ -21,7 +21,7 @@ from proxy.metrics import Metrics
 from proxy.passthrough import Relay
 from proxy.routing import Route, RouteTable
 from proxy.surfaces import SURFACES
-from proxy.upstreams import make_upstream
+from proxy.upstreams import make_upstreams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -63,10 +63,7 @@ def build(
 ) -> Parts:
     """Make every part; ``folder`` is where relative policy files stand. Raises ConfigError."""
     metrics = Metrics() if metrics is None else metrics
-    upstreams = {
-        name: make_upstream(name, upstream, environ, metrics.upstream(name))
-        for name, upstream in config.upstreams.items()
-    }
+    upstreams = make_upstreams(config.upstreams, environ, metrics)
     routes = [_route(route, upstreams[route.upstream], folder, metrics) for route in config.routes]
     return Parts(config, metrics, RouteTable(routes), upstreams)
 

@@ -17,13 +17,14 @@ from gating import SCORERS
 from proxy.exceptions import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 _BOOL = "tag:yaml.org,2002:bool"
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.\-]{1,64}$")]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
+Weight = Annotated[float, Meta(ge=0.0)]
 Seconds = Annotated[float, Meta(gt=0.0, le=86_400.0)]
 
 
@@ -52,9 +53,23 @@ class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     routes: tuple[Name, ...] | None = None
 
 
-class Upstream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model server: called directly where it speaks OpenAI's format, else through LiteLLM."""
+class Breaker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When an upstream that fails again and again is left alone."""
 
+    #: In a row: no connection, no answer in time, or the upstream's own failure (5xx). 0 never opens it.
+    failures: Annotated[int, Meta(ge=0)] = 50
+    #: How long it is left alone before one request tries it again.
+    open_s: Seconds = 5.0
+
+
+class Upstream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model server: called directly where it speaks OpenAI's format, else through LiteLLM.
+
+    Or several of them as one (``of``): asked in the order of a list, or drawn by the weights of a mapping, the
+    next where one fails.
+    """
+
+    of: tuple[Name, ...] | dict[Name, Weight] | None = None
     base_url: str | None = None
     litellm: str | None = None
     api_key_env: str | None = None
@@ -65,6 +80,7 @@ class Upstream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_retries: Annotated[int, Meta(ge=0, le=10)] = 2
     max_connections: Annotated[int, Meta(ge=1)] = 1_000
     transport: Literal["lean", "aiohttp"] = "lean"
+    breaker: Breaker = Breaker()
 
 
 class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -254,6 +270,7 @@ def _join(place: str, key: str) -> str:
 _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     (r"server", Server),
     (r"keys\[.*\]", Key),
+    (r"upstreams\[.*\]\.breaker", Breaker),
     (r"upstreams\[.*\]", Upstream),
     (r"routes\[.*\]\.budget", Budget),
     (r"routes\[.*\]\.rag", Rag),
@@ -271,7 +288,7 @@ def _problems(config: Config) -> Iterator[str]:
     """What types cannot say: references, pairs of keys, what is dangerous."""
     yield from _server_problems(config)
     for name, upstream in config.upstreams.items():
-        yield from _upstream_problems(f"upstreams.{name}", upstream)
+        yield from _upstream_problems(f"upstreams.{name}", upstream, config.upstreams)
     yield from _duplicates("routes", [route.name for route in config.routes])
     yield from _duplicates("keys", [key.name for key in config.keys])
     names = {route.name for route in config.routes}
@@ -301,13 +318,35 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _upstream_problems(place: str, upstream: Upstream) -> Iterator[str]:
+def _upstream_problems(place: str, upstream: Upstream, known: Mapping[str, Upstream]) -> Iterator[str]:
+    if upstream.of is not None:
+        yield from _pool_problems(place, upstream, known)
+        return
     if upstream.base_url is None and upstream.litellm is None:
-        yield f"{place}: give a base_url, or litellm: PROVIDER (a base_url beside it is the provider's)"
+        yield (
+            f"{place}: give a base_url, or litellm: PROVIDER (a base_url beside it is the provider's), "
+            "or of: [NAME, …]"
+        )
     if upstream.litellm is not None and upstream.auth == "forward":
         yield f"{place}.auth: LiteLLM takes the key from api_key_env alone; leave auth: forward out"
     if upstream.auth == "forward" and upstream.api_key_env:
         yield f"{place}: auth: forward sends the client's own key; leave api_key_env out"
+
+
+def _pool_problems(place: str, pool: Upstream, known: Mapping[str, Upstream]) -> Iterator[str]:
+    if pool != Upstream(of=pool.of):
+        yield f"{place}: of: makes one upstream of several, whose own keys stand with them; leave the others out"
+    singles = {name for name, upstream in known.items() if upstream.of is None}
+    for name in pool.of or ():
+        if name not in singles:
+            yield f"{place}.of: `{name}` is no upstream of its own; {_nearest(name, singles)}"
+    if not pool.of:
+        yield f"{place}.of: names no upstream; name at least one"
+    elif isinstance(pool.of, dict):
+        if not any(weight > 0 for weight in pool.of.values()):
+            yield f"{place}.of: every weight is 0; give one of them more"
+    elif len(set(pool.of)) < len(pool.of):
+        yield f"{place}.of: names an upstream twice; each stands once"
 
 
 def _route_problems(place: str, route: Route, config: Config) -> Iterator[str]:

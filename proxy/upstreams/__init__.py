@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.exceptions import ConfigError
+from proxy.upstreams.attempts import Attempts
+from proxy.upstreams.breaker import Breaker
 from proxy.upstreams.http import HttpUpstream, Secrets
 from proxy.upstreams.origin import Origin
+from proxy.upstreams.pool import members_of
 from proxy.upstreams.retry import Backoff
 from proxy.upstreams.transport import Timeouts
 from proxy.upstreams.transports import make_transport
@@ -15,8 +18,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxy.config import Upstream
-    from proxy.metrics import UpstreamMetrics
+    from proxy.metrics import Metrics, UpstreamMetrics
     from proxy.upstreams.client import UpstreamClient
+
+
+def make_upstreams(
+    configs: Mapping[str, Upstream], environ: Mapping[str, str], metrics: Metrics
+) -> dict[str, UpstreamClient]:
+    """Every upstream by its name, those made of others too; opens nothing. Raises ConfigError."""
+    counted = {name: metrics.upstream(name) for name in configs}
+    made: dict[str, UpstreamClient] = {
+        name: make_upstream(name, config, environ, counted[name])
+        for name, config in configs.items()
+        if config.of is None
+    }
+    pools: dict[str, UpstreamClient] = {
+        name: members_of(name, config.of, made, counted)
+        for name, config in configs.items()
+        if config.of is not None
+    }
+    return made | pools
 
 
 def make_upstream(
@@ -24,20 +45,28 @@ def make_upstream(
 ) -> UpstreamClient:
     """One upstream; opens nothing. Raises ConfigError where its key is not in the environment."""
     api_key = _api_key(name, config, environ)
-    backoff = Backoff(config.max_retries, patience_s=config.timeout_s)
+    attempts = Attempts(
+        Backoff(config.max_retries, patience_s=config.timeout_s),
+        Breaker(config.breaker.failures, config.breaker.open_s),
+        metrics,
+    )
     gives_logprobs = config.logprobs != "none"
     if config.litellm is not None:
         from proxy.upstreams.litellm import LiteLLMUpstream  # its library takes seconds to import
 
         secrets = Secrets(api_key, "")
-        return LiteLLMUpstream(name, config, secrets=secrets, gives_logprobs=gives_logprobs, backoff=backoff)
+        return LiteLLMUpstream(
+            name, config, secrets=secrets, gives_logprobs=gives_logprobs, attempts=attempts
+        )
     base_url = config.base_url or ""
     try:
         origin = Origin.parse(base_url)
         timeouts = Timeouts(
             connect_s=config.connect_timeout_s, write_s=config.timeout_s, read_s=config.timeout_s
         )
-        transport = make_transport(config.transport, base_url, timeouts)
+        transport = make_transport(
+            config.transport, base_url, timeouts, max_connections=config.max_connections
+        )
     except ConfigError as exc:
         raise ConfigError(f"upstreams.{name}.{exc}") from exc
     return HttpUpstream(
@@ -46,8 +75,7 @@ def make_upstream(
         secrets=Secrets(api_key, origin.authority),
         forwards_credentials=config.auth == "forward",
         gives_logprobs=gives_logprobs,
-        backoff=backoff,
-        metrics=metrics,
+        attempts=attempts,
     )
 
 

@@ -53,9 +53,12 @@ _CUT_CAUSES: Final = (http_exceptions.ContentLengthError, http_exceptions.Transf
 class AiohttpTransport:
     """See ``Transport``; the session is made inside the running loop by the first request."""
 
-    __slots__ = ("_origin", "_root", "_session", "_timeouts", "_tls")
+    __slots__ = ("_max_connections", "_origin", "_root", "_session", "_timeouts", "_tls")
 
-    def __init__(self, origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None, max_connections: int
+    ) -> None:
+        self._max_connections = max_connections
         self._origin = origin
         self._timeouts = timeouts
         self._tls = tls
@@ -127,7 +130,7 @@ class AiohttpTransport:
         if self._session is None:
             timeouts = self._timeouts
             connector = aiohttp.TCPConnector(  # sets TCP_NODELAY itself
-                limit=0,
+                limit=self._max_connections,
                 keepalive_timeout=IDLE_S,
                 ssl=True if self._tls is None else self._tls,
             )

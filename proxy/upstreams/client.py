@@ -15,10 +15,13 @@ class UpstreamClient(Protocol):
 
     #: Its name in the configuration.
     name: str
-    #: Whether the client's own Authorization is sent on in place of the proxy's key.
-    forwards_credentials: bool
     #: False once it has refused a request for logprobs, or where the configuration says that it has none.
     gives_logprobs: bool
+
+    @property
+    def forwards_credentials(self) -> bool:
+        """Whether the client's own Authorization is sent on in place of the proxy's key."""
+        ...
 
     async def post(self, path: str, body: bytes, credentials: bytes | None) -> Response:
         """Ask for a completion. Gives a 2xx answer whose head has come; raises UpstreamStatus for any other."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from proxy.exceptions import UpstreamError, UpstreamGarbage, UpstreamStatus
-from proxy.upstreams.retry import Backoff, retry_after
+from proxy.upstreams.retry import retry_after
 from proxy.wire import VendorError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from proxy.metrics import UpstreamMetrics
+    from proxy.upstreams.attempts import Attempts
     from proxy.upstreams.transport import Response, Transport
 
 _JSON_HEADERS = (
@@ -62,16 +62,14 @@ class HttpUpstream:
         secrets: Secrets,
         forwards_credentials: bool,
         gives_logprobs: bool,
-        backoff: Backoff,
-        metrics: UpstreamMetrics,
+        attempts: Attempts,
     ) -> None:
         self.name = name
         self.forwards_credentials = forwards_credentials
         self.gives_logprobs = gives_logprobs
         self._transport = transport
         self._secrets = secrets
-        self._backoff = backoff
-        self._metrics = metrics
+        self._attempts = attempts
         self._headers: tuple[tuple[bytes, bytes], ...] = _JSON_HEADERS
         if secrets.api_key is not None:
             self._headers += ((b"authorization", b"Bearer " + secrets.api_key.encode()),)
@@ -81,16 +79,7 @@ class HttpUpstream:
         headers = self._headers
         if self.forwards_credentials and credentials is not None:
             headers += ((b"authorization", credentials),)
-        for delay in self._backoff.delays():
-            try:
-                return await self._once(path, headers, body)
-            except UpstreamError as exc:
-                wait = self._backoff.wait(delay, exc)
-                if wait is None:
-                    raise
-                self._metrics.failed(exc.kind)
-            await asyncio.sleep(wait)
-        raise AssertionError("the last attempt returns or raises")  # pragma: no cover
+        return await self._attempts.run(partial(self._once, path, headers, body))
 
     async def _once(self, path: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Response:
         response = await self._transport.request("POST", path, headers, body)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -25,12 +26,12 @@ from proxy.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from types import ModuleType
 
     from proxy.config import Upstream
+    from proxy.upstreams.attempts import Attempts
     from proxy.upstreams.http import Secrets
-    from proxy.upstreams.retry import Backoff
     from proxy.upstreams.transport import Response
 
 #: The fields of a chat request that are passed to LiteLLM; everything else of the client's stays behind.
@@ -50,34 +51,29 @@ class LiteLLMUpstream:
     forwards_credentials = False
 
     def __init__(
-        self, name: str, config: Upstream, *, secrets: Secrets, gives_logprobs: bool, backoff: Backoff
+        self, name: str, config: Upstream, *, secrets: Secrets, gives_logprobs: bool, attempts: Attempts
     ) -> None:
         self.name = name
         self.gives_logprobs = gives_logprobs
         self._config = config
         self._secrets = secrets
-        self._backoff = backoff
+        self._attempts = attempts
         self._litellm = _import()
 
     async def post(self, path: str, body: bytes, credentials: bytes | None) -> Response:
         """Ask for a completion; LiteLLM's own retries are off, ours are the upstream's."""
         if path != "/chat/completions":
             raise BadRequest("this upstream takes chat completions only")
-        arguments = self._arguments(body)
-        for delay in self._backoff.delays():
-            try:
-                answer = await self._litellm.acompletion(**arguments)
-            except Exception as exc:
-                error = self._error(exc)
-                wait = self._backoff.wait(delay, error)
-                if wait is None:
-                    raise error from exc
-            else:
-                if arguments.get("stream"):
-                    return _Events(answer)
-                return _Whole(answer.model_dump_json(exclude_none=True).encode())
-            await asyncio.sleep(wait)
-        raise AssertionError("the last attempt returns or raises")  # pragma: no cover
+        return await self._attempts.run(partial(self._once, self._arguments(body)))
+
+    async def _once(self, arguments: Mapping[str, Any]) -> Response:
+        try:
+            answer = await self._litellm.acompletion(**arguments)
+        except Exception as exc:
+            raise self._error(exc) from exc
+        if arguments.get("stream"):
+            return _Events(answer)
+        return _Whole(answer.model_dump_json(exclude_none=True).encode())
 
     def _arguments(self, body: bytes) -> dict[str, Any]:
         fields = msgspec.json.decode(body, type=dict[str, Any])

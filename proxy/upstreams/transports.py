@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 class TransportFactory(Protocol):
     """Makes a transport; nothing is opened before its first request."""
 
-    def __call__(self, origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None) -> Transport: ...
+    def __call__(
+        self, origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None, max_connections: int
+    ) -> Transport: ...
 
 
-def _aiohttp(origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None) -> Transport:
+def _aiohttp(
+    origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None, max_connections: int
+) -> Transport:
     from proxy.upstreams.aiohttp_transport import AiohttpTransport  # its library costs a third of the start
 
-    return AiohttpTransport(origin, timeouts, tls)
+    return AiohttpTransport(origin, timeouts, tls, max_connections)
 
 
 TRANSPORTS: Final[Mapping[str, TransportFactory]] = {
@@ -40,11 +44,13 @@ def make_transport(
     timeouts: Timeouts | None = None,
     *,
     tls: ssl.SSLContext | None = None,
+    max_connections: int = 1_000,
 ) -> Transport:
     """The transport ``name`` (a key of ``TRANSPORTS``) to ``base_url``.
 
     ``tls`` is the context for an https URL, by default the system's certificates (``SSL_CERT_FILE`` is
-    honoured). Raises ConfigError for an unknown name and for a URL that cannot be one.
+    honoured); a request over ``max_connections`` waits for one to come free, as long as for a connection.
+    Raises ConfigError for an unknown name and for a URL that cannot be one.
     """
     factory = TRANSPORTS.get(name)
     if factory is None:
@@ -54,4 +60,4 @@ def make_transport(
     if context is None and origin.tls:
         context = ssl.create_default_context()
         context.set_alpn_protocols(["http/1.1"])
-    return factory(origin, timeouts or Timeouts(), context if origin.tls else None)
+    return factory(origin, timeouts or Timeouts(), context if origin.tls else None, max_connections)

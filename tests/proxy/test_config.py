@@ -229,6 +229,32 @@ HASH = "0" * 64
         (route(upstream="upstreams: {u: {}}\n"), "upstreams.u: give a base_url, or litellm"),
         (route(upstream="upstreams: {u: {litellm: x, auth: forward}}\n"), "upstreams.u.auth: LiteLLM takes"),
         (
+            route(upstream="upstreams: {u: {of: [x]}, w: {base_url: http://h}}\n"),
+            "upstreams.u.of: `x` is no upstream of its own; known are w",
+        ),
+        (
+            route(upstream="upstreams: {u: {of: [u]}, w: {base_url: http://h}}\n"),
+            "upstreams.u.of: `u` is no upstream",
+        ),
+        (route(upstream="upstreams: {u: {of: []}}\n"), "upstreams.u.of: names no upstream"),
+        (
+            route(upstream="upstreams: {u: {of: [w, w]}, w: {base_url: http://h}}\n"),
+            "upstreams.u.of: names an upstream twice",
+        ),
+        (
+            route(upstream="upstreams: {u: {of: {w: 0}}, w: {base_url: http://h}}\n"),
+            "upstreams.u.of: every weight is 0",
+        ),
+        (route(upstream="upstreams: {u: {of: {w: -1}}, w: {base_url: http://h}}\n"), "upstreams.u.of"),
+        (
+            route(upstream="upstreams: {u: {of: [w], timeout_s: 3}, w: {base_url: http://h}}\n"),
+            "upstreams.u: of: makes one upstream of several",
+        ),
+        (
+            route(upstream="upstreams: {u: {base_url: http://h, breaker: {failure: 3}}}\n"),
+            "upstreams.u.breaker.failure: unknown key; did you mean `failures`?",
+        ),
+        (
             route(upstream="upstreams: {u: {base_url: http://h, auth: forward, api_key_env: K}}\n"),
             "upstreams.u: auth: forward",
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import aiohappyeyeballs
@@ -30,9 +31,17 @@ _MAX_SWEEP_S: Final = 1.0
 class Pool:
     """Last in, first out: few connections stay warm, the others grow old and are closed."""
 
-    __slots__ = ("_connections", "_idle", "_origin", "_sweep_s", "_timeouts", "_timer", "_tls")
+    __slots__ = (
+        "_connections", "_dialling", "_idle", "_most", "_origin", "_sweep_s", "_timeouts", "_timer", "_tls",
+        "_waiting",
+    )  # fmt: skip
 
-    def __init__(self, origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None, max_connections: int
+    ) -> None:
+        self._most = max_connections
+        self._dialling = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._origin = origin
         self._timeouts = timeouts
         self._tls = tls
@@ -51,6 +60,7 @@ class Pool:
         if len(self._idle) < MAX_IDLE:
             connection.deadline = connection.loop.time() + IDLE_S
             self._idle.append(connection)
+            self._wake()
         else:
             connection.abort()
 
@@ -59,13 +69,18 @@ class Pool:
         self._connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+        self._wake()
 
     async def connect(self) -> Connection:
-        """A new connection; raises UpstreamTimeout or UpstreamUnreachable."""
+        """A new connection, or one that came free while the pool was full, in the order of asking.
+
+        Raises UpstreamTimeout or UpstreamUnreachable.
+        """
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeouts.connect_s):
-                connection = await self._dial(loop)
+                freed = await self._room(loop)
+                connection = freed or await self._new(loop)
         except TimeoutError as error:
             raise UpstreamTimeout("the upstream could not be reached in time") from error
         except ssl.SSLError as error:
@@ -76,6 +91,41 @@ class Pool:
         self._connections.add(connection)
         if self._timer is None:
             self._timer = loop.call_later(self._sweep_s, self._sweep, loop)
+        return connection
+
+    async def _room(self, loop: asyncio.AbstractEventLoop) -> Connection | None:
+        """Wait until one connection more may be made; gives an idle one if that came first."""
+        while len(self._connections) + self._dialling >= self._most:
+            turn = loop.create_future()
+            self._waiting.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._wake()  # whoever is next must not wait for one that left
+                raise
+            idle = self.take()
+            if idle is not None:
+                return idle
+        return None
+
+    def _wake(self) -> None:
+        """Let the first that still waits look again."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    async def _new(self, loop: asyncio.AbstractEventLoop) -> Connection:
+        self._dialling += 1
+        try:
+            connection = await self._dial(loop)
+        except BaseException:
+            self._dialling -= 1
+            self._wake()
+            raise
+        self._dialling -= 1
         return connection
 
     async def _dial(self, loop: asyncio.AbstractEventLoop) -> Connection:

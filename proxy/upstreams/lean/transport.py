@@ -24,9 +24,11 @@ class LeanTransport:
 
     __slots__ = ("_constant", "_origin", "_pool")
 
-    def __init__(self, origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None, max_connections: int
+    ) -> None:
         self._origin = origin
-        self._pool = Pool(origin, timeouts, tls)
+        self._pool = Pool(origin, timeouts, tls, max_connections)
         self._constant = b" HTTP/1.1\r\nhost: " + origin.authority.encode("ascii") + b"\r\n"
 
     async def request(

@@ -10,6 +10,8 @@ import pytest
 
 from proxy.exceptions import UpstreamCut, UpstreamGarbage, UpstreamStatus, UpstreamUnreachable
 from proxy.metrics import Metrics
+from proxy.upstreams.attempts import Attempts
+from proxy.upstreams.breaker import Breaker
 from proxy.upstreams.http import HttpUpstream, Secrets
 from proxy.upstreams.retry import Backoff
 from proxy.upstreams.transport import Timeouts
@@ -47,8 +49,7 @@ class Asked:
             secrets=Secrets(key, authority),
             forwards_credentials=forwards,
             gives_logprobs=True,
-            backoff=Backoff(retries, 5.0, Quick()),
-            metrics=self.metrics.upstream("u"),
+            attempts=Attempts(Backoff(retries, 5.0, Quick()), Breaker(0, 1.0), self.metrics.upstream("u")),
         )
         self.requests = []
 

@@ -7,10 +7,11 @@ import pytest
 from proxy.config import Upstream
 from proxy.exceptions import ConfigError
 from proxy.metrics import Metrics
-from proxy.upstreams import make_upstream
+from proxy.upstreams import make_upstream, make_upstreams
 from proxy.upstreams.aiohttp_transport import AiohttpTransport
 from proxy.upstreams.http import HttpUpstream
 from proxy.upstreams.lean import LeanTransport
+from proxy.upstreams.pool import PoolUpstream
 
 URL = "https://api.example.com:8443/v1"
 
@@ -60,3 +61,18 @@ def test_an_address_that_is_none_is_named_and_not_shown(url):
     with pytest.raises(ConfigError, match=r"^upstreams\.u\.base_url: ") as raised:
         make(base_url=url)
     assert "sekret" not in str(raised.value)
+
+
+def test_several_are_one_in_order_or_by_weight():
+    configs = {
+        "both": Upstream(of=("a", "b")),
+        "drawn": Upstream(of={"a": 3.0, "b": 1.0}),
+        "a": Upstream(base_url=URL),
+        "b": Upstream(base_url=URL, auth="forward"),
+    }
+    made = make_upstreams(configs, {}, Metrics())
+    assert set(made) == set(configs)
+    assert isinstance(made["both"], PoolUpstream)
+    assert [member.client for member in made["both"].members] == [made["a"], made["b"]]
+    assert [member.weight for member in made["drawn"].members] == [3.0, 1.0]
+    assert made["both"].forwards_credentials

@@ -107,7 +107,7 @@ def test_any_segmentation_gives_the_same_answer(
         wire_bytes = b"HTTP/1.1 100 Continue\r\nX-I: 1\r\n\r\n" + wire_bytes
 
     async def scenario() -> None:
-        pool = Pool(Origin.parse("http://u.test"), PATIENT, None)
+        pool = Pool(Origin.parse("http://u.test"), PATIENT, None, 8)
         connection = Connection(pool, asyncio.get_running_loop(), PATIENT)
         wire = _Wire()
         connection.connection_made(wire)
@@ -135,7 +135,7 @@ def test_no_bytes_do_anything_but_answer_or_fail(noise: bytes, at: int, spliced:
     answer = _answer([b"abc", b"de"], chunked=True, trailer=True)
 
     async def scenario(received: bytes) -> None:
-        pool = Pool(Origin.parse("http://u.test"), PATIENT, None)
+        pool = Pool(Origin.parse("http://u.test"), PATIENT, None, 8)
         connection = Connection(pool, asyncio.get_running_loop(), PATIENT)
         wire = _Wire()
         connection.connection_made(wire)
@@ -158,7 +158,7 @@ def test_no_bytes_do_anything_but_answer_or_fail(noise: bytes, at: int, spliced:
 
 
 async def test_a_late_cancel_does_not_touch_the_next_request_on_the_connection() -> None:
-    pool = Pool(Origin.parse("http://u.test"), PATIENT, None)
+    pool = Pool(Origin.parse("http://u.test"), PATIENT, None, 8)
     connection = Connection(pool, asyncio.get_running_loop(), PATIENT)
     wire = _Wire()
     connection.connection_made(wire)
@@ -259,7 +259,7 @@ async def test_a_reader_that_waits_is_no_timeout_of_the_upstream() -> None:
 
 
 async def test_the_sweep_ends_with_the_last_connection() -> None:
-    pool = Pool(Origin.parse("http://u.test"), Timeouts(read_s=math.inf, write_s=math.inf), None)
+    pool = Pool(Origin.parse("http://u.test"), Timeouts(read_s=math.inf, write_s=math.inf), None, 8)
     assert pool.take() is None
     await pool.aclose()
 
