@@ -3,6 +3,7 @@
 ProxyError
 ├── ConfigError            a file, key or value of the configuration or of a policy: exit 2, one line
 ├── RunError               a command that could not do its work: exit 1, one line
+│   └── StoreError         the store failed, or has not what is asked of it
 └── HttpError              what a client gets: a status and the vendor's error shape
     ├── BadRequest         400 (or the given status)
     ├── Unauthorized       401
@@ -34,6 +35,10 @@ class ConfigError(ProxyError):
 
 class RunError(ProxyError):
     """A command's work failed; says what and how to go on, in one line."""
+
+
+class StoreError(RunError):
+    """The store cannot be reached, is not what it should be, or has not what is asked of it."""
 
 
 class HttpError(ProxyError):

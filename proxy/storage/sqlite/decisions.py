@@ -1,0 +1,137 @@
+"""Decisions and what is counted of them. Each function is one transaction's work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.exceptions import StoreError
+from proxy.storage.coding import keep_audit, keep_decision, read_decision
+from proxy.storage.types import Count, DecisionQuery, DecisionRecord, Page, Tally
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from proxy.storage.sealing import Sealer
+    from proxy.storage.types import AuditItem
+
+#: The conditions of a query by its fields.
+_CONDITIONS = {
+    "route": "route = :route",
+    "since": "at >= :since",
+    "until": "at < :until",
+    "low": "confidence >= :low",
+    "high": "confidence < :high",
+    "decision": "decision = :decision",
+    "reason": "reason = :reason",
+}
+
+
+def add(
+    connection: sqlite3.Connection,
+    records: Sequence[DecisionRecord],
+    items: Sequence[AuditItem],
+    sealer: Sealer,
+) -> None:
+    for record in records:
+        body, text = keep_decision(record, sealer)
+        new = connection.execute(
+            "INSERT OR IGNORE INTO decisions (id, choice, completion_id, at, route, policy, decision, reason,"
+            " confidence, body, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                record.id, record.choice, record.completion_id, record.at, record.route, record.policy,
+                record.decision, record.reason, record.confidence, body, text,
+            ),
+        ).rowcount  # fmt: skip
+        if new and record.served and record.policy is not None:
+            connection.execute(
+                "INSERT INTO tallies VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET answered = answered + 1",
+                (record.route, record.policy),
+            )
+    for item in items:
+        of = item.decision
+        connection.execute(
+            "INSERT OR IGNORE INTO audit (id, choice, at, route, policy, decision, confidence, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                of.id, of.choice, of.at, of.route, of.policy, of.decision, of.confidence,
+                keep_audit(item, sealer),
+            ),
+        )  # fmt: skip
+
+
+def of_request(connection: sqlite3.Connection, id: str, sealer: Sealer) -> list[DecisionRecord]:  # noqa: A002
+    rows = connection.execute(
+        "SELECT body, text FROM decisions WHERE id = ?1 OR completion_id = ?1 ORDER BY at, id, choice", (id,)
+    ).fetchall()
+    return [read_decision(body, text, sealer) for body, text in rows]
+
+
+def page(connection: sqlite3.Connection, query: DecisionQuery, sealer: Sealer) -> Page:
+    given = {name: value for name in _CONDITIONS if (value := getattr(query, name)) is not None}
+    conditions = [_CONDITIONS[name] for name in given]
+    if query.cursor is not None:
+        given |= _place(query.cursor)
+        conditions.append("(at, seq) < (:before_at, :before_seq)")
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    rows = connection.execute(
+        f"SELECT at, seq, body, text FROM decisions {where} ORDER BY at DESC, seq DESC LIMIT :limit",  # noqa: S608 - of constants
+        {**given, "limit": query.limit + 1},
+    ).fetchall()
+    more, rows = len(rows) > query.limit, rows[: query.limit]
+    items = [read_decision(body, text, sealer) for _, _, body, text in rows]
+    return Page(items=items, cursor=f"{rows[-1][0]!r}:{rows[-1][1]}" if more else None)
+
+
+def _place(cursor: str) -> dict[str, float]:
+    at, _, seq = cursor.partition(":")
+    try:
+        return {"before_at": float(at), "before_seq": int(seq)}
+    except ValueError as exc:
+        raise StoreError("the cursor is none that a page of decisions came with") from exc
+
+
+def nearest(
+    connection: sqlite3.Connection, route: str, confidence: float, limit: int, sealer: Sealer
+) -> list[DecisionRecord]:
+    sides = (("<", "DESC"), (">=", "ASC"))
+    below, above = (
+        connection.execute(
+            f"SELECT body, text FROM decisions WHERE route = ? AND confidence {side} ?"  # noqa: S608 - of constants
+            f" ORDER BY confidence {order} LIMIT ?",
+            (route, confidence, limit),
+        ).fetchall()
+        for side, order in sides
+    )
+    return [read_decision(body, text, sealer) for body, text in [*reversed(below), *above]]
+
+
+def counts(connection: sqlite3.Connection, since: float, bucket_s: float) -> list[Count]:
+    rows = connection.execute(
+        "SELECT CAST(at / :width AS INTEGER) * :width AS bucket, route, decision, reason, count(*)"
+        " FROM decisions WHERE at >= :since GROUP BY bucket, route, decision, reason"
+        " ORDER BY bucket, route, decision, reason",
+        {"width": bucket_s, "since": since},
+    )
+    return [Count(at=at, route=route, decision=d, reason=r, number=n) for at, route, d, r, n in rows]
+
+
+def confidences(connection: sqlite3.Connection, route: str, since: float, limit: int) -> list[float]:
+    rows = connection.execute(
+        "SELECT confidence FROM decisions INDEXED BY decisions_route_at WHERE route = ? AND at >= ?"
+        " AND confidence IS NOT NULL ORDER BY at DESC LIMIT ?",
+        (route, since, limit),
+    )
+    return [confidence for (confidence,) in rows]
+
+
+def tally(connection: sqlite3.Connection, route: str, policy: str) -> Tally:
+    row = connection.execute(
+        "SELECT answered FROM tallies WHERE route = ? AND policy = ?", (route, policy)
+    ).fetchone()
+    (reported,) = connection.execute(
+        "SELECT count(*) FROM labels JOIN decisions USING (id, choice) WHERE labels.source = 'feedback'"
+        " AND labels.label = 'incorrect' AND route = ? AND policy = ? AND decision IN ('answer', 'rescue')",
+        (route, policy),
+    ).fetchone()
+    return Tally(answered=0 if row is None else row[0], reported=reported)

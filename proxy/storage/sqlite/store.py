@@ -1,0 +1,139 @@
+"""The store in SQLite: the embedded default, safe under several processes of one machine."""
+
+from __future__ import annotations
+
+import asyncio
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from proxy.storage.sqlite import decisions, labels, policies
+from proxy.storage.sqlite.thread import MEMORY, Thread
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.storage.sealing import Sealer
+    from proxy.storage.types import (
+        AuditItem,
+        Count,
+        DecisionQuery,
+        DecisionRecord,
+        Label,
+        Labelled,
+        Page,
+        PolicyChange,
+        RiskState,
+        Source,
+        StoredPolicy,
+        Tally,
+        Watched,
+    )
+
+#: How often a change by another process is looked for: SQLite tells nobody. One look takes 20 µs.
+POLL_S = 0.2
+
+
+class SqliteStore:
+    """One file, written by one connection and read by another, so that a long reading holds no writing up.
+
+    In memory there is one connection, and what it holds ends with the process.
+    """
+
+    def __init__(self, path: str, name: str, sealer: Sealer) -> None:
+        self.name = name
+        self._sealer = sealer
+        self._writer = Thread(path, name)
+        self._reader = self._writer if path == MEMORY else Thread(path, name)
+
+    async def open(self) -> None:
+        await self._writer.open()
+        if self._reader is not self._writer:
+            await self._reader.open()
+
+    async def aclose(self) -> None:
+        await self._writer.aclose()
+        if self._reader is not self._writer:
+            await self._reader.aclose()
+
+    async def revision(self) -> int:
+        return await self._reader.read(policies.revision)
+
+    async def changed(self, seen: int, timeout_s: float) -> int:
+        looks = max(1, ceil(timeout_s / POLL_S))
+        for _ in range(looks):
+            now = await self.revision()
+            if now != seen:
+                return now
+            await asyncio.sleep(timeout_s / looks)
+        return await self.revision()
+
+    async def push_policy(self, name: str, policy: dict[str, Any], who: str, at: float) -> StoredPolicy:
+        return await self._writer.write(policies.push, name, policy, who, at)
+
+    async def roll_back(self, name: str, version: int | None, who: str, at: float) -> StoredPolicy:
+        return await self._writer.write(policies.roll_back, name, version, who, at)
+
+    async def policy(self, name: str, version: int | None = None) -> StoredPolicy | None:
+        return await self._reader.read(policies.one, name, version)
+
+    async def policies(self, name: str | None = None) -> list[StoredPolicy]:
+        return await self._reader.read(policies.every, name)
+
+    async def history(self, name: str) -> list[PolicyChange]:
+        return await self._reader.read(policies.history, name)
+
+    async def add_decisions(self, records: Sequence[DecisionRecord], audit: Sequence[AuditItem]) -> None:
+        await self._writer.write(decisions.add, records, audit, self._sealer)
+
+    async def decision(self, id: str) -> list[DecisionRecord]:  # noqa: A002
+        return await self._reader.read(decisions.of_request, id, self._sealer)
+
+    async def decisions(self, query: DecisionQuery) -> Page:
+        return await self._reader.read(decisions.page, query, self._sealer)
+
+    async def nearest(self, route: str, confidence: float, limit: int) -> list[DecisionRecord]:
+        return await self._reader.read(decisions.nearest, route, confidence, limit, self._sealer)
+
+    async def counts(self, since: float, bucket_s: float) -> list[Count]:
+        return await self._reader.read(decisions.counts, since, bucket_s)
+
+    async def confidences(self, route: str, since: float, limit: int) -> list[float]:
+        return await self._reader.read(decisions.confidences, route, since, limit)
+
+    async def tally(self, route: str, policy: str) -> Tally:
+        return await self._reader.read(decisions.tally, route, policy)
+
+    async def add_label(self, label: Label) -> bool:
+        return await self._writer.write(labels.add, label)
+
+    async def remove_label(self, id: str, choice: int, source: Source) -> bool:  # noqa: A002
+        return await self._writer.write(labels.remove, id, choice, source)
+
+    async def labels(self, id: str) -> list[Label]:  # noqa: A002
+        return await self._reader.read(labels.of_request, id)
+
+    async def labelled(self, route: str, source: Source | None = None, limit: int = 10_000) -> list[Labelled]:
+        return await self._reader.read(labels.labelled, route, source, limit, self._sealer)
+
+    async def audit_item(self, id: str, choice: int) -> AuditItem | None:  # noqa: A002
+        return await self._reader.read(labels.item, id, choice, self._sealer)
+
+    async def audit(
+        self, route: str, *, after: int = 0, limit: int = 100, labelled: bool | None = None
+    ) -> list[tuple[AuditItem, Label | None]]:
+        return await self._reader.read(labels.sample, route, after, limit, labelled, self._sealer)
+
+    async def watched(self, route: str, policy: str) -> list[Watched]:
+        return await self._reader.read(labels.watched, route, policy)
+
+    async def risk(self, route: str) -> RiskState | None:
+        return next(iter(await self._reader.read(policies.risks, route)), None)
+
+    async def risks(self) -> list[RiskState]:
+        return await self._reader.read(policies.risks, None)
+
+    async def put_risk(self, state: RiskState) -> bool:
+        return await self._writer.write(policies.put_risk, state)
+
+    async def retain(self, before: float, most: int) -> int:
+        return await self._writer.write(labels.retain, before, most)
