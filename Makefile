@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test lint types test-browser demo bench bench-quick bench-agreement bench-calibration bench-risk soak clean
+.PHONY: setup test lint types test-browser test-clients demo bench bench-quick bench-agreement bench-calibration bench-risk soak clean
 
 setup: $(STAMP)
 
@@ -23,13 +23,20 @@ types: setup
 	$(BIN)/mypy
 
 test: setup lint types
-	$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/browser
+	$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/browser --ignore=tests/clients
 
 # Debian's chromium is what the pages are looked at with; elsewhere the tests say what to install.
 test-browser: setup
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || true
 	$(BIN)/python -m pytest tests/browser
+
+# Each real client has an environment of its own, made once.
+test-clients: setup
+	@command -v npm >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends nodejs npm; } || true
+	$(BIN)/python -m tests.clients.environments
+	$(BIN)/python -m pytest tests/clients
 
 MODEL ?= 0.5b
 

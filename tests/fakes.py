@@ -221,7 +221,7 @@ class FakeUpstream:
         call = Call(line.split(" ")[1], headers, body)
         key = call.path.partition("?")[0]
         if key == _CHAT:
-            key = call.json["messages"][-1]["content"]
+            key = _text(call.json["messages"][-1]["content"])
         with self._changed:
             calls = self._calls.setdefault(key, [])
             calls.append(call)
@@ -245,6 +245,11 @@ class FakeUpstream:
             call.released.set()
             leaving.cancel()
             replying.cancel()
+
+
+def _text(content: Any) -> Any:
+    """A message's text, which some clients send in parts."""
+    return "".join(part["text"] for part in content) if isinstance(content, list) else content
 
 
 async def _released(call: Call) -> None:
