@@ -38,6 +38,8 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     store: str = "sqlite:///idk.db"
     admin_key_env: str = "IDK_ADMIN_KEY"
     log_text: bool = False
+    #: How the proxy's own log looks: lines for a person, or JSON for a collector.
+    log: Literal["console", "json"] = "console"
     max_body_bytes: Annotated[int, Meta(ge=1_024)] = 20_000_000
     #: Of one upstream's answer; a held stream costs at most a small multiple of it.
     max_answer_bytes: Annotated[int, Meta(ge=1_024)] = 50_000_000

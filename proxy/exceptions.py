@@ -22,7 +22,16 @@ ProxyError
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from typing import ClassVar, Final
+
+#: A bearer token, or a key in one of the forms that vendors give them.
+_CREDENTIAL: Final = re.compile(r"(?i)\b(?:bearer\s+\S+|(?:sk|pk|key|api)[-_][\w*.\-]{6,})")
+
+
+def without_credentials(text: str) -> str:
+    """``text`` with whatever looks like a credential left out."""
+    return _CREDENTIAL.sub("[redacted]", text)
 
 
 class ProxyError(Exception):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from proxy.logs import log_config
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -83,7 +85,7 @@ def config_of(app: object, settings: Server, **more: Any) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
-        log_level="info",
+        log_config=log_config(settings.log),
         access_log=False,  # the metrics count; a line for each request costs as much as the request
         server_header=False,
         date_header=False,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from proxy.exceptions import UpstreamError, UpstreamGarbage, UpstreamStatus
+from proxy.exceptions import UpstreamError, UpstreamGarbage, UpstreamStatus, without_credentials
 from proxy.upstreams.retry import retry_after
 from proxy.wire import VendorError
 
@@ -26,7 +25,6 @@ _JSON_HEADERS = (
 )
 #: No vendor's error is longer; what is longer is cut, not kept in memory.
 _ERROR_BYTES = 65_536
-_CREDENTIAL = re.compile(r"(?i)\b(?:bearer\s+\S+|(?:sk|pk|key|api)[-_][\w*.\-]{6,})")
 
 
 class _ErrorBody(msgspec.Struct):
@@ -48,7 +46,7 @@ class Secrets:
         for secret in (self.api_key, self.authority, host if "." in host else None):
             if secret:
                 text = text.replace(secret, "[redacted]")
-        return _CREDENTIAL.sub("[redacted]", text)
+        return without_credentials(text)
 
 
 class HttpUpstream:
