@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test lint types test-browser test-clients demo bench bench-quick bench-agreement bench-calibration bench-risk soak clean
+.PHONY: setup test lint types test-browser test-clients test-faults demo bench bench-quick bench-agreement bench-calibration bench-risk soak clean
 
 setup: $(STAMP)
 
@@ -23,7 +23,7 @@ types: setup
 	$(BIN)/mypy
 
 test: setup lint types
-	$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/browser --ignore=tests/clients
+	$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/browser --ignore=tests/clients --ignore=tests/faults
 
 # Debian's chromium is what the pages are looked at with; elsewhere the tests say what to install.
 test-browser: setup
@@ -37,6 +37,12 @@ test-clients: setup
 	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends nodejs npm; } || true
 	$(BIN)/python -m tests.clients.environments
 	$(BIN)/python -m pytest tests/clients
+
+# Faults of the upstream, the network, the store and the process itself; what was seen goes into a table.
+test-faults: setup
+	@rm -f $(VENV)/faults.json
+	IDK_RELIABILITY=$(CURDIR)/$(VENV)/faults.json $(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m tests.faults.table $(VENV)/faults.json
 
 MODEL ?= 0.5b
 

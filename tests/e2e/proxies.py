@@ -119,6 +119,19 @@ class Proxy:
         with self.open(body) as connection:
             return b"".join(iter(lambda: connection.recv(65_536), b""))
 
+    @property
+    def pid(self) -> int:
+        """Of the process that was started."""
+        return self._process.pid
+
+    def metric_sum(self, name: str, **labels: str) -> float:
+        """All samples of /metrics with these labels, added up."""
+        wanted = {f'{label}="{value}"' for label, value in labels.items()}
+        found = _SAMPLE.findall(httpx.get(f"{self.url}/metrics").text)
+        return sum(
+            float(value) for each, given, value in found if each == name and wanted <= set(given.split(","))
+        )
+
     def metric(self, name: str, **labels: str) -> float:
         """A sample of /metrics; 0 where there is none yet."""
         wanted = {f'{label}="{value}"' for label, value in labels.items()}

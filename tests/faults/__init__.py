@@ -1,0 +1,1 @@
+"""Faults between client, proxy and upstream, against real processes (`make test-faults`)."""
