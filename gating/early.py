@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from gating.gate import Gate
+    from gating.policy import Policy
     from gating.scorers import Scorer
 
 #: The share by which a bound is raised: sums of thousands of float64 differ by less with the order of adding.
@@ -129,15 +130,34 @@ def _rule(gate: Gate, threshold: float | None) -> tuple[Scorer, Callable[[float]
     if isinstance(rule, Uncalibrated):
         least = rule.score_threshold
         return None if least is None else (rule.scorer, lambda score: score >= least)
-    limit = gate.limit if threshold is None else threshold
-    if limit is None or not isinstance(rule.combination, Single):
+    if not isinstance(rule.combination, Single):
         return None
-    check_threshold(limit, "threshold")
-    scorer, policy = rule.combination.scorer, rule
-    to_log_odds = TO_LOG_ODDS[scorer.scale]
+    scorer, to_log_odds = rule.combination.scorer, TO_LOG_ODDS[rule.combination.scorer.scale]
+    limits = _limits(gate, rule, threshold)
+    if not limits:
+        return None
 
     def passes(score: float) -> bool:
-        confidence = policy.confidence_at(to_log_odds(score))
-        return isinstance(confidence, Unmeasured) or confidence >= limit
+        """Under any of the conditions: which one it will be may not be known before the end."""
+        log_odds = to_log_odds(score)
+        for group, limit in limits:
+            confidence = rule.confidence_at(log_odds, group)
+            if isinstance(confidence, Unmeasured) or confidence >= limit:
+                return True
+        return False
 
     return scorer, passes
+
+
+def _limits(gate: Gate, policy: Policy, threshold: float | None) -> list[tuple[str | None, float]]:
+    """The threshold of each condition that has one; that of a policy without conditions is of None."""
+    own = gate.threshold if threshold is None else threshold
+    if own is not None:
+        check_threshold(own, "threshold")
+    found = (
+        {None: policy.threshold}
+        if policy.conditions is None
+        else {name: group.threshold for name, group in policy.conditions.groups.items()}
+    )
+    given = ((name, limit if own is None else own) for name, limit in found.items())
+    return [(name, limit) for name, limit in given if limit is not None]

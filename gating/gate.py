@@ -59,7 +59,7 @@ class Gate:
             raise GatingError(f"on_unmeasured: must be abstain or answer, not {self.on_unmeasured!r}")
         if self.threshold is not None:
             self._check(self.threshold)
-        elif isinstance(self.rule, Policy) and self.rule.threshold is None:
+        elif isinstance(self.rule, Policy) and not _has_threshold(self.rule):
             raise GatingError(f"threshold: the policy {self.rule.name} has none, so the route must give one")
 
     @property
@@ -74,6 +74,12 @@ class Gate:
             return self.rule.threshold
         return self.threshold
 
+    def _limit_for(self, evidence: Evidence) -> float | None:
+        """The threshold in force for an answer, which may be that of its condition."""
+        if self.threshold is None and isinstance(self.rule, Policy):
+            return self.rule.threshold_for(evidence)
+        return self.threshold
+
     def decide(self, evidence: Evidence, *, threshold: float | None = None, applies: bool = True) -> Decision:
         """Whether the answer goes out.
 
@@ -82,7 +88,7 @@ class Gate:
         probability, or that a gate without a policy is asked to apply.
         """
         if threshold is None:
-            threshold = self.limit
+            threshold = self._limit_for(evidence)
         else:
             self._check(threshold)
         if is_abstention(evidence.answer):
@@ -99,20 +105,34 @@ class Gate:
             passes, measured.score, self.needs, confidence=measured.confidence, threshold=threshold
         )
 
-    def certified(self, threshold: float | None = None, *, applies: bool = True) -> bool:
+    def certified(
+        self, threshold: float | None = None, *, applies: bool = True, evidence: Evidence | None = None
+    ) -> bool:
         """Whether the policy's certificate covers a decision at ``threshold`` (None: the one in force).
 
         It covers the very threshold that was certified, on requests like those of its labels: never with an
         empty fingerprint, which cannot tell, and never where unmeasured answers go out, which it counted as
-        withheld.
+        withheld. Of ``evidence`` it must be the certificate of its condition; without one (None) every
+        condition of the policy must have its own.
         """
-        return (
-            isinstance(self.rule, Policy)
-            and self.rule.certificate is not None
+        policy = self.rule
+        if not (
+            isinstance(policy, Policy)
             and applies
-            and bool(self.rule.fingerprint)
+            and bool(policy.fingerprint)
             and self.on_unmeasured == "abstain"
-            and (self.limit if threshold is None else threshold) == self.rule.threshold
+        ):
+            return False
+        if threshold is None:
+            threshold = self.threshold
+        if evidence is not None:
+            covered = [(policy.certificate_for(evidence), policy.threshold_for(evidence))]
+        elif policy.conditions is not None:
+            covered = [(one.certificate, one.threshold) for one in policy.conditions.groups.values()]
+        else:
+            covered = [(policy.certificate, policy.threshold)]
+        return all(
+            certificate is not None and threshold in (None, certain) for certificate, certain in covered
         )
 
     def _by_score(self, rule: Uncalibrated, evidence: Evidence) -> Decision:
@@ -132,6 +152,12 @@ class Gate:
         check_threshold(threshold, "threshold")
         if isinstance(self.rule, Uncalibrated):
             raise GatingError("threshold: a threshold on the confidence needs a policy; this gate has none")
+
+
+def _has_threshold(policy: Policy) -> bool:
+    if policy.conditions is None:
+        return policy.threshold is not None
+    return any(group.threshold is not None for group in policy.conditions.groups.values())
 
 
 def source_of(needs: AbstractSet[Need]) -> str:

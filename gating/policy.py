@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from calibrators import CalibrationError
 from calibrators import from_dict as calibrator_from_dict
 from gating.combine import COMBINATIONS, Combination
+from gating.conditions import Conditions
 from gating.risk import upper_bound
 from gating.saved import MEND, Saved
 from gating.scorers import SCORERS, FeatureScorer
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: The saved form that this code writes and reads.
 VERSION = 1
+#: That of a policy with conditions, which a reader of the first must not take for one without.
+VERSION_CONDITIONS = 2
 #: A saved bound may lie this share below the exact one, which another machine's libm rounds otherwise.
 ROUNDING = 1e-9
 _ABSENT = object()
@@ -42,7 +45,9 @@ class Policy:
     """Scorers, their combination, a calibrator, a threshold on the confidence, and what they hold for.
 
     ``threshold`` in [0, 1], or None where no threshold met the target: the route must give its own then.
-    ``fingerprint`` names what the labels were made with; ``fitted_on`` counts the labels of each split.
+    ``fingerprint`` names what the labels were made with; ``fitted_on`` counts the labels of each split. With
+    ``conditions`` each group has a calibrator and a threshold of its own, and these two are of the answers
+    without passages.
     """
 
     name: str
@@ -53,6 +58,7 @@ class Policy:
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""
     fitted_on: Mapping[str, int] = field(default_factory=dict)
+    conditions: Conditions | None = None
 
     def __post_init__(self) -> None:
         """Refuse a threshold that is no probability, and a certificate without a threshold."""
@@ -68,8 +74,27 @@ class Policy:
 
     @property
     def needs(self) -> frozenset[Need]:
-        """The kinds of evidence that its scorers read."""
-        return frozenset().union(*(scorer.needs for scorer in self.scorers))
+        """The kinds of evidence that its scorers read, or that tell its conditions apart."""
+        own: frozenset[Need] = frozenset() if self.conditions is None else self.conditions.needs
+        return own.union(*(scorer.needs for scorer in self.scorers))
+
+    def threshold_for(self, evidence: Evidence) -> float | None:
+        """The threshold in force for an answer: its group's, where there are conditions."""
+        if self.conditions is None:
+            return self.threshold
+        name = self.conditions.of(evidence)
+        return None if name is None else self.conditions.groups[name].threshold
+
+    def certificate_for(self, evidence: Evidence) -> Certificate | None:
+        """The certificate that was made for answers like this one.
+
+        Without conditions nothing says that its labels had passages, so it covers no answer that is known to
+        have some.
+        """
+        if self.conditions is None:
+            return None if evidence.context else self.certificate
+        name = self.conditions.of(evidence)
+        return None if name is None else self.conditions.groups[name].certificate
 
     def matches(self, live: Mapping[str, Any]) -> bool:
         """Whether the policy applies to requests of the fingerprint ``live``.
@@ -80,16 +105,28 @@ class Policy:
 
     def read(self, evidence: Evidence) -> Measured | Unmeasured:
         """The raw score (one scorer's own, or the combination's) and the confidence."""
-        return self._measured(self.combination.read(evidence))
+        group = None
+        if self.conditions is not None:
+            group = self.conditions.of(evidence)
+            if group is None:
+                return Unmeasured("the policy was fitted on no answers of this condition")
+        return self._measured(self.combination.read(evidence), group)
 
-    def read_scores(self, scores: Sequence[float | Unmeasured]) -> Measured | Unmeasured:
-        """The same from what the policy's scorers (n,) said, in their order: how many answers are read at once."""
-        return self._measured(self.combination.join(scores))
+    def read_scores(
+        self, scores: Sequence[float | Unmeasured], group: str | None = None
+    ) -> Measured | Unmeasured:
+        """The same from what the policy's scorers (n,) said, in their order: how many answers are read at once.
 
-    def _measured(self, reading: Reading | Unmeasured) -> Measured | Unmeasured:
+        ``group`` is the answer's condition, which a policy with conditions must know.
+        """
+        if self.conditions is not None and group not in self.conditions.groups:
+            return Unmeasured("the policy was fitted on no answers of this condition")
+        return self._measured(self.combination.join(scores), group)
+
+    def _measured(self, reading: Reading | Unmeasured, group: str | None) -> Measured | Unmeasured:
         if isinstance(reading, Unmeasured):
             return reading
-        confidence = self.confidence_at(reading.log_odds)
+        confidence = self.confidence_at(reading.log_odds, group)
         if isinstance(confidence, Unmeasured):
             return confidence
         return Measured(reading.score, confidence)
@@ -99,17 +136,21 @@ class Policy:
         measured = self.read(evidence)
         return measured if isinstance(measured, Unmeasured) else measured.confidence
 
-    def confidence_at(self, log_odds: float) -> float | Unmeasured:
-        """The calibrator's reading of a combination's log-odds; never NaN."""
+    def confidence_at(self, log_odds: float, group: str | None = None) -> float | Unmeasured:
+        """The calibrator's reading (that of the ``group``, where there are conditions) of log-odds; never NaN."""
         if isnan(log_odds):
             return Unmeasured("the score is NaN")
-        confidence = self.calibrator.predict_one(log_odds)
+        if self.conditions is None or group is None:
+            confidence = self.calibrator.predict_one(log_odds)
+        else:
+            confidence = self.conditions.calibrator.predict_one(log_odds, group)
         return confidence if 0.0 <= confidence <= 1.0 else Unmeasured("the calibrator gave no probability")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, for ``load``."""
+        conditions = self.conditions
         return {
-            "version": VERSION,
+            "version": VERSION if conditions is None else VERSION_CONDITIONS,
             "name": self.name,
             "scorers": [scorer.name for scorer in self.scorers],
             "features": {scorer.name: scorer.scale for scorer in self.scorers if scorer.name not in SCORERS},
@@ -120,7 +161,7 @@ class Policy:
             "fingerprint": dict(self.fingerprint),
             "created": self.created,
             "fitted_on": dict(self.fitted_on),
-        }
+        } | ({} if conditions is None else {"conditions": conditions.to_dict()})
 
     @classmethod
     def load(cls, saved: Mapping[str, Any]) -> Policy:
@@ -131,8 +172,10 @@ class Policy:
         """
         policy = Saved(saved, "policy")
         version = policy.get("version")
-        if isinstance(version, bool) or version != VERSION:
-            raise GatingError(f"policy.version: must be {VERSION}, not {version!r}; {MEND}")
+        if isinstance(version, bool) or version not in (VERSION, VERSION_CONDITIONS):
+            raise GatingError(
+                f"policy.version: must be {VERSION} or {VERSION_CONDITIONS}, not {version!r}; {MEND}"
+            )
         features = policy.object("features")
         scorers = tuple(_scorer(name, policy, features) for name in policy.texts("scorers"))
         return cls(
@@ -146,6 +189,9 @@ class Policy:
             fingerprint=dict(policy.object("fingerprint").values),
             created=policy.text("created"),
             fitted_on=_counts(policy.object("fitted_on")),
+            conditions=Conditions.load(policy.object("conditions"), _certificate)
+            if version == VERSION_CONDITIONS
+            else None,
         )
 
 

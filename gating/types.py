@@ -35,7 +35,8 @@ class Evidence:
     where a judge found two of them to say the same; ``p_true`` the model's probability in [0, 1] that the
     answer is true, ``verbalised`` the confidence in [0, 1] that it put in words; ``closed_book`` the evidence
     of the same question asked without its context; ``features`` scores of the user's own (higher = more
-    confident). Sentinels (-9999, -inf) may stand in the logprobs: scorers clip them.
+    confident); ``context`` whether the question came with passages, None where nobody knows. Sentinels
+    (-9999, -inf) may stand in the logprobs: scorers clip them.
     """
 
     answer: str
@@ -48,6 +49,7 @@ class Evidence:
     verbalised: float | None = None
     closed_book: Evidence | None = None
     features: Mapping[str, float] = field(default_factory=dict)
+    context: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

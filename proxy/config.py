@@ -94,10 +94,14 @@ class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Rag(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a request's context stands, and whether to ask again without it."""
+    """Where a request's context stands, and whether to ask again without it; see ``proxy.context``."""
 
-    context: str | None = None
+    context: Annotated[str, Meta(min_length=1)] | None = None
     rescue: bool = False
+    #: How passages that a request brings in its own ``idk`` field are put before its question.
+    template: str | None = None
+    #: Whether the question that is asked again says that passages may be irrelevant.
+    instruct: bool = False
 
 
 class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -33,6 +33,10 @@ MAX_LINE_BYTES = 100_000_000
 MOST_CHOICES = 26
 
 
+#: What passages can be to a question: its own, another's, both, its own with a false answer, or none at all.
+Condition = Literal["none", "relevant", "irrelevant", "mixed", "counterfactual"]
+
+
 class Observed(Struct, frozen=True, kw_only=True):
     """What was observed of one answer; any of it may be absent."""
 
@@ -42,9 +46,13 @@ class Observed(Struct, frozen=True, kw_only=True):
     samples: list[str] | None = None
     closed_book: Observed | None = None
     features: dict[str, float] | None = None
+    label: Literal["correct", "incorrect", "abstained"] | None = None
 
-    def evidence(self) -> Evidence:
-        """For scorers; what the model said of itself stands among a record's features."""
+    def evidence(self, *, context: bool | None = None) -> Evidence:
+        """For scorers; what the model said of itself stands among a record's features.
+
+        ``context``: whether the question was asked with passages, None where nobody knows.
+        """
         features = dict(self.features or {})
         return Evidence(
             answer=self.answer,
@@ -55,6 +63,7 @@ class Observed(Struct, frozen=True, kw_only=True):
             verbalised=features.pop("verbalised", None),
             closed_book=None if self.closed_book is None else self.closed_book.evidence(),
             features=features,
+            context=context,
         )
 
 
@@ -64,11 +73,20 @@ class Answer(Observed, frozen=True, kw_only=True):
     id: str
     group: str | None = None
     question: str | None = None
-    label: Literal["correct", "incorrect", "abstained"] | None = None
+    #: What the passages were to the question, "none" where there were none.
+    condition: Condition | None = None
+    #: The answer with passages and the one without, each with a label of its own; the former is ``answer`` again.
+    open_book: Observed | None = None
     #: The label by the rules, where a judge gave the other one.
     matched: Literal["correct", "incorrect", "abstained"] | None = None
     #: What the answer was made with: the fingerprint of the route that asked.
     made_with: dict[str, Any] | None = None
+
+    def evidence(self, *, context: bool | None = None) -> Evidence:
+        """As ``Observed``; whether there were passages is read from the record's own condition."""
+        if context is None and self.condition is not None:
+            context = self.condition != "none"
+        return super().evidence(context=context)
 
 
 class Record(Answer, frozen=True, kw_only=True):
@@ -94,6 +112,8 @@ class Question(Struct, frozen=True, kw_only=True):
     group: str | None = None
     context: list[str] | None = None
     choices: list[str] | None = None
+    #: What the passages are to the question; without it they are its own.
+    condition: Condition | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be asked or graded."""

@@ -28,6 +28,16 @@ class Request(msgspec.Struct, frozen=True):
     max_tokens: int | None
     sampling: Mapping[str, float]
     threshold: float | None
+    #: Passages that came in the request's own ``idk`` field; the messages do not hold them yet.
+    context: tuple[str, ...] = ()
+
+
+class Edit(Protocol):
+    """Changes the text of one message."""
+
+    def __call__(self, role: str, name: str | None, text: str) -> str | None:
+        """The text in its place; None: the text goes."""
+        ...
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -166,6 +176,13 @@ class Surface(Protocol):
 
     def outgoing(self, request: Request, ask: Ask) -> bytes:
         """The body for the upstream."""
+        ...
+
+    def edited(self, request: Request, edit: Edit) -> Request:
+        """The request with the text of its messages, in their order, through ``edit``; raises BadRequest.
+
+        A message of several texts is edited text by text, and left out where all of them go.
+        """
         ...
 
     def read(self, body: bytes, ask: Ask) -> Completion:

@@ -20,7 +20,7 @@ PACKAGES = ("calibrators", "gating", "proxy")
 #: ``proxy.app``: it may use all the parts, and no part may use it.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("proxy", "proxy.exceptions", "proxy.config", "proxy.metrics", "proxy.wire", "proxy.sse", "proxy.asgi"),
-    ("proxy.upstreams", "proxy.storage", "proxy.routing", "proxy.auth", "proxy.records"),
+    ("proxy.upstreams", "proxy.storage", "proxy.routing", "proxy.auth", "proxy.records", "proxy.context"),
     ("proxy.pipeline",),
     ("proxy.surfaces",),
     (),
@@ -44,6 +44,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "pythonjsonlogger": ("proxy.logs",),
     "uvicorn": ("proxy.server", "proxy.workers", "proxy.logs"),
     "xllamacpp": ("proxy.embedded",),
+    "re2": ("proxy.context",),
     "redis": ("proxy.storage.redis",),
     "sqlite3": ("proxy.storage.sqlite",),
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gating.scorers.agreement import AGREEMENT_SCORERS
 from gating.scorers.base import Bounds, Need, SampleScorer, Scale, Scorer
+from gating.scorers.closed_book import ClosedBookContrast
 from gating.scorers.cocoa import Cocoa
 from gating.scorers.degree import Degree
 from gating.scorers.entropy import SemanticEntropy
@@ -17,11 +18,12 @@ from gating.scorers.logprob import LOGPROB_SCORERS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The cheapest to gather first: of the answer itself, of one further token, of further samples.
+#: The cheapest to gather first: of the answer itself, of one further token or answer, of further samples.
 _ALL: tuple[Scorer, ...] = (
     *LOGPROB_SCORERS,
     PTrue(),
     Verbalised(),
+    ClosedBookContrast(),
     *AGREEMENT_SCORERS,
     SemanticEntropy(),
     Degree(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -42,9 +42,18 @@ def check_calibrator(name: str) -> None:
         raise GatingError(f"calibrator: {name!r} is unknown; use {AUTO} or one of {', '.join(CALIBRATORS)}")
 
 
+class PolicyParts(NamedTuple):
+    """What was fitted; ``log_odds`` (m,) of the answers at ``rows`` (m,) are what the calibrator saw."""
+
+    combination: Combination
+    calibrator: Calibrator
+    log_odds: NDArray[np.float64]
+    rows: Rows
+
+
 def fit_policy_parts(
     graded: Graded, rows: Rows, names: Sequence[str] | None, calibrator: str, rng: np.random.Generator
-) -> tuple[Combination, Calibrator]:
+) -> PolicyParts:
     """The scorers as one and the calibrator on top, from the answers at ``rows`` (m,).
 
     ``names`` are combined, a single one stands as it is; None takes the single best. Raises GatingError where
@@ -66,7 +75,8 @@ def fit_policy_parts(
         combination = Logistic.fit(scorers, graded.scores(names, weigh), graded.outcome[weigh])
     log_odds, measured = joined_log_odds(combination, graded, rows)
     require_both_classes(graded, rows[measured])
-    return combination, fit_calibrator(calibrator, log_odds, graded, rows[measured], rng)
+    fitted = fit_calibrator(calibrator, log_odds, graded, rows[measured], rng)
+    return PolicyParts(combination, fitted, log_odds, rows[measured])
 
 
 def fit_calibrator(

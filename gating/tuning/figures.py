@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -98,11 +98,32 @@ UNKNOWN: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
+class ConditionFigures:
+    """One condition: ``n`` answers calibrate it, and what its threshold does on those of the test split."""
+
+    n: int
+    threshold: float | None
+    certificate: Certificate | None
+    held_out: HeldOut | None
+    always: HeldOut
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "n": self.n,
+            "threshold": self.threshold,
+            "certificate": None if self.certificate is None else self.certificate.to_dict(),
+            "held_out": UNKNOWN if self.held_out is None else asdict(self.held_out),
+            "always": asdict(self.always),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """``n`` answers in each split; everything else is of the test split.
 
     ``scorers`` holds what each scorer alone would have done, ``policy`` what its own do together; ``always``
-    is answering everything, for comparison.
+    is answering everything, for comparison; ``conditions`` what holds for each of them, where there are some.
     """
 
     n: Mapping[str, int]
@@ -114,6 +135,7 @@ class Figures:
     certificate: Certificate | None
     held_out: HeldOut | None
     always: HeldOut
+    conditions: Mapping[str, ConditionFigures] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -127,11 +149,12 @@ class Figures:
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
             "held_out": UNKNOWN if self.held_out is None else asdict(self.held_out),
             "always": asdict(self.always),
+            "conditions": {name: figures.to_dict() for name, figures in self.conditions.items()},
         }
 
 
-def held_out(test: Judged, threshold: float | None) -> HeldOut | None:
-    """What the gate does at ``threshold``; None without one."""
+def held_out(test: Judged, threshold: float | NDArray[np.float64] | None) -> HeldOut | None:
+    """What the gate does at ``threshold`` (one for all, or one for each answer); None without one."""
     return None if threshold is None else HeldOut.of(test.outcome, test.answered(threshold))
 
 

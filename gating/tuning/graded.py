@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gating.answers import is_abstention
+from gating.conditions import GROUPINGS
 from gating.scorers import SCORERS, FeatureScorer
 from gating.transform import TO_LOG_ODDS, infer_scale
 from gating.types import GatingError, Unmeasured
@@ -47,12 +48,14 @@ class Graded:
     """n graded answers: ``outcome`` (n,) is RIGHT, WRONG or ABSTAINED, ``group`` (n,) the question's number.
 
     ``columns`` holds the scorers that read at least one answer, by name: those of ``SCORERS`` in its order,
-    which is that of their cost, then the features by name.
+    which is that of their cost, then the features by name. ``conditions`` holds for each of ``GROUPINGS`` the
+    condition (n,) of every answer, "" where it tells none.
     """
 
     columns: Mapping[str, Column]
     outcome: NDArray[np.int8]
     group: NDArray[np.intp]
+    conditions: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.outcome.size
@@ -98,6 +101,7 @@ class Collector:
         self._group_numbers: dict[str, int] = {}
         self._rows: dict[str, array[int]] = {}
         self._scores: dict[str, array[float]] = {}
+        self._conditions: dict[str, list[str]] = {name: [] for name in GROUPINGS}
 
     def __len__(self) -> int:
         return len(self._outcomes)
@@ -112,6 +116,8 @@ class Collector:
         declined = is_abstention(evidence.answer)
         self._outcomes.append(ABSTAINED if declined else OUTCOMES[label])
         self._groups.append(self._group_numbers.setdefault(group, len(self._group_numbers)))
+        for by, grouping in GROUPINGS.items():
+            self._conditions[by].append(grouping.condition(evidence) or "")
         if self._outcomes[row] == ABSTAINED:
             return
         for name, scorer in SCORERS.items():
@@ -138,6 +144,7 @@ class Collector:
             columns={name: self._column(name) for name in names},
             outcome=np.array(self._outcomes, dtype=np.int8),
             group=np.array(self._groups, dtype=np.intp),
+            conditions={by: np.array(told, dtype=np.str_) for by, told in self._conditions.items()},
         )
 
     def _column(self, name: str) -> Column:

@@ -42,8 +42,8 @@ class Judged:
         """Confidence and label, 1 or 0, of the usable ones."""
         return self.confidence[self.usable], self.outcome[self.usable].astype(np.float64)
 
-    def answered(self, threshold: float) -> NDArray[np.bool_]:
-        """Which of them (m,) the gate lets out at ``threshold``."""
+    def answered(self, threshold: float | NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of them (m,) the gate lets out at ``threshold``, one for all or one for each (m,)."""
         passes: NDArray[np.bool_] = np.greater_equal(self.confidence, threshold)
         return self.usable & passes
 
@@ -53,8 +53,28 @@ def judge(policy: Policy, graded: Graded, rows: NDArray[np.intp]) -> Judged:
     confidence = np.zeros(rows.size)
     measured = np.zeros(rows.size, dtype=np.bool_)
     names = [scorer.name for scorer in policy.scorers]
-    for place, scores in enumerate(graded.scores(names, rows)):
-        read = policy.read_scores(scores)
+    groups = conditions_of(policy, graded, rows)
+    for place, (scores, group) in enumerate(zip(graded.scores(names, rows), groups, strict=True)):
+        read = policy.read_scores(scores, group)
         if not isinstance(read, Unmeasured):
             confidence[place], measured[place] = read.confidence, True
     return Judged(rows, graded.outcome[rows], confidence, measured)
+
+
+def conditions_of(policy: Policy, graded: Graded, rows: NDArray[np.intp]) -> list[str | None]:
+    """The condition of each of ``rows`` (m,), as the policy tells them apart; None where it does not."""
+    if policy.conditions is None:
+        return [None] * rows.size
+    return [name or None for name in graded.conditions[policy.conditions.by][rows].tolist()]
+
+
+def thresholds_of(
+    policy: Policy, graded: Graded, rows: NDArray[np.intp]
+) -> float | NDArray[np.float64] | None:
+    """The threshold for all of ``rows`` (m,), or for each (m,), infinite where its condition has none."""
+    if policy.conditions is None:
+        return policy.threshold
+    groups = policy.conditions.groups
+    limits = {name: group.threshold for name, group in groups.items()}
+    found = [limits.get(name or "") for name in conditions_of(policy, graded, rows)]
+    return np.array([np.inf if limit is None else limit for limit in found])

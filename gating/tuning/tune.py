@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gating.conditions import NONE, Group
 from gating.policy import Policy
+from gating.tuning.by_condition import calibrated, choose, figures_by_condition, grouping_of
 from gating.tuning.choice import AUTO, check_calibrator, fit_policy_parts
 from gating.tuning.figures import Figures, ScorerFigures, always, held_out
 from gating.tuning.graded import RIGHT
-from gating.tuning.judged import judge
+from gating.tuning.judged import judge, thresholds_of
 from gating.tuning.splits import one_of_each, split
 from gating.types import GatingError
 
@@ -76,30 +78,34 @@ def tune(
     seed: int = 0,
     allow_estimate: bool = False,
     provenance: Provenance | None = None,
+    by: str | None = None,
 ) -> Tuned:
     """Fit, choose a threshold for ``goal``, and say what that does on answers that neither of them saw.
 
     ``scorers`` names what to combine (None: the single best), ``calibrator`` is ``auto`` or a name in
-    ``CALIBRATORS``. The same ``graded`` and ``seed`` give the same policy. Raises GatingError on names that
-    are unknown and on labels that teach nothing: fewer than LEAST_LABELS, one class, too few questions.
+    ``CALIBRATORS``. Where records speak of passages each condition gets a calibrator and a threshold of its
+    own, told apart as ``by`` says (None: with or without passages). The same ``graded`` and ``seed`` give the
+    same policy. Raises GatingError on names that are unknown and on labels that teach nothing: fewer than
+    LEAST_LABELS, one class, too few questions.
     """
     check_calibrator(calibrator)
     _check_labels(graded)
     provenance = provenance or Provenance()
     rng = np.random.default_rng(seed)
-    splits = _splits(graded, goal, rng)
-    combination, fitted = fit_policy_parts(graded, splits["fit"], scorers, calibrator, rng)
-    draft = Policy(provenance.name, combination, fitted)
+    by = grouping_of(graded, by)
+    splits = _splits(graded, goal, rng, by)
+    parts = fit_policy_parts(graded, splits["fit"], scorers, calibrator, rng)
+    draft = Policy(
+        provenance.name,
+        parts.combination,
+        parts.calibrator,
+        conditions=None if by is None else calibrated(parts, graded, by),
+    )
     judged = {name: judge(draft, graded, rows) for name, rows in splits.items() if name != "fit"}
-    choice = goal.choose(judged, allow_estimate=allow_estimate)
     n = {name: int(splits[name].size) if name in splits else 0 for name in SPLITS}
+    chosen, choice = _with_thresholds(draft, judged, graded, goal, n, provenance.created, allow_estimate)
     policy = replace(
-        draft,
-        threshold=choice.threshold,
-        certificate=_dated(choice.certificate, n, provenance.created),
-        fingerprint=dict(provenance.fingerprint),
-        created=provenance.created,
-        fitted_on=n,
+        chosen, fingerprint=dict(provenance.fingerprint), created=provenance.created, fitted_on=n
     )
     alone = {
         column: ScorerFigures.alone(found, graded, splits["fit"], splits["test"], calibrator, rng)
@@ -107,6 +113,42 @@ def tune(
     }
     figures = _figures(graded, policy, alone, judged["test"], n)
     return Tuned(policy, figures, choice, MappingProxyType(splits), MappingProxyType(judged))
+
+
+def _with_thresholds(
+    draft: Policy,
+    judged: Mapping[str, Judged],
+    graded: Graded,
+    goal: Goal,
+    n: Mapping[str, int],
+    created: str,
+    allow_estimate: bool,
+) -> tuple[Policy, Choice]:
+    """The policy with what the goal chose, for all or for each condition; and the choice that is told."""
+    conditions = draft.conditions
+    if conditions is None:
+        choice = goal.choose(judged, allow_estimate=allow_estimate)
+        return replace(
+            draft, threshold=choice.threshold, certificate=_dated(choice.certificate, n, created)
+        ), choice
+    chosen = choose(draft, judged, graded, goal, allow_estimate=allow_estimate)
+    groups = {
+        name: replace(
+            group,
+            threshold=chosen[name].threshold,
+            certificate=_dated(chosen[name].certificate, n, created),
+        )
+        for name, group in conditions.groups.items()
+    }
+    plain = groups.get(NONE, Group(None))
+    policy = replace(
+        draft,
+        threshold=plain.threshold,
+        certificate=plain.certificate,
+        conditions=replace(conditions, groups=groups),
+    )
+    told_first = sorted(chosen, key=lambda name: (chosen[name].certificate is None, name != NONE))
+    return policy, chosen[told_first[0]]
 
 
 def _check_labels(graded: Graded) -> None:
@@ -124,10 +166,10 @@ def _check_labels(graded: Graded) -> None:
         )
 
 
-def _splits(graded: Graded, goal: Goal, rng: np.random.Generator) -> dict[str, Rows]:
+def _splits(graded: Graded, goal: Goal, rng: np.random.Generator, by: str | None) -> dict[str, Rows]:
     splits = split(graded.group, goal.shares, rng)
     if "certify" in splits:
-        splits["certify"] = one_of_each(graded.group, splits["certify"], rng)
+        splits["certify"] = _one_of_each(graded, splits["certify"], rng, by)
     empty = [name for name, rows in splits.items() if not rows.size]
     if empty:
         raise GatingError(
@@ -135,6 +177,17 @@ def _splits(graded: Graded, goal: Goal, rng: np.random.Generator) -> dict[str, R
             f"{empty[0]}; a question (group) stands in one split only: bring more questions"
         )
     return splits
+
+
+def _one_of_each(graded: Graded, rows: Rows, rng: np.random.Generator, by: str | None) -> Rows:
+    """One answer of each question, or of each question under each condition: what one bound may count."""
+    if by is None:
+        return one_of_each(graded.group, rows, rng)
+    names = graded.conditions[by]
+    parts = [
+        one_of_each(graded.group, rows[names[rows] == name], rng) for name in np.unique(names[rows]).tolist()
+    ]
+    return np.sort(np.concatenate(parts)) if parts else rows
 
 
 def _dated(certificate: Certificate | None, n: Mapping[str, int], created: str) -> Certificate | None:
@@ -154,6 +207,7 @@ def _figures(
         calibrator=policy.calibrator.kind,
         threshold=policy.threshold,
         certificate=policy.certificate,
-        held_out=held_out(test, policy.threshold),
+        held_out=held_out(test, thresholds_of(policy, graded, test.rows)),
         always=always(test),
+        conditions={} if policy.conditions is None else figures_by_condition(test, graded, policy.conditions),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from proxy.evaluation import Asker, Run
-    from proxy.records import Question
+    from proxy.evaluation.overrefusal import Tally
+    from proxy.records import Condition, Question
     from proxy.routing import Route
 
 
@@ -34,6 +35,13 @@ def evaluate(
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Of the answer.")] = None,
     judge: Annotated[
         str | None, typer.Option(help="The route of a model that grades in the place of the rules.")
+    ] = None,
+    contexts: Annotated[
+        str | None,
+        typer.Option(
+            help="What questions with passages are asked under, as relevant,irrelevant,mixed,counterfactual,none. "
+            "[default: relevant,irrelevant,none]"
+        ),
     ] = None,
     api_key_env: Annotated[
         str | None, typer.Option(help="Where the key is, for an upstream with auth: forward.")
@@ -70,39 +78,92 @@ def evaluate(
         judge=None if judge is None else Judge(asker_of(judge, None)),
     )
 
+    questions = _Posed.of(data, limit, contexts)
+
     async def work() -> Run:
         try:
-            return await _evaluate(asker, data, out, limit, concurrency)
+            return await _evaluate(asker, questions, out, concurrency)
         finally:
             await parts.aclose()
 
     run = asyncio.run(work())
-    counts = {label: run.labels[label] for label in ("correct", "incorrect", "abstained")}
+    counts: dict[str, object] = {label: run.labels[label] for label in ("correct", "incorrect", "abstained")}
     if judge is not None:
         counts["disputed"] = run.disputed
+    measured = _measured(out) if questions.conditions else {}
     if as_json:
-        print(msgspec.json.encode({"asked": run.labels.total(), **counts}).decode())
+        told = {"asked": run.labels.total(), **counts}
+        if measured:
+            told["contexts"] = {name: tally.to_dict() for name, tally in measured.items()}
+        print(msgspec.json.encode(told).decode())
     else:
-        told = ", ".join(f"{count:,} {word}" for word, count in counts.items())
-        print(f"{out}: {run.labels.total():,} new records, {told}")
+        words = ", ".join(f"{count:,} {word}" for word, count in counts.items())
+        print(f"{out}: {run.labels.total():,} new records, {words}")
+        if measured:
+            from proxy.cli.contexts_text import show
+
+            show(measured)
 
 
-async def _evaluate(asker: Asker, data: Path, out: Path, limit: int | None, concurrency: int) -> Run:
+def _measured(out: Path) -> dict[str, Tally]:
+    """What passages do, over every record of the file."""
+    from proxy import records as files
+    from proxy.evaluation.overrefusal import case_of, tallies
+
+    cases = (case_of(record) for record, _ in files.lines(out, files.Record))
+    return tallies(case for case in cases if case is not None)
+
+
+async def _evaluate(asker: Asker, questions: _Posed, out: Path, concurrency: int) -> Run:
     """Check every question before the first is paid for, see what is answered already, ask the rest."""
     from proxy import records as files
     from proxy.evaluation import Run
     from proxy.progress import Steps
 
-    total = sum(1 for _ in _questions(data, limit))
+    total = sum(1 for _ in questions())
     sink = files.Appender(out)
     try:
         done = files.answered(out, asker.made_with)
         with Steps(asker.route.name, total, done=min(len(done), total)) as progress:
             run = Run(asker, sink, done, told=lambda _: progress.step(_note(run)))
-            await run.ask_all(lambda: _questions(data, limit), concurrency)
+            await run.ask_all(questions, concurrency)
     finally:
         sink.close()
     return run
+
+
+@dataclass(frozen=True, slots=True)
+class _Posed:
+    """The questions as they are asked; the file is kept in memory only where passages are exchanged.
+
+    ``conditions`` is empty where no question has passages, and nobody asked for a condition.
+    """
+
+    data: Path
+    limit: int | None
+    conditions: tuple[Condition, ...]
+
+    @classmethod
+    def of(cls, data: Path, limit: int | None, contexts: str | None) -> _Posed:
+        """Checked whole before the first is paid for; raises ConfigError."""
+        from proxy.evaluation.contexts import DEFAULT, conditions
+
+        wanted = None if contexts is None else conditions(contexts)
+        # Every one is looked at, also where the first tells enough: the file is checked by it.
+        passages = [bool(question.context) for question in _questions(data, limit)]
+        if wanted is None:
+            wanted = DEFAULT if any(passages) else ()
+        elif not any(passages) and set(wanted) != {"none"}:
+            raise ConfigError(f"--contexts: no question of {data} has passages (`context`)")
+        return cls(data, limit, wanted)
+
+    def __call__(self) -> Iterator[Question]:
+        """All of them anew."""
+        from proxy.evaluation.contexts import posed
+
+        if not self.conditions:
+            return _questions(self.data, self.limit)
+        return posed(list(_questions(self.data, self.limit)), self.conditions)
 
 
 def _note(run: Run) -> str:

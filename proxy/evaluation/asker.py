@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,15 @@ from gating.gate import Uncalibrated
 from gating.grading import grade
 from gating.types import Unmeasured
 from proxy import pipeline
-from proxy.exceptions import UpstreamGarbage
-from proxy.records import Record
+from proxy.context import SEPARATOR, TEMPLATE, filled
+from proxy.evaluation.contexts import MARK
+from proxy.exceptions import HttpError, UpstreamGarbage
+from proxy.records import Observed, Record
 from proxy.routing import SAMPLING, fingerprint
 from proxy.surfaces import SURFACES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from gating.grading import Label
     from gating.types import Evidence
@@ -34,6 +37,24 @@ SAMPLING_TEMPERATURE = 1.0
 #: The least logprob that a record holds: JSON has no -inf, and vendors write this in its place.
 SENTINEL = -9999.0
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(slots=True)
+class ClosedBook:
+    """Closed-book answers by question: who asks first pays, others that come meanwhile wait for the same call."""
+
+    _under_way: dict[str, asyncio.Task[Observed]] = field(default_factory=dict)
+
+    async def get(self, name: str, ask: Callable[[], Coroutine[Any, Any, Observed]]) -> Observed:
+        """The answer; a call that failed is made again by the next who asks."""
+        task = self._under_way.get(name)
+        if task is None:
+            task = self._under_way[name] = asyncio.create_task(ask())
+        try:
+            return await asyncio.shield(task)
+        except HttpError:
+            self._under_way.pop(name, None)
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +74,8 @@ class Asker:
     samples: int = 0
     judge: Judge | None = None
     credentials: bytes | None = None
+    #: The closed-book answers, each asked once however many conditions its question is asked under.
+    closed: ClosedBook = field(default_factory=ClosedBook)
 
     @property
     def made_with(self) -> dict[str, Any]:
@@ -62,26 +85,59 @@ class Asker:
 
     async def record(self, question: Question) -> Record:
         """Ask, and grade; raises HttpError where the upstream fails."""
-        messages = prompt(question, self.system)
-        (choice,) = (await self.ask(messages, {}))[:1]
-        evidence = choice.evidence
+        messages = prompt(question, self.system, self.route.config.rag.template)
         asked = question.question or messages[-1]["content"]
-        label: Label = "abstained"
-        if not choice.refusal:
-            label = grade(evidence.answer, question.answers, choices=question.choices)
-        judged = await self.judge.grade(asked, question.answers, evidence.answer) if self.judge else None
+        observed, matched = await self._observed(question, messages, asked)
+        closed_book = await self._closed_book(question, observed, asked)
         return Record(
             id=question.id,
             group=question.group or question.id,
             question=asked,
+            answer=observed.answer,
+            token_logprobs=observed.token_logprobs,
+            top_logprobs=observed.top_logprobs,
+            samples=await self._draw(messages) if self.samples else None,
+            label=observed.label or "abstained",
+            matched=matched,
+            condition=question.condition,
+            open_book=msgspec.structs.replace(observed, top_logprobs=None)
+            if question.condition and question.context
+            else None,
+            closed_book=closed_book,
+            made_with=self.made_with,
+        )
+
+    async def _observed(
+        self, question: Question, messages: Sequence[Mapping[str, str]], asked: str
+    ) -> tuple[Observed, Label | None]:
+        """The answer and its grade, and where a judge graded, what the rules say."""
+        (choice,) = (await self.ask(messages, {}))[:1]
+        evidence = choice.evidence
+        label: Label = "abstained"
+        if not choice.refusal:
+            label = grade(evidence.answer, question.answers, choices=question.choices)
+        judged = await self.judge.grade(asked, question.answers, evidence.answer) if self.judge else None
+        observed = Observed(
             answer=evidence.answer,
             token_logprobs=_token_logprobs(evidence),
             top_logprobs=_top_logprobs(evidence),
-            samples=await self._draw(messages) if self.samples else None,
             label=judged or label,
-            matched=label if judged else None,
-            made_with=self.made_with,
         )
+        return observed, label if judged else None
+
+    async def _closed_book(self, question: Question, observed: Observed, asked: str) -> Observed | None:
+        """The answer without passages; of a question that was asked without it is the answer itself."""
+        if question.condition is None:
+            return None
+        if not question.context:
+            return msgspec.structs.replace(observed, top_logprobs=None)
+        bare = msgspec.structs.replace(question, context=None)
+
+        async def ask() -> Observed:
+            found, _ = await self._observed(bare, prompt(bare, self.system), asked)
+            return msgspec.structs.replace(found, top_logprobs=None)
+
+        return await self.closed.get(question.id.partition(MARK)[0], ask)
 
     async def _draw(self, messages: Sequence[Mapping[str, str]]) -> list[str]:
         """Further answers: in one call where the upstream gives several, else in as many as it takes."""
@@ -117,16 +173,29 @@ class Asker:
 _OBSERVE = Gate(Uncalibrated(SCORERS[_WIDEST]))
 
 
-def prompt(question: Question, system: str | None) -> list[dict[str, str]]:
-    """The conversation: its own messages, or the passages, the question and the lettered choices."""
+def prompt(question: Question, system: str | None, template: str | None = None) -> list[dict[str, str]]:
+    """The conversation: its own messages, or the passages, the question and the lettered choices.
+
+    ``template`` puts passages before a question as the route does (None: blank lines between). Before a
+    question that is given as messages they go into the last of them.
+    """
     before = [] if system is None else [{"role": "system", "content": system}]
     if question.messages is not None:
-        return before + [{"role": turn.role, "content": turn.content} for turn in question.messages]
+        turns = [{"role": turn.role, "content": turn.content} for turn in question.messages]
+        if question.context:
+            turns[-1] = turns[-1] | {"content": _with_passages(question, turns[-1]["content"], template)}
+        return before + turns
     options = [
         f"{letter}. {choice}" for letter, choice in zip(_LETTERS, question.choices or (), strict=False)
     ]
     asked = "\n".join([question.question or "", *options])
-    return [*before, {"role": "user", "content": "\n\n".join([*(question.context or ()), asked])}]
+    return [*before, {"role": "user", "content": _with_passages(question, asked, template)}]
+
+
+def _with_passages(question: Question, asked: str, template: str | None) -> str:
+    if not question.context:
+        return asked
+    return filled(TEMPLATE if template is None else template, SEPARATOR.join(question.context), asked)
 
 
 def _token_logprobs(evidence: Evidence) -> list[float] | None:

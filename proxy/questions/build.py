@@ -41,6 +41,24 @@ _TEMPLATES = (
     ("facts", "answers", None, "{question}", "{question}"),
 )
 
+# What a passage about a row says, sentence by sentence; one whose fact is missing is left out.
+_PASSAGES = {
+    "countries": (
+        "{country} is a country that belongs to {continent}.",
+        "The seat of its government is in {capital}, the capital.",
+        "Prices in {country} are in its currency, the {currency}.",
+    ),
+    "states": (
+        "{state} is one of the states of the United States of America.",
+        "Its legislature meets in {capital}, the capital of the state.",
+    ),
+    "elements": (
+        "{element} is a chemical element.",
+        "In the periodic table it has the symbol {symbol}.",
+        "The nucleus of {element} holds {number} protons: that is its atomic number.",
+    ),
+}
+
 _SHARE = {
     "element": 3,
     "atomic number": 2,
@@ -49,13 +67,17 @@ _SHARE = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with its accepted answers; ``group`` names its fact, ``kind`` its stratum."""
+    """A question with its accepted answers; ``group`` names its fact, ``kind`` its stratum.
+
+    ``passage`` tells of the thing that is asked about, the answer among the rest; None where no table does.
+    """
 
     id: str
     group: str
     kind: str
     question: str
     answers: tuple[str, ...]
+    passage: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A line of ``questions.jsonl``."""
@@ -67,18 +89,20 @@ def questions() -> tuple[Question, ...]:
     """All questions, in a fixed order; ids count within a kind."""
     made: list[Question] = []
     counts: dict[str, int] = {}
-    for kind, group, text, answers in [*_from_tables(), *_from_sums()]:
+    for kind, group, text, answers, passage in [*_from_tables(), *_from_sums()]:
         counts[kind] = counts.get(kind, 0) + 1
-        made.append(Question(f"{kind.replace(' ', '-')}-{counts[kind]:03d}", group, kind, text, answers))
+        name = f"{kind.replace(' ', '-')}-{counts[kind]:03d}"
+        made.append(Question(name, group, kind, text, answers, passage))
     return tuple(made)
 
 
-def sample(n: int, seed: int) -> tuple[Question, ...]:
+def sample(n: int, seed: int, *, with_passage: bool = False) -> tuple[Question, ...]:
     """``n`` questions, each kind in its proportion, in random order; the same for the same seed.
 
-    Raises ``ValueError`` where ``n`` is negative or more than there are.
+    ``with_passage``: of those alone that have one. Raises ``ValueError`` where ``n`` is negative or more than
+    there are.
     """
-    everything = questions()
+    everything = tuple(one for one in questions() if one.passage is not None or not with_passage)
     if not 0 <= n <= len(everything):
         raise ValueError(f"n is {n}; ask for 0 to {len(everything)} questions")
     draw = random.Random(seed)  # noqa: S311 - a sample, no secrets
@@ -95,19 +119,29 @@ def sample(n: int, seed: int) -> tuple[Question, ...]:
     return tuple(draw.sample(chosen, n))
 
 
-def _from_tables() -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+def _from_tables() -> Iterator[tuple[str, str, str, tuple[str, ...], str | None]]:
     tables = {name: _table(name) for name in dict.fromkeys(template[0] for template in _TEMPLATES)}
     for table, column, kind, key, text in _TEMPLATES:
         for row in tables[table][:: _SHARE.get(kind or "", 1)]:
             if row[column]:
                 shown = {name: _shown(name, value) for name, value in row.items()}
                 answers = tuple(row[column].split("|"))
-                yield kind or row["kind"], key.format_map(shown), text.format_map(shown), answers
+                passage = _passage(table, row, shown)
+                yield kind or row["kind"], key.format_map(shown), text.format_map(shown), answers, passage
 
 
-def _from_sums() -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+def _passage(table: str, row: dict[str, str], shown: dict[str, str]) -> str | None:
+    sentences = [
+        sentence.format_map(shown)
+        for sentence in _PASSAGES.get(table, ())
+        if all(value or f"{{{name}}}" not in sentence for name, value in row.items())
+    ]
+    return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences) or None
+
+
+def _from_sums() -> Iterator[tuple[str, str, str, tuple[str, ...], str | None]]:
     for kind, text, answer in computed():
-        yield kind, text, text, (answer,)
+        yield kind, text, text, (answer,), None
 
 
 def _table(name: str) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ from msgspec import Raw
 
 from proxy.exceptions import BadRequest
 from proxy.surfaces import chat_wire as wire
+from proxy.surfaces.chat_edit import edited_messages
 from proxy.surfaces.chat_stream import ChatStream
 from proxy.surfaces.json_bytes import with_field
 from proxy.wire import Ask, Choice, Completion, Request, Verdict
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from proxy.exceptions import HttpError
-    from proxy.wire import StreamReader, Watch
+    from proxy.wire import Edit, StreamReader, Watch
 
 _TRUE = Raw(b"true")
 _SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
@@ -60,6 +61,7 @@ class Chat:
             max_tokens=max(read.max_completion_tokens or 0, read.max_tokens or 0) or None,
             sampling={name: value for name in _SAMPLING if (value := getattr(read, name)) is not None},
             threshold=_threshold(read.idk),
+            context=tuple(read.idk.context or ()) if read.idk is not None else (),
         )
 
     def outgoing(self, request: Request, ask: Ask) -> bytes:
@@ -76,6 +78,11 @@ class Chat:
             if top:
                 fields["top_logprobs"] = Raw(b"%d" % top)
         return msgspec.json.encode(fields)
+
+    def edited(self, request: Request, edit: Edit) -> Request:
+        """The request with the texts of its messages through ``edit``; raises BadRequest."""
+        messages = edited_messages(request.fields["messages"], edit)
+        return msgspec.structs.replace(request, fields={**request.fields, "messages": messages})
 
     def read(self, body: bytes, ask: Ask) -> Completion:
         """Read an upstream's answer; raises UpstreamGarbage."""

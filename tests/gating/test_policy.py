@@ -161,7 +161,7 @@ def test_a_missing_key_is_named(key):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("version", 2, "policy.version: must be 1, not 2"),
+        ("version", 2, "policy.conditions: is missing"),
         ("version", True, "policy.version: must be 1"),
         ("name", 3, "policy.name: must be a string"),
         ("threshold", math.nan, "policy.threshold: must be a finite number, not nan"),

@@ -73,8 +73,10 @@ def test_context_choices_messages_and_a_system_prompt_reach_the_model(tmp_path):
         | {"context": ["Rome is in Italy.", "It is old."], "group": "rome"},
         {"id": "2", "messages": [{"role": "user", "content": "And Lima?"}], "answers": ["Peru"]},
     ]
-    with TableUpstream({asked: "A", "And Lima?": "Peru"}) as upstream:
+    bare = "Where is Rome?\nA. Italy\nB. Peru"
+    with TableUpstream({asked: "A", bare: "B", "And Lima?": "Peru"}) as upstream:
         options = ("--system", "Be brief.", "--temperature", "0.5", "--max-tokens", "9")
+        options = (*options, "--contexts", "relevant")
         status, records = evaluate(tmp_path, upstream, rows, *options)
     assert status == 0
     assert [record["label"] for record in sorted(records, key=lambda r: r["id"])] == ["correct"] * 2

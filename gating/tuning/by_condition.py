@@ -1,0 +1,105 @@
+"""A policy whose conditions have calibrators and thresholds of their own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calibrators.groups import GroupedCalibrator
+from gating.conditions import GROUPINGS, Conditions, Group
+from gating.tuning.figures import ConditionFigures, always, held_out
+from gating.tuning.goals import Choice
+from gating.tuning.graded import ABSTAINED
+from gating.types import GatingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gating.policy import Policy
+    from gating.tuning.choice import PolicyParts
+    from gating.tuning.goals import Goal
+    from gating.tuning.graded import Graded
+    from gating.tuning.judged import Judged
+
+#: The grouping that needs no further call.
+PLAIN = "context"
+
+
+def grouping_of(graded: Graded, by: str | None) -> str | None:
+    """How conditions are told apart: as ``by`` says, else by the passages where any record speaks of them.
+
+    None: not at all. Raises GatingError on a grouping that is unknown, or that no record tells.
+    """
+    telling = graded.conditions.get(PLAIN)
+    count = 0 if telling is None else int((telling != "").sum())
+    if by is None and count == 0:
+        return None
+    by = PLAIN if by is None else by
+    if by not in GROUPINGS:
+        raise GatingError(f"conditions: {by!r} is unknown; use one of {', '.join(GROUPINGS)}")
+    if count < len(graded):
+        raise GatingError(
+            f"conditions: {len(graded) - count:,} of {len(graded):,} records do not say whether they had "
+            'passages; give each a `condition` ("none" without), as `idk evaluate --contexts` does, or leave it out '
+            "of all (and `closed_book` too)"
+        )
+    return by
+
+
+def calibrated(parts: PolicyParts, graded: Graded, by: str) -> Conditions:
+    """Groups without thresholds yet: each group's calibrator, drawn towards that of all (n / (n + 20) its own)."""
+    names = graded.conditions[by][parts.rows]
+    known = names != ""
+    grouped = GroupedCalibrator(parts.calibrator.kind).fit(
+        parts.log_odds[known], graded.outcome[parts.rows][known].astype(np.float64), names[known].tolist()
+    )
+    groups, counts = np.unique(names[known], return_counts=True)
+    return Conditions(
+        by,
+        grouped,
+        {name: Group(None, n=n) for name, n in zip(groups.tolist(), counts.tolist(), strict=True)},
+    )
+
+
+def part_of(judged: Judged, graded: Graded, by: str, name: str) -> Judged:
+    """Those of one condition."""
+    rows = graded.conditions[by][judged.rows] == name
+    return replace(
+        judged,
+        rows=judged.rows[rows],
+        outcome=judged.outcome[rows],
+        confidence=judged.confidence[rows],
+        measured=judged.measured[rows],
+    )
+
+
+def choose(
+    draft: Policy, judged: Mapping[str, Judged], graded: Graded, goal: Goal, *, allow_estimate: bool
+) -> dict[str, Choice]:
+    """A threshold for each condition of ``draft`` on the answers of that condition alone.
+
+    Each certificate counts its own condition's labels, one of a question, and holds at level 1 - delta by
+    itself. A condition of which a split has no label gets no threshold where labels choose it.
+    """
+    conditions = draft.conditions
+    assert conditions is not None  # noqa: S101 - the caller made them
+    chosen = {}
+    for name in conditions.groups:
+        parts = {split: part_of(one, graded, conditions.by, name) for split, one in judged.items()}
+        needed = [split for split in goal.shares if split not in ("fit", "test")]
+        empty = any(not (parts[split].outcome != ABSTAINED).any() for split in needed)
+        chosen[name] = Choice(None) if empty else goal.choose(parts, allow_estimate=allow_estimate)
+    return chosen
+
+
+def figures_by_condition(test: Judged, graded: Graded, conditions: Conditions) -> dict[str, ConditionFigures]:
+    """What each condition's threshold does on its answers of the test split."""
+    found = {}
+    for name, group in conditions.groups.items():
+        part = part_of(test, graded, conditions.by, name)
+        found[name] = ConditionFigures(
+            group.n, group.threshold, group.certificate, held_out(part, group.threshold), always(part)
+        )
+    return found

@@ -1,0 +1,241 @@
+"""Conditions: with passages and without, each with a calibrator, a threshold and a certificate of its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from calibrators.groups import GroupedCalibrator
+from gating import SCORERS, Evidence, Gate, GatingError, Policy, Unmeasured
+from gating.combine import Single
+from gating.conditions import GROUPINGS, Conditions, Group, by_context, by_contrast
+from gating.early import watch
+from gating.risk import upper_bound
+from gating.tuning import Collector, FixedThreshold, Provenance, TargetRisk, WrongCost, tune
+from gating.types import Certificate
+
+CLOSED = Evidence("Paris", token_logprobs=[-0.2])
+
+
+def evidence(score=-0.1, *, answer="Paris", context=None, closed=None):
+    return Evidence(answer, token_logprobs=[score], closed_book=closed, context=context)
+
+
+@pytest.mark.parametrize(("found", "plain", "contrast"), [
+    (evidence(), None, None),
+    (evidence(context=False), "none", "none"),
+    (evidence(context=False, closed=CLOSED), "none", "none"),
+    (evidence(context=True), "context", None),
+    (evidence(closed=CLOSED), "context", "agree"),
+    (evidence(context=True, closed=CLOSED), "context", "agree"),
+    (evidence(answer="Lyon", closed=CLOSED), "context", "disagree"),
+    (evidence(answer="I don't know.", closed=CLOSED), "context", "open_refused"),
+    (evidence(closed=Evidence("I don't know.")), "context", "closed_refused"),
+    (evidence(answer="?", closed=CLOSED), "context", None),
+])  # fmt: skip
+def test_the_condition_of_an_answer(found, plain, contrast):
+    assert (by_context(found), by_contrast(found)) == (plain, contrast)
+
+
+def conditions(**groups):
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=400)
+    names = ["none", "context"] * 200
+    right = rng.random(400) < np.where(np.array(names) == "none", 0.8, 0.2)
+    fitted = GroupedCalibrator().fit(scores, right.astype(float), names)
+    return Conditions("context", fitted, groups or {"none": Group(0.6, n=200), "context": Group(0.9, n=200)})
+
+
+def certificate():
+    return Certificate(0.1, 0.1, 3, 120, 200, upper_bound(3, 120, 0.1), splits={"certify": 200})
+
+
+def policy(made=None, **changes):
+    made = made or conditions()
+    values = {"threshold": 0.6, "fingerprint": {"model": "m"}, "conditions": made, **changes}
+    return Policy("rag", Single(SCORERS["mean_logprob"]), made.calibrator.global_, **values)
+
+
+def test_passages_have_a_confidence_and_a_threshold_of_their_own():
+    gate = Gate(policy())
+    without, within = gate.decide(evidence(context=False)), gate.decide(evidence(context=True))
+    assert (without.decision, without.threshold) == ("answer", 0.6)
+    assert (within.decision, within.reason, within.threshold) == ("abstain", "below_threshold", 0.9)
+    assert within.score == without.score
+    assert within.confidence < without.confidence
+
+
+def test_an_answer_of_no_condition_is_unmeasured_and_passes_nowhere():
+    only = policy(conditions(none=Group(0.1)))
+    for found in (evidence(), evidence(context=True)):
+        decision = Gate(only).decide(found)
+        assert (decision.decision, decision.reason) == ("abstain", "unmeasured")
+    assert isinstance(only.read_scores([-0.1]), Unmeasured)
+    assert isinstance(only.read_scores([-0.1], "context"), Unmeasured)
+    assert not isinstance(only.read_scores([-0.1], "none"), Unmeasured)
+
+
+def test_a_group_without_a_threshold_withholds_and_the_routes_own_stands_over_all():
+    made = policy(conditions(none=Group(0.1), context=Group(None)))
+    assert Gate(made).decide(evidence(context=True)).decision == "abstain"
+    assert Gate(made, threshold=0.0).decide(evidence(context=True)).decision == "answer"
+    with pytest.raises(GatingError, match="has none"):
+        Gate(policy(conditions(none=Group(None)), threshold=None))
+
+
+def test_a_certificate_never_covers_a_group_that_it_was_not_made_for():
+    made = policy(conditions(none=Group(0.6, certificate()), context=Group(0.9)))
+    gate = Gate(made)
+    assert gate.certified(evidence=evidence(context=False))
+    assert not gate.certified(evidence=evidence(context=True))
+    assert not gate.certified(evidence=evidence())
+    assert not gate.certified()
+    assert not gate.certified(0.9, evidence=evidence(context=False))
+    assert not Gate(made, threshold=0.7).certified(evidence=evidence(context=False))
+    every = policy(conditions(none=Group(0.6, certificate()), context=Group(0.6, certificate())))
+    assert Gate(every).certified()
+
+
+def test_labels_that_do_not_speak_of_passages_certify_none():
+    plain = policy(certificate=certificate(), conditions=None)
+    assert Gate(plain).certified(evidence=evidence())
+    assert Gate(plain).certified(evidence=evidence(context=False))
+    assert not Gate(plain).certified(evidence=evidence(context=True))
+
+
+def test_an_answer_is_settled_early_only_where_no_condition_would_let_it_pass():
+    lenient = watch(Gate(policy(conditions(none=Group(0.0), context=Group(1.0)))), max_tokens=4)()
+    lenient.add([-9.0, -9.0])
+    assert not lenient.settled
+    strict = watch(Gate(policy(conditions(none=Group(0.99), context=Group(0.99)))), max_tokens=4)()
+    strict.add([-9.0, -9.0])
+    assert strict.settled
+    assert (
+        watch(Gate(policy(conditions(none=Group(None))), threshold=0.5)) is None
+    )  # a mean of unknown length
+    request = Gate(policy(conditions(none=Group(0.5), context=Group(None))))
+    assert watch(request, max_tokens=4, threshold=0.99) is not None
+
+
+def test_it_is_saved_and_loaded_and_an_older_reader_would_refuse_it():
+    made = policy(conditions(none=Group(0.6, certificate(), 200), context=Group(None, n=3)))
+    saved = json.loads(json.dumps(made.to_dict(), allow_nan=False))
+    assert saved["version"] == 2
+    again = Policy.load(saved)
+    assert again.conditions.groups == made.conditions.groups
+    for found in (evidence(context=False), evidence(context=True)):
+        assert again.read(found) == made.read(found)
+    assert again.needs == {"logprobs"}
+    assert replace(made, conditions=replace(made.conditions, by="contrast")).needs == {
+        "logprobs",
+        "closed_book",
+    }
+
+
+def broken(change):
+    saved = json.loads(json.dumps(policy().to_dict()))
+    change(saved["conditions"])
+    return saved
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda c: c.update(by="mood"), "conditions.by: must be one of context, contrast"),
+    (lambda c: c.update(groups={}), "conditions.groups: there are none"),
+    (lambda c: c["groups"]["none"].update(threshold=2), "threshold 2.0 is not in"),
+    (lambda c: c["groups"]["none"].update(n=-1), "groups.none.n"),
+    (lambda c: c["groups"]["none"].update(threshold=None, certificate=certificate().to_dict()), "without a threshold"),
+    (lambda c: c["calibrator"].update(version=9), "conditions.calibrator: "),
+])  # fmt: skip
+def test_what_is_broken_is_refused(change, message):
+    with pytest.raises(GatingError, match=message):
+        Policy.load(broken(change))
+
+
+# Tuning
+
+
+def graded(n=600, seed=0, *, inflate=2.0, tell=True, closed=False):
+    """Answers without passages follow their logprobs; with passages those are inflated and mostly wrong."""
+    rng = np.random.default_rng(seed)
+    made = Collector()
+    for row in range(n):
+        for context in (False, True):
+            score = -rng.exponential()
+            right = rng.random() < 1 / (1 + np.exp(-3 * (score + 0.7)))
+            shown = score
+            if context:
+                right, shown = rng.random() < 0.15, score / inflate
+            other = Evidence("Paris" if right or rng.random() < 0.3 else "Rome", token_logprobs=[-0.3])
+            found = evidence(
+                shown, context=context if tell else None, closed=other if closed and context else None
+            )
+            made.add(found, "correct" if right else "incorrect", str(row))
+    return made.graded()
+
+
+def test_tuning_gives_passages_a_group_whose_errors_it_sees():
+    tuned = tune(
+        graded(), WrongCost(1.0), scorers=["mean_logprob"], provenance=Provenance(fingerprint={"m": 1})
+    )
+    assert set(tuned.policy.conditions.groups) == {"none", "context"}
+    figures = tuned.figures.conditions
+    assert figures["none"].held_out.coverage > 0.2
+    assert figures["context"].always.risk > 0.7
+    assert figures["context"].held_out.coverage < 0.05
+    assert tuned.to_dict()["conditions"]["none"]["threshold"] == 0.5
+    whole = tuned.figures.held_out
+    parts = [figures[name].held_out for name in figures]
+    assert whole.wrong == sum(part.wrong for part in parts)
+    assert Policy.load(json.loads(json.dumps(tuned.policy.to_dict()))).to_dict() == tuned.policy.to_dict()
+
+
+def test_each_condition_is_certified_on_its_own_labels():
+    tuned = tune(graded(3000), TargetRisk(0.3, 0.1), scorers=["mean_logprob"])
+    groups = tuned.policy.conditions.groups
+    assert groups["none"].certificate.total <= 0.42 * 3000 * 1.1
+    assert groups["context"].certificate is None
+    assert groups["context"].threshold is None
+    assert tuned.policy.certificate == groups["none"].certificate
+    assert tuned.choice.certificate is not None
+
+
+def test_the_states_of_the_contrast_are_groups_too():
+    tuned = tune(graded(closed=True), FixedThreshold(0.5), scorers=["mean_logprob"], by="contrast")
+    assert set(tuned.policy.conditions.groups) == {"none", "agree", "disagree"}
+    agree, disagree = (tuned.figures.conditions[name].always for name in ("agree", "disagree"))
+    assert agree.risk < disagree.risk
+
+
+def test_records_that_do_not_speak_of_passages_make_a_policy_without_conditions():
+    assert tune(graded(tell=False), WrongCost(1.0)).policy.conditions is None
+
+
+def test_what_cannot_be_told_apart_is_refused():
+    with pytest.raises(GatingError, match="is unknown; use one of context, contrast"):
+        tune(graded(50), WrongCost(1.0), by="mood")
+    mixed = Collector()
+    for row in range(60):
+        mixed.add(
+            evidence(-0.1 * row, context=None if row % 2 else True),
+            ("correct", "incorrect")[row % 3 == 0],
+            str(row),
+        )
+    with pytest.raises(GatingError, match="30 of 60 records do not say"):
+        tune(mixed.graded(), WrongCost(1.0))
+
+
+def test_a_condition_without_labels_to_choose_by_gets_no_threshold():
+    made = Collector()
+    rng = np.random.default_rng(3)
+    for row in range(400):
+        score = -rng.exponential()
+        right = rng.random() < 1 / (1 + np.exp(-6 * (score + 1.5)))
+        made.add(evidence(score, context=False), "correct" if right else "incorrect", str(row))
+    made.add(evidence(context=True), "correct", "only")
+    tuned = tune(made.graded(), TargetRisk(0.3, 0.1), scorers=["mean_logprob"])
+    only = tuned.policy.conditions.groups.get("context")
+    assert only is None or only.threshold is None
+    assert set(GROUPINGS) == {"context", "contrast"}
