@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from proxy import sse
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
     Headers = Sequence[tuple[bytes, bytes]]
+    #: Waits until more can be taken.
+    Wait = Callable[[], Awaitable[None]]
+    #: Takes a piece of a body at once; None, or what to wait for before it takes another.
+    Push = Callable[[bytes], Wait | None]
 
 JSON = (b"content-type", b"application/json")
 EVENT_STREAM = (
@@ -27,6 +32,8 @@ EVENT_STREAM = (
     (b"x-accel-buffering", b"no"),
 )
 
+#: The server's own ``Push``, among ASGI's extensions of a scope: a response's body without a task for each piece.
+PUSH = "idk.push"
 #: How long a request goes on before anyone looks whether its client is still there.
 UNWATCHED_S = 0.01
 
@@ -91,6 +98,16 @@ async def respond(send: Send, status: int, headers: Headers, body: bytes) -> Non
     await send({"type": "http.response.body", "body": body})
 
 
+def pusher(scope: Scope, send: Send) -> Push:
+    """What takes a begun response's body: the server's own way where it has one, else ``send``."""
+    found: Push | None = (scope.get("extensions") or {}).get(PUSH)
+
+    def through_send(data: bytes) -> Wait:
+        return partial(send, {"type": "http.response.body", "body": data, "more_body": True})
+
+    return found or through_send
+
+
 class CancelOnDisconnect:
     """``async with``: the body is cancelled as soon as the client leaves; ``gone`` then says so.
 
@@ -136,8 +153,11 @@ class EventStream:
     ``headers`` gives the headers at that moment, so that what is known by then can stand in them.
     """
 
-    def __init__(self, send: Send, headers: Callable[[], Headers], keepalive_s: float) -> None:
+    def __init__(
+        self, send: Send, headers: Callable[[], Headers], keepalive_s: float, push: Push | None = None
+    ) -> None:
         self._send = send
+        self._push = pusher({}, send) if push is None else push
         self._headers = headers
         self._keepalive_s = keepalive_s
         self._loop = asyncio.get_running_loop()
@@ -170,6 +190,19 @@ class EventStream:
         if not self._writing and (self._keepalive is None or self._keepalive.done()):
             self._keepalive = self._loop.create_task(self._write(sse.KEEPALIVE))
         self._schedule(self._keepalive_s)
+
+    def push(self, data: bytes) -> Wait | None:
+        """Send some of the stream at once, or give what sends it."""
+        if self._writing or self._keepalive is not None or not self.started:
+            return partial(self.write, data)
+        self._last = self._loop.time()
+        wait = self._push(data)
+        return None if wait is None else partial(self._waiting, wait)
+
+    async def _waiting(self, wait: Wait) -> None:
+        self._writing = True
+        await wait()
+        self._writing = False
 
     async def write(self, data: bytes, *, more: bool = True) -> None:
         """Send some of the stream; ``more=False``: the last of it."""

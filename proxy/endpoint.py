@@ -12,7 +12,7 @@ from proxy.pipeline import Exchange
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from proxy.asgi import Headers, Receive, Scope, Send
+    from proxy.asgi import Headers, Push, Receive, Scope, Send
     from proxy.auth import Keys
     from proxy.config import Server
     from proxy.passthrough import Relay
@@ -62,12 +62,13 @@ class GatedEndpoint:
         base.append((b"x-idk-route", route.name.encode()))
         credentials = self._keys.credentials(headers) if route.upstream.forwards_credentials else None
         exchange = Exchange(route, self._surface, request, credentials)
+        push = asgi.pusher(scope, send)
         async with asgi.CancelOnDisconnect(receive) as client:
             try:
                 if route.gate is None:
-                    await self._relay.ungated(exchange, send, base)
+                    await self._relay.ungated(exchange, send, push, base)
                 elif request.stream:
-                    await self._stream(exchange, send, base)
+                    await self._stream(exchange, send, push, base)
                 else:
                     await self._whole(exchange, send, base)
             except UpstreamError as exc:
@@ -84,7 +85,7 @@ class GatedEndpoint:
         headers = [*base, asgi.JSON, *verdict_headers(reply.verdict), *passed_on(reply.upstream_headers)]
         await asgi.respond(send, 200, headers, reply.body)
 
-    async def _stream(self, exchange: Exchange, send: Send, base: Headers) -> None:
+    async def _stream(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
         pipeline.check(exchange)
         ask, response = await pipeline.ask_upstream(exchange)
         verdict: Verdict | None = None
@@ -93,11 +94,10 @@ class GatedEndpoint:
             known = verdict_headers(verdict) if verdict is not None else []
             return [*base, *asgi.EVENT_STREAM, *known, *passed_on(response.headers)]
 
-        with asgi.EventStream(send, headers, self._server.keepalive_s) as out:
+        with asgi.EventStream(send, headers, self._server.keepalive_s, push) as out:
             try:
                 events = pipeline.reader(exchange, ask)
-                async for data in pipeline.flow(exchange, events, response, self._server.max_answer_bytes):
-                    await out.write(data)
+                await pipeline.flow(exchange, events, response, self._server.max_answer_bytes, out.push)
                 end, verdict = pipeline.close_stream(exchange, events)
             except HttpError as exc:
                 if not out.started:

@@ -18,7 +18,7 @@ from proxy.wire import Ask
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from proxy.asgi import Headers, Message, Receive, Scope, Send
+    from proxy.asgi import Headers, Message, Push, Receive, Scope, Send
     from proxy.auth import Caller, Keys
     from proxy.config import Server
     from proxy.pipeline import Exchange
@@ -138,17 +138,17 @@ class Relay:
             route.upstream_metrics.failed(exc.kind)
             raise
         kept = [(name, value) for name, value in response.headers if name not in _HIDDEN]
-        await _send_on(response, send, [*base, *kept], route)
+        await _send_on(response, send, asgi.pusher(scope, send), [*base, *kept], route)
 
-    async def ungated(self, exchange: Exchange, send: Send, base: Headers) -> None:
+    async def ungated(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
         """A gated surface's request on a route that is off: the answer's bytes as they come."""
         route, request = exchange.route, exchange.request
         ask = Ask(route.config.model, route.config.params, logprobs=False, top_logprobs=0)
         body = exchange.surface.outgoing(request, ask)
         response = await route.upstream.post(exchange.surface.path, body, exchange.credentials)
         route.metrics.decided(_OFF)
-        kind = asgi.EVENT_STREAM if request.stream else (asgi.JSON,)
-        await _send_on(response, send, [*base, *kind, *_OFF_HEADERS], route)
+        kind = asgi.EVENT_STREAM if request.stream else (asgi.JSON, *_length(response))
+        await _send_on(response, send, push, [*base, *kind, *_OFF_HEADERS], route)
 
 
 _OFF = Decision("answer", "off")
@@ -195,7 +195,12 @@ class _Upload:
                 yield piece
 
 
-async def _send_on(response: Response, send: Send, headers: Headers, route: Route) -> None:
+def _length(response: Response) -> Headers:
+    """Where it is known, one write sends the whole answer."""
+    return [header for header in response.headers if header[0] == b"content-length"]
+
+
+async def _send_on(response: Response, send: Send, push: Push, headers: Headers, route: Route) -> None:
     """The upstream's answer, piece by piece.
 
     Its head has gone out when the upstream fails in the middle: then the client's connection is cut as the
@@ -203,8 +208,10 @@ async def _send_on(response: Response, send: Send, headers: Headers, route: Rout
     """
     try:
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        async for piece in response.chunks():
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        if (asgi.header(headers, b"content-type") or b"").startswith(b"text/event-stream"):
+            # The head now, whenever the first event comes: servers keep it for the body's first piece.
+            await send({"type": "http.response.body", "body": b"", "more_body": True})
+        await response.pour(push)
     except UpstreamError as exc:
         route.upstream_metrics.failed(exc.kind)
         logger.warning("%s: passed-through answer cut short: %s", route.name, exc)

@@ -19,9 +19,10 @@ from proxy.upstreams.encoding import too_large
 from proxy.wire import Ask, Report, Verdict, report_choices
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gating.gate import Gate
+    from proxy.asgi import Push, Wait
     from proxy.routing import Route
     from proxy.upstreams.transport import Response
     from proxy.wire import Choice, Completion, Request, StreamReader, Surface, Watch
@@ -186,25 +187,32 @@ def _redacted(exchange: Exchange) -> Iterator[None]:
         raise UpstreamStatus(exchange.route.upstream.redact(exc.message), code=exc.code) from None
 
 
-async def flow(
-    exchange: Exchange, events: StreamReader, response: Response, limit: int
-) -> AsyncIterator[bytes]:
-    """What may go out as it comes (nothing while holding), until the upstream's stream ends or is settled.
+class _Settled(Exception):
+    """Nothing that could still come matters."""
+
+
+async def flow(exchange: Exchange, events: StreamReader, response: Response, limit: int, out: Push) -> None:
+    """Give ``out`` what may go as it comes (nothing while holding), until the stream ends or is settled.
 
     Raises UpstreamTooLarge over ``limit`` bytes: the reader keeps what it has read.
     """
     size = 0
+
+    def take(data: bytes) -> Wait | None:
+        nonlocal size
+        size += len(data)
+        if size > limit:
+            raise too_large(limit)
+        ready = events.feed(data)
+        if events.settled:
+            raise _Settled
+        return out(ready) if ready else None
+
     try:
         with _redacted(exchange):
-            async for data in response.chunks():
-                size += len(data)
-                if size > limit:
-                    raise too_large(limit)
-                ready = events.feed(data)
-                if ready:
-                    yield ready
-                if events.settled:
-                    break
+            await response.pour(take)
+    except _Settled:
+        pass  # a reader that settles holds: nothing was ready
     finally:
         response.close()
         exchange.answered = perf_counter()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from proxy import asgi
 
 from proxy.logs import log_config
 
@@ -14,61 +17,67 @@ if TYPE_CHECKING:
 
     from proxy.config import Server
 
-#: Over it, what was written goes out before the loop's turn ends.
-_MOST_GATHERED = 65_536
+_INTERIM = b"HTTP/1.1 100 "
+#: A longer piece is not copied behind its head.
+_MOST_JOINED = 262_144
 
 
-class OneWrite(HttpToolsProtocol):
-    """Uvicorn's protocol, whose head and body go out in one system call.
+class Protocol(HttpToolsProtocol):
+    """Uvicorn's protocol with two shortcuts, each for what costs more than all else of a short piece.
 
-    Uvicorn writes them apart and uvloop sends each at once: that costs more than all else of a short answer.
+    A response's head waits for the first of its body, as ASGI has it, and both go out in one system call; and a
+    body's further pieces can be pushed (``asgi.PUSH``) from where they came in, without a task that sends them.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         super().connection_made(transport)
-        self.transport = _Gathering(transport, self.loop)  # type: ignore[assignment] # all that uvicorn uses
+        self.transport = _HeadHolding(transport)  # type: ignore[assignment] # all that uvicorn uses
+
+    def on_headers_complete(self) -> None:
+        before = self.cycle
+        super().on_headers_complete()
+        if self.cycle is not before:
+            self.cycle.scope["extensions"] = {asgi.PUSH: _Push(self.cycle)}  # type: ignore[dict-item] # not of ASGI's own
 
     def on_response_complete(self) -> None:
+        self.transport.complete()  # type: ignore[attr-defined] # a _HeadHolding
         super().on_response_complete()
-        self.transport.begin()  # type: ignore[attr-defined] # a _Gathering
 
 
-class _Gathering:
-    """A transport that holds the beginning of a response until the loop's turn ends, and nothing after it."""
+class _HeadHolding:
+    """A transport that holds a response's first bytes until the next."""
 
-    __slots__ = ("_beginning", "_loop", "_pieces", "_size", "_transport")
+    __slots__ = ("_begins", "_head", "_transport")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._loop = loop
-        self._beginning = True
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def begin(self) -> None:
-        """The next response begins."""
-        self._beginning = True
+        self._begins = True
+        self._head = b""
 
     def write(self, data: bytes) -> None:
-        if not (self._beginning or self._pieces):
+        if self._head:
+            head, self._head = self._head, b""
+            if len(data) <= _MOST_JOINED:
+                data = head + data
+            else:
+                self._transport.write(head)
             self._transport.write(data)
-            return
-        if not self._pieces:
-            self._beginning = False
-            self._loop.call_soon(self._flush)
-        self._pieces.append(data)
-        self._size += len(data)
-        if self._size > _MOST_GATHERED:
-            self._flush()
+        elif self._begins and not data.startswith(_INTERIM):
+            self._begins = False
+            self._head = data
+        else:
+            self._transport.write(data)
 
-    def _flush(self) -> None:
-        if self._pieces:
-            pieces, self._pieces, self._size = self._pieces, [], 0
+    def complete(self) -> None:
+        """The response has ended; the next one begins."""
+        self._begins = True
+        if self._head:
+            head, self._head = self._head, b""
             if not self._transport.is_closing():
-                self._transport.write(b"".join(pieces))
+                self._transport.write(head)
 
     def close(self) -> None:
-        self._flush()
+        self.complete()
         self._transport.close()
 
     def is_closing(self) -> bool:
@@ -76,6 +85,23 @@ class _Gathering:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+
+class _Push:
+    """See ``asgi.Push``."""
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def __call__(self, data: bytes) -> asgi.Wait | None:
+        cycle = self._cycle
+        if cycle.flow.write_paused or not cycle.chunked_encoding:
+            return partial(cycle.send, {"type": "http.response.body", "body": data, "more_body": True})
+        if data and not cycle.disconnected:
+            cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return None
 
 
 def config_of(app: object, settings: Server, **more: Any) -> uvicorn.Config:
@@ -91,7 +117,7 @@ def config_of(app: object, settings: Server, **more: Any) -> uvicorn.Config:
         date_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=round(settings.drain_s),
-        http=OneWrite,
+        http=Protocol,
         ws="none",
         **more,
     )

@@ -24,13 +24,14 @@ from proxy.exceptions import (
 )
 from proxy.upstreams.encoding import decoded, read_whole
 from proxy.upstreams.heads import MAX_HEAD_BYTES, MAX_HEADERS, check_framing, header_lines, request_target
-from proxy.upstreams.transport import IDLE_S, SLICE_BYTES, slices
+from proxy.upstreams.transport import IDLE_S, SLICE_BYTES, pour, slices
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Iterator, Sequence
     from types import SimpleNamespace
 
+    from proxy.asgi import Push
     from proxy.upstreams.origin import Origin
     from proxy.upstreams.transport import Response, Timeouts
 
@@ -183,6 +184,9 @@ class _AiohttpResponse:
             except BaseException:
                 self._answer.close()
                 raise
+
+    async def pour(self, sink: Push) -> None:
+        await pour(self.chunks(), sink)
 
     def close(self) -> None:
         self._answer.close()

@@ -10,10 +10,12 @@ import zlib
 from typing import TYPE_CHECKING, Final
 
 from proxy.exceptions import UpstreamCut, UpstreamGarbage, UpstreamTooLarge
+from proxy.upstreams.transport import pour
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
+    from proxy.asgi import Push
     from proxy.upstreams.transport import Response
 
 #: The largest piece that is decoded at once: deflate grows up to 1032 times, which must not fill the memory.
@@ -60,6 +62,9 @@ class DecodedResponse:
             raise UpstreamGarbage("the upstream's compressed body cannot be read") from error
         if not inflater.complete:
             raise UpstreamCut("the upstream's compressed body ends too early")
+
+    async def pour(self, sink: Push) -> None:
+        await pour(self.chunks(), sink)
 
     def close(self) -> None:
         self._response.close()

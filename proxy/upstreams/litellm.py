@@ -24,11 +24,13 @@ from proxy.exceptions import (
     UpstreamTooLarge,
     UpstreamUnreachable,
 )
+from proxy.upstreams.transport import pour
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from types import ModuleType
 
+    from proxy.asgi import Push
     from proxy.config import Upstream
     from proxy.upstreams.attempts import Attempts
     from proxy.upstreams.http import Secrets
@@ -148,6 +150,9 @@ class _Whole:
     async def chunks(self) -> AsyncIterator[bytes]:
         yield self._body
 
+    async def pour(self, sink: Push) -> None:
+        await pour(self.chunks(), sink)
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -175,6 +180,9 @@ class _Events:
         except Exception as exc:
             raise UpstreamCut(f"the upstream's stream failed: {type(exc).__name__}") from exc
         yield b"data: [DONE]\n\n"
+
+    async def pour(self, sink: Push) -> None:
+        await pour(self.chunks(), sink)
 
     def close(self) -> None:
         """Cancel the provider's stream, if LiteLLM's wrapper offers to."""

@@ -12,6 +12,7 @@ from proxy.upstreams.breaker import UpstreamOpen
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from proxy.asgi import Push
     from proxy.metrics import UpstreamMetrics
     from proxy.upstreams.client import UpstreamClient
     from proxy.upstreams.transport import Response
@@ -44,6 +45,10 @@ class Answered:
     def chunks(self) -> AsyncIterator[bytes]:
         """As the member's."""
         return self._response.chunks()
+
+    async def pour(self, sink: Push) -> None:
+        """As the member's."""
+        await self._response.pour(sink)
 
     def close(self) -> None:
         """As the member's."""

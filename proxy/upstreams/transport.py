@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from proxy.asgi import Push
+
 #: Headers that a transport writes itself, in lower case; a caller takes them out of what it passes on.
 OWN_HEADERS: Final = frozenset({b"host", b"content-length", b"connection", b"transfer-encoding", b"expect"})
 
@@ -28,7 +30,7 @@ class Timeouts:
 
 
 class Response(Protocol):
-    """An upstream's answer whose head has come; its body is read once, by ``read`` or by ``chunks``.
+    """An upstream's answer whose head has come; its body is read once, by ``read``, ``chunks`` or ``pour``.
 
     A gzip or deflate body comes decoded, and then ``content-encoding`` and ``content-length`` are not among
     the headers: headers and body can be passed on as they are.
@@ -50,6 +52,14 @@ class Response(Protocol):
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes, framing taken off; raises UpstreamCut, UpstreamGarbage or UpstreamTimeout."""
+        ...
+
+    async def pour(self, sink: Push) -> None:
+        """Call ``sink`` with what ``chunks`` would give, until the end; raises what that, or ``sink``, raises.
+
+        Where the transport can, ``sink`` runs as the bytes arrive: a task for each piece would cost more than
+        the piece.
+        """
         ...
 
     def close(self) -> None:
@@ -85,6 +95,14 @@ class Transport(Protocol):
     async def aclose(self) -> None:
         """Close every connection."""
         ...
+
+
+async def pour(chunks: AsyncIterator[bytes], sink: Push) -> None:
+    """``Response.pour`` for what gives its body by ``chunks``."""
+    async for piece in chunks:
+        wait = sink(piece)
+        if wait is not None:
+            await wait()
 
 
 async def slices(body: bytes) -> AsyncIterator[bytes]:

@@ -263,3 +263,70 @@ async def test_a_keep_alive_that_waits_for_the_client_ends_with_the_stream():
         await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
     assert client.sent == []
+
+
+# Bodies that are pushed
+
+
+class Taking:
+    """A server's own push: it takes a piece at once, or lets it wait while ``full``."""
+
+    def __init__(self):
+        self.taken = []
+        self.room = asyncio.Event()
+        self.full = False
+
+    def push(self, data):
+        self.taken.append(data)
+        return self.room.wait if self.full else None
+
+
+async def test_a_begun_stream_is_pushed_as_the_server_takes_it():
+    client, server = Client(), Taking()
+    with asgi.EventStream(client.send, list, 60.0, server.push) as out:
+        wait = out.push(b"a")
+        assert wait is not None  # the head goes out first
+        await wait()
+        assert out.push(b"b") is None
+        assert out.push(b"c") is None
+        await out.end(b"d")
+    assert client.bodies == [b"a", b"d"]
+    assert server.taken == [b"b", b"c"]
+
+
+async def test_no_keep_alive_comes_between_while_the_server_cannot_take_more():
+    client, server = Client(), Taking()
+    with asgi.EventStream(client.send, list, 0.001, server.push) as out:
+        await out.write(b"a")
+        server.full = True
+        waiting = asyncio.ensure_future(out.push(b"b")())
+        await asyncio.wait([waiting], timeout=0.02)
+        assert client.bodies == [b"a"]
+        server.room.set()
+        await waiting
+        await client.has(3)
+    assert client.bodies[1] == sse.KEEPALIVE
+
+
+async def test_a_push_waits_for_a_keep_alive_that_has_begun():
+    client, server = Client(), Taking()
+    with asgi.EventStream(client.send, list, 0.001, server.push) as out:
+        await client.has(2)
+        client.reads.clear()
+        client.asked.clear()
+        await client.asked.wait()
+        pushed = asyncio.ensure_future(out.push(b"a")())
+        await asyncio.sleep(0)
+        client.reads.set()
+        await pushed
+        await out.end(b"")
+    assert client.bodies[-2:] == [b"a", b""]
+    assert set(client.bodies[:-2]) == {sse.KEEPALIVE}
+
+
+async def test_a_server_without_a_push_is_sent_to():
+    client = Client()
+    wait = asgi.pusher({"extensions": None}, client.send)(b"a")
+    assert client.sent == []
+    await wait()
+    assert client.sent == [{"type": "http.response.body", "body": b"a", "more_body": True}]

@@ -11,6 +11,7 @@ from proxy.upstreams.encoding import too_large
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from proxy.asgi import Push, Wait
     from proxy.exceptions import UpstreamError
     from proxy.upstreams.lean.connection import Connection
 
@@ -27,6 +28,7 @@ class LeanResponse:
         "_error",
         "_limit",
         "_pieces",
+        "_sink",
         "_size",
         "_waiter",
         "headers",
@@ -46,7 +48,9 @@ class LeanResponse:
         self._limit: int | None = None
         self._complete = False
         self._error: UpstreamError | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[Wait | None] | None = None
+        #: Takes what comes while its ``pour`` has nothing to wait for but that.
+        self._sink: Push | None = None
 
     async def read(self, limit: int) -> bytes:
         if self.length is not None and self.length > limit:
@@ -69,6 +73,22 @@ class LeanResponse:
             else:
                 await self._more()
 
+    async def pour(self, sink: Push) -> None:
+        while True:
+            wait: Wait | None = None
+            if self._pieces:
+                wait = sink(self._take())
+            elif self._complete:
+                return
+            else:
+                self._sink = sink
+                try:
+                    wait = await self._more()
+                finally:
+                    self._sink = None
+            if wait is not None:
+                await wait()
+
     def close(self) -> None:
         if not self._complete and self._error is None:
             self._error = UpstreamCut("the answer was closed before it had been read")
@@ -80,14 +100,17 @@ class LeanResponse:
         self._size = 0
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def _more(self) -> None:
+    async def _more(self) -> Wait | None:
         if self._error is not None:
             raise self._error
         self._connection.resume_reading()
-        self._waiter = self._connection.loop.create_future()
+        waiter: asyncio.Future[Wait | None] = self._connection.loop.create_future()
+        self._waiter = waiter
         try:
-            await self._waiter
+            return await waiter
         except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                waiter.exception()  # the sink's, which nobody raises any more
             self.close()
             raise
 
@@ -103,10 +126,25 @@ class LeanResponse:
 
     def wake(self) -> None:
         """Let the reader look again, unless it waits for the whole and that has not come."""
-        if self._limit is None or self._complete or self._error is not None or self._size > self._limit:
+        if self._sink is not None and self._pieces:
+            self._give(self._sink)
+        elif self._limit is None or self._complete or self._error is not None or self._size > self._limit:
             waiter = self._waiter
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
+
+    def _give(self, sink: Push) -> None:
+        """Let the sink take what has come; its task wakes only where there is something to wait for."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return  # it is about to wake, and takes it then
+        try:
+            wait = sink(self._take())
+        except Exception as exc:  # noqa: BLE001 - not ours: the task that pours raises it
+            waiter.set_exception(exc)
+        else:
+            if wait is not None or self._complete or self._error is not None:
+                waiter.set_result(wait)
 
     def finish(self) -> None:
         """The body has come to its end."""

@@ -29,6 +29,9 @@ class Whole:
     async def chunks(self):
         yield self.text
 
+    async def pour(self, sink):
+        sink(self.text)
+
     def close(self):
         self.closed = True
 

@@ -27,6 +27,7 @@ from tests.proxy.upstreams.peer import Peer, Server, answering, serving
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from proxy.asgi import Wait
     from proxy.upstreams.transport import Transport
     from tests.proxy.upstreams.peer import Script
 
@@ -51,6 +52,16 @@ async def upstream(
             yield transport, server
         finally:
             await transport.aclose()
+
+
+def cutting(body: bytes) -> Script:
+    """A script that ends the connection within a chunked answer."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED, body)
+
+    return script
 
 
 async def ask(transport: Transport, body: Any = b"{}", limit: int = LIMIT, method: str = "POST") -> bytes:
@@ -450,6 +461,111 @@ async def test_a_slow_reader_holds_the_upstream_back(kind: str) -> None:
         assert size == total * len(piece)
         response.close()
         assert server.connections == 1
+
+
+async def test_what_is_poured_comes_as_it_arrives(kind: str) -> None:
+    seen: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED, b"1\r\na\r\n")
+        assert await seen.get() == b"a"
+        await peer.send(b"2\r\nbc\r\n")
+        assert await seen.get() == b"bc"
+        await peer.send(b"1\r\nd\r\n0\r\n\r\n")
+        await peer.gone()
+
+    async with upstream(kind, script) as (transport, _):
+        response = await transport.request("POST", "/", [], b"")
+        await response.pour(seen.put_nowait)
+        response.close()
+        assert seen.get_nowait() == b"d"
+
+
+async def test_a_sink_that_waits_holds_the_upstream_back(kind: str) -> None:
+    piece = b"z" * 65_536
+    total = 400  # 26 MB, more than the kernel's buffers
+    stalled = asyncio.Event()
+    size = 0
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (total * len(piece)))
+        for _ in range(total):
+            sending = asyncio.ensure_future(peer.send(piece))
+            if not (await asyncio.wait({sending}, timeout=0.2))[0]:
+                stalled.set()
+            await sending
+        await peer.gone()
+
+    async def wait() -> None:
+        await stalled.wait()
+
+    def sink(data: bytes) -> Wait | None:
+        nonlocal size
+        size += len(data)
+        return None if stalled.is_set() else wait
+
+    async with upstream(kind, script) as (transport, server):
+        response = await transport.request("POST", "/", [], b"")
+        async with asyncio.timeout(10):
+            await response.pour(sink)
+        response.close()
+        assert size == total * len(piece)
+        assert server.connections == 1
+
+
+async def test_what_a_sink_raises_ends_the_pouring(kind: str) -> None:
+    proceed = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED, b"1\r\na\r\n")
+        await proceed.wait()
+        await peer.send(b"1\r\nb\r\n")
+        await peer.gone()
+
+    def sink(data: bytes) -> None:
+        proceed.set()
+        if b"b" in data:
+            raise LookupError(data)
+
+    async with upstream(kind, script) as (transport, _):
+        response = await transport.request("POST", "/", [], b"")
+        with pytest.raises(LookupError):
+            await response.pour(sink)
+        response.close()
+
+
+@pytest.mark.parametrize("begun", [b"", b"1\r\na\r\n"])
+async def test_a_cut_while_pouring(kind: str, begun: bytes) -> None:
+    seen = []
+    async with upstream(kind, cutting(begun)) as (transport, _):
+        response = await transport.request("POST", "/", [], b"")
+        with pytest.raises(UpstreamCut):
+            await response.pour(seen.append)
+        response.close()
+    assert b"".join(seen) == begun[3:4]
+
+
+async def test_cancelling_while_pouring_drops_the_connection(kind: str) -> None:
+    poured, gone = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED, b"1\r\na\r\n")
+        await peer.gone()
+        gone.set()
+
+    async with upstream(kind, script) as (transport, _):
+        response = await transport.request("POST", "/", [], b"")
+        pouring = asyncio.ensure_future(response.pour(lambda _: poured.set()))
+        await poured.wait()
+        pouring.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await pouring
+        response.close()
+        await asyncio.wait_for(gone.wait(), 10)
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 5_000_000])
