@@ -9,7 +9,6 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from proxy import asgi
-
 from proxy.logs import log_config
 
 if TYPE_CHECKING:

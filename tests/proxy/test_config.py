@@ -168,7 +168,10 @@ def test_any_text_is_read_or_refused_in_one_line(text):
         (route("treshold: 1"), "routes[0].treshold: unknown key; did you mean `threshold`?"),
         (route("budget: {sampels: 1}"), "routes[0].budget.sampels: unknown key; did you mean `samples`?"),
         (route("rag: {rescu: true}"), "routes[0].rag.rescu: unknown key; did you mean `rescue`?"),
-        (route("rag: {zzz: true}"), "routes[0].rag.zzz: unknown key; known are context, instruct, rescue, template"),
+        (
+            route("rag: {zzz: true}"),
+            "routes[0].rag.zzz: unknown key; known are context, instruct, rescue, template",
+        ),
     ],
 )
 def test_an_unknown_key_gives_the_nearest_at_every_level(text, said):
