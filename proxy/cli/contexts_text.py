@@ -11,7 +11,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxy.evaluation.overrefusal import Share, Tally
+    from proxy.evaluation.overrefusal import Compared, Share, Tally
 
 
 def show(tallies: Mapping[str, Tally], console: Console | None = None) -> None:
@@ -45,6 +45,14 @@ def show(tallies: Mapping[str, Tally], console: Console | None = None) -> None:
     console.print(table)
     console.print("over-refusal: refused with passages, of those right without")
     console.print("unsafe: wrong with passages, of those whose passages are insufficient")
+
+
+def show_compared(compared: Compared, console: Console | None = None) -> None:
+    """What worked examples change: the two tables, one after the other."""
+    console = console or Console(highlight=False)
+    for words, tallies in (("with", compared.with_examples), ("without", compared.without)):
+        console.print(f"\n{compared.n:,} answers {words} the worked examples in front")
+        show(tallies, console)
 
 
 def share(found: Share) -> str:

@@ -11,6 +11,7 @@ from proxy.exceptions import ConfigError, RunError
 
 if TYPE_CHECKING:
     from gating.tuning import Goal, Tuned
+    from proxy.evaluation.overrefusal import Compared
 
 Records = Annotated[Path, typer.Option("--records", help="Graded answers, as `idk evaluate` writes them.")]
 
@@ -31,6 +32,19 @@ def tune(
         str | None, typer.Option(help="Names to combine, as a,b; without, the single best is taken.")
     ] = None,
     calibrator: Annotated[str, typer.Option(help="A calibrator's name, or auto.")] = "auto",
+    conditions: Annotated[
+        str | None,
+        typer.Option(
+            help="How answers with passages are told apart, where records say their condition: context (with or "
+            "without), or contrast (its agreement with the answer without, asked for live). [default: context]"
+        ),
+    ] = None,
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            help="The same questions' records made without the route's worked examples, to compare."
+        ),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Where to draw what it does, as HTML.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the splits.")] = 0,
     name: Annotated[str | None, typer.Option(help="The policy's name. [default: the file's]")] = None,
@@ -59,13 +73,20 @@ def tune(
             seed=seed,
             allow_estimate=allow_estimate,
             provenance=tuning.Provenance(name or out.stem, fingerprint, created),
+            by=conditions,
         )
     except GatingError as exc:
         raise RunError(f"{records}: {exc}") from exc
+    compared = None if examples is None else _compared(records, examples)
     if as_json:
-        print(_json(tuned.to_dict()))
+        more = {} if compared is None else {"examples": compared.to_dict()}
+        print(_json(tuned.to_dict() | more))
     else:
         tuned_text.show(tuned)
+        if compared is not None:
+            from proxy.cli.contexts_text import show_compared
+
+            show_compared(compared)
     if report is not None:
         from proxy.report import figures_of_tuned, render
 
@@ -73,6 +94,13 @@ def tune(
     if isinstance(goal, tuning.TargetRisk) and tuned.choice.certificate is None and not allow_estimate:
         raise RunError(f"no threshold is certified: {_instead(tuned)}")
     files.write(out, _json(tuned.policy.to_dict()) + "\n")
+
+
+def _compared(records: Path, without: Path) -> Compared:
+    """What worked examples change, on the questions and conditions that both files have."""
+    from proxy.evaluation.overrefusal import compared
+
+    return compared(records, without)
 
 
 def _goal(target_risk: float | None, delta: float, wrong_cost: float | None, threshold: float | None) -> Goal:

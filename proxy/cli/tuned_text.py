@@ -24,6 +24,11 @@ def show(tuned: Tuned, console: Console | None = None) -> None:
     console.print(f"each scorer alone, on the test split (base rate {_percent(figures.base_rate)})")
     console.print(_scorers(figures, {scorer.name for scorer in policy.scorers}))
     console.print(_threshold(tuned))
+    if figures.conditions:
+        console.print(
+            "\nby condition, each with a calibrator and a threshold of its own; error on the test split"
+        )
+        console.print(_conditions(figures))
     if figures.held_out is not None:
         console.print(f"\non {figures.n['test']:,} answers that neither the fit nor the threshold saw")
         console.print(_held_out(figures, figures.held_out))
@@ -71,6 +76,26 @@ def _threshold(tuned: Tuned) -> str:
         else:
             lines.append("No number of labels is expected to reach the target with these scores.")
     return "\n".join(lines)
+
+
+def _conditions(figures: Figures) -> Table:
+    """What holds for each condition, and what its threshold does."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("condition")
+    for name in ("fitted on", "threshold", "certified", "coverage", "error", "always answering"):
+        table.add_column(name, justify="right")
+    for name, one in figures.conditions.items():
+        gated = one.held_out
+        table.add_row(
+            name,
+            f"{one.n:,}",
+            "none" if one.threshold is None else f"{one.threshold:.3g}",
+            "no" if one.certificate is None else f"<= {_percent(one.certificate.bound)}",
+            "-" if gated is None else _percent(gated.coverage),
+            "-" if gated is None else _percent(gated.risk),
+            _percent(one.always.risk),
+        )
+    return table
 
 
 def in_words(certificate: Certificate) -> str:

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gating.answers import is_abstention
 from gating.risk import lower_bound, upper_bound
+from proxy.exceptions import ConfigError
+from proxy.records import Record, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from gating.grading import Label
     from proxy.records import Answer, Condition
@@ -38,15 +41,15 @@ class Case(NamedTuple):
     closed: Label | None
 
 
-def case_of(record: Answer, *, served: bool = True) -> Case | None:
-    """A record's case; where it is not ``served`` it counts as refused. None where it says no condition."""
+def case_of(record: Answer) -> Case | None:
+    """A record's case; None where it says no condition, or has no label."""
     if record.condition is None or record.label is None:
         return None
     closed = record.label if record.condition == "none" else None
     if record.condition != "none" and record.closed_book is not None:
         closed = _label(record.closed_book.label, record.closed_book.answer)
     label = _label(record.label, record.answer) or "abstained"
-    return Case(record.condition, label if served else "abstained", closed)
+    return Case(record.condition, label, closed)
 
 
 def _label(label: Label | None, answer: str) -> Label | None:
@@ -165,3 +168,37 @@ def tallies(cases: Iterable[Case]) -> dict[str, Tally]:
         whole.add(case)
         found.setdefault(case.condition, Tally()).add(case)
     return {name: found[name] for name in ORDER if name in found} | ({"all": whole} if found else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The same questions, asked ``with_examples`` in front and ``without``; ``n`` answers on each side."""
+
+    n: int
+    with_examples: dict[str, Tally]
+    without: dict[str, Tally]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "n": self.n,
+            "with": {name: tally.to_dict() for name, tally in self.with_examples.items()},
+            "without": {name: tally.to_dict() for name, tally in self.without.items()},
+        }
+
+
+def compared(with_examples: Path, without: Path) -> Compared:
+    """Both files on the records that both have; one that says no condition had no passages. Raises ConfigError."""
+
+    def read(path: Path) -> dict[str, Case]:
+        return {
+            record.id: case_of(record)
+            or Case("none", _label(record.label, record.answer) or "abstained", record.label)
+            for record, _ in lines(path, Record)
+        }
+
+    first, second = read(with_examples), read(without)
+    both = [name for name in first if name in second]
+    if not both:
+        raise ConfigError(f"{without}: has none of the ids of {with_examples}; evaluate the same questions")
+    return Compared(len(both), tallies(first[name] for name in both), tallies(second[name] for name in both))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from gating import Policy
     from gating.tuning import Judged, ScorerFigures, Tuned
+    from proxy.evaluation.overrefusal import Tally
     from proxy.records import Record
     from proxy.report.examples import Example
     from proxy.report.reading import Reading
@@ -134,6 +135,8 @@ class ReportFigures:
     comparison: Comparison
     scorers: Mapping[str, ScorerFigures]
     examples: Mapping[str, tuple[Example, ...]]
+    #: What passages do, by condition, to the model ``alone`` and ``gated``; empty where no record tells.
+    contexts: Mapping[str, Mapping[str, Tally]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, the same that the page shows."""
@@ -165,6 +168,10 @@ class ReportFigures:
             "histogram": asdict(self.histogram),
             "rules": asdict(self.comparison),
             "scorers": {name: asdict(figures) for name, figures in self.scorers.items()},
+            "contexts": {
+                who: {name: tally.to_dict() for name, tally in some.items()}
+                for who, some in self.contexts.items()
+            },
             "examples": {kind: [asdict(one) for one in some] for kind, some in self.examples.items()},
         }
 
@@ -211,7 +218,7 @@ def _figures(
     scorers: Mapping[str, ScorerFigures],
 ) -> ReportFigures:
     judged = reading.judged
-    gated = held_out(judged, policy.threshold)
+    gated = held_out(judged, policy.threshold if reading.thresholds is None else reading.thresholds)
     return ReportFigures(
         policy=policy,
         source=source,
@@ -223,13 +230,15 @@ def _figures(
         always=always(judged),
         gated=gated,
         gated_risk_interval=None if gated is None else share_interval(gated.wrong, gated.right + gated.wrong),
-        contradicted=_contradicted(policy, gated),
+        # Of several conditions each has a certificate of its own, which says nothing of all together.
+        contradicted=policy.conditions is None and _contradicted(policy, gated),
         curve=risk_curve(judged),
         reliability=reliability_bins(judged),
         histogram=histogram(judged),
         comparison=comparison,
         scorers=scorers,
         examples=reading.examples,
+        contexts=reading.contexts,
     )
 
 

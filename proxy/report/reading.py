@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from gating.answers import is_abstention
 from gating.tuning import ABSTAINED, Judged
 from gating.tuning.graded import OUTCOMES
 from gating.types import Unmeasured
+from proxy.evaluation.overrefusal import case_of, tallies
 from proxy.report.examples import ExampleCollector
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gating import Policy
+    from proxy.evaluation.overrefusal import Case, Tally
     from proxy.records import Record
     from proxy.report.examples import Example
 
@@ -40,12 +42,16 @@ class Reading:
     """The answers of a file as ``judged`` (n,) with the number of the question of each, ``group`` (n,).
 
     ``unlike`` counts the answers that were made with something else than the policy was fitted on.
+    ``thresholds`` (n,) is each answer's own, infinite where it has none; None where the policy has one for
+    all. ``contexts`` is what passages do, to the model ``alone`` and ``gated``; empty where no record tells.
     """
 
     judged: Judged
     group: NDArray[np.intp]
     examples: Mapping[str, tuple[Example, ...]]
     unlike: int
+    thresholds: NDArray[np.float64] | None = None
+    contexts: Mapping[str, Mapping[str, Tally]] = field(default_factory=dict)
 
     @property
     def questions(self) -> int:
@@ -60,10 +66,16 @@ def read(records: Iterable[Record], policy: Policy) -> Reading:
     numbers: dict[str, int] = {}
     examples = ExampleCollector(policy.threshold)
     unlike = 0
+    thresholds = array("d")
+    alone: list[Case] = []
+    gated: list[Case] = []
     for row, record in enumerate(records):
         # What the gate takes for the model's own "I don't know" is withheld, whatever its label.
         outcome = ABSTAINED if is_abstention(record.answer) else OUTCOMES[record.label]
-        confidence = policy.confidence(record.evidence())
+        evidence = record.evidence()
+        confidence = policy.confidence(evidence)
+        threshold = policy.threshold_for(evidence)
+        thresholds.append(np.inf if threshold is None else threshold)
         known = not isinstance(confidence, Unmeasured)
         outcomes.append(outcome)
         groups.append(numbers.setdefault(record.group or record.id, len(numbers)))
@@ -71,6 +83,11 @@ def read(records: Iterable[Record], policy: Policy) -> Reading:
         confidences.append(0.0 if isinstance(confidence, Unmeasured) else confidence)
         if not isinstance(confidence, Unmeasured) and outcome != ABSTAINED:
             examples.add(row, record, confidence, outcome)
+        case = case_of(record)
+        if case is not None:
+            alone.append(case)
+            served = known and confidences[-1] >= thresholds[-1]
+            gated.append(case if served else case._replace(label="abstained"))
         unlike += not policy.matches(record.made_with or {})
     judged = Judged(
         rows=np.arange(len(outcomes)),
@@ -78,4 +95,11 @@ def read(records: Iterable[Record], policy: Policy) -> Reading:
         confidence=np.array(confidences, dtype=np.float64),
         measured=np.array(measured, dtype=np.bool_),
     )
-    return Reading(judged, np.array(groups, dtype=np.intp), examples.examples(), unlike)
+    return Reading(
+        judged,
+        np.array(groups, dtype=np.intp),
+        examples.examples(),
+        unlike,
+        None if policy.conditions is None else np.array(thresholds, dtype=np.float64),
+        {"alone": tallies(alone), "gated": tallies(gated)} if alone else {},
+    )
