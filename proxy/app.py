@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import re
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from random import Random
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
-from gating import SCORERS, Gate, Policy
+from gating import SCORERS, Gate
 from gating.gate import Uncalibrated
 from gating.types import GatingError
 from proxy.auth import Keys
 from proxy.endpoint import GatedEndpoint
 from proxy.exceptions import ConfigError
+from proxy.feedback import FeedbackEndpoint
 from proxy.health import Health, cold_routes, not_allowed
+from proxy.keeper import Keeper
 from proxy.metrics import Metrics
 from proxy.passthrough import Relay
+from proxy.policies import Known, policy_of, store_of
+from proxy.recording import Recorder, StoreLink
 from proxy.routing import Route, RouteTable
 from proxy.surfaces import SURFACES
 from proxy.upstreams import make_upstreams
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -32,7 +38,11 @@ if TYPE_CHECKING:
     from proxy.asgi import Receive, Scope, Send
     from proxy.config import Config
     from proxy.config import Route as RouteConfig
+    from proxy.keeper import Source
+    from proxy.policies import Loaded
     from proxy.upstreams.client import UpstreamClient
+
+    Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: How many alternatives of each token are asked for where a scorer reads them: the most that every vendor gives.
 TOP_LOGPROBS = 5
@@ -59,45 +69,71 @@ class Parts:
 
 
 def build(
-    config: Config, *, folder: Path, environ: Mapping[str, str], metrics: Metrics | None = None
+    config: Config,
+    *,
+    folder: Path,
+    environ: Mapping[str, str],
+    metrics: Metrics | None = None,
+    known: Known | None = None,
+    recorder: Recorder | None = None,
+    before: Parts | None = None,
 ) -> Parts:
-    """Make every part; ``folder`` is where relative policy files stand. Raises ConfigError."""
+    """Make every part; ``folder`` is where relative policy files stand. Raises ConfigError.
+
+    ``known`` is what the store says; ``before`` the parts that these shall take the place of: upstreams whose
+    configuration is the same stay as they are, with their connections.
+    """
     metrics = Metrics() if metrics is None else metrics
-    upstreams = make_upstreams(config.upstreams, environ, metrics)
-    routes = [_route(route, upstreams[route.upstream], folder, metrics) for route in config.routes]
+    known = Known() if known is None else known
+    if before is not None and before.config.upstreams == config.upstreams:
+        upstreams = before.upstreams
+    else:
+        upstreams = make_upstreams(config.upstreams, environ, metrics)
+    routes = [
+        _route(route, upstreams[route.upstream], folder, metrics, known, recorder) for route in config.routes
+    ]
+    metrics.in_force(routes)
     return Parts(config, metrics, RouteTable(routes), upstreams)
 
 
-def _route(config: RouteConfig, upstream: UpstreamClient, folder: Path, metrics: Metrics) -> Route:
-    gate, policy = (None, None) if config.mode == "off" else _gate(config, folder)
-    route_metrics = metrics.route(config.name)
-    if gate is not None:
-        route_metrics.policy(policy, gate.limit, certified=gate.certified())
+def _route(
+    config: RouteConfig,
+    upstream: UpstreamClient,
+    folder: Path,
+    metrics: Metrics,
+    known: Known,
+    recorder: Recorder | None,
+) -> Route:
+    gate, policy = (None, None) if config.mode == "off" else _gate(config, folder, known)
     return Route(
         config=config,
         upstream=upstream,
         gate=gate,
-        policy=policy,
-        metrics=route_metrics,
+        policy=None if policy is None else policy.label,
+        version=None if policy is None else policy.version,
+        revoked=policy is not None and known.revoked(config.name, policy.version),
+        recorder=recorder,
+        metrics=metrics.route(config.name),
         upstream_metrics=metrics.upstream(upstream.name),
         top_logprobs=TOP_LOGPROBS if gate is not None and "top_logprobs" in gate.needs else 0,
     )
 
 
-def _gate(config: RouteConfig, folder: Path) -> tuple[Gate, str | None]:
+def _gate(config: RouteConfig, folder: Path, known: Known) -> tuple[Gate, Loaded | None]:
     place = f"routes.{config.name}"
     if config.policy is None:
         scorer = SCORERS[config.scorers[0] if config.scorers else _DEFAULT_SCORER]
         _check_gathered(scorer.needs, f"{place}.scorers: {scorer.name} reads", "name a logprob scorer")
         rule = Uncalibrated(scorer, config.score_threshold)
         return Gate(rule, on_unmeasured=config.on_unmeasured), None
-    policy = load_policy(folder / config.policy, f"{place}.policy")
+    loaded = policy_of(config, folder, known)
+    policy = loaded.policy
     _check_gathered(policy.needs, f"{place}.policy: its scorers read", "tune it with logprob scorers")
     try:
         gate = Gate(policy, threshold=config.threshold, on_unmeasured=config.on_unmeasured)
     except GatingError as exc:
         raise ConfigError(f"{place}: {exc}") from exc
-    return gate, policy.name
+    return gate, loaded
 
 
 def _check_gathered(needs: frozenset[Need], who_reads: str, mend: str) -> None:
@@ -109,50 +145,143 @@ def _check_gathered(needs: frozenset[Need], who_reads: str, mend: str) -> None:
         )
 
 
-def load_policy(path: Path, place: str) -> Policy:
-    """Read a policy's file; raises ConfigError, which names ``place`` and the file."""
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise ConfigError(f"{place}: {path}: no such file; `idk tune` writes one") from exc
-    except (OSError, ValueError, RecursionError) as exc:
-        raise ConfigError(f"{place}: {path}: not a policy: {exc}") from exc
-    if not isinstance(saved, dict):
-        raise ConfigError(f"{place}: {path}: not a policy: a JSON object is expected; `idk tune` writes one")
-    try:
-        return Policy.load(saved)
-    except GatingError as exc:
-        raise ConfigError(f"{place}: {path}: {exc}") from exc
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What an application is made from; plain values, which go to other processes as they are.
+
+    ``known`` is what the store said before; ``source`` the file to follow, if there is one.
+    """
+
+    config: Config
+    folder: Path
+    known: Known = field(default_factory=Known)
+    source: Source | None = None
 
 
-class App:
-    """The ASGI application: gated paths by a look-up, everything else by Starlette."""
+def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics | None = None) -> App:
+    """An application with its store, which keeps itself up to date while it runs. Raises ConfigError."""
+    metrics = Metrics() if metrics is None else metrics
+    config = setting.config
+    link = StoreLink(store_of(config, setting.folder, environ), metrics)
+    recorder = Recorder(link, Random(), log_text=config.server.log_text)  # noqa: S311 - nobody gains by guessing
+    lasting = partial(build, folder=setting.folder, environ=environ, metrics=metrics, recorder=recorder)
+    app = App(lasting(config, known=setting.known), Lasting(link, recorder))
+    app.keeper = Keeper(
+        config,
+        setting.known,
+        setting.source,
+        link=link,
+        recorder=recorder,
+        metrics=metrics,
+        apply=lambda config, known: app.replace(lasting(config, known=known, before=app.parts)),
+    )
+    return app
 
-    def __init__(self, parts: Parts) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """What stays while the parts are replaced."""
+
+    link: StoreLink
+    recorder: Recorder
+
+
+class Doors:
+    """The paths of one set of parts: gated ones by a look-up, everything else by Starlette."""
+
+    def __init__(self, parts: Parts, keys: Keys, health: Health, feedback: Endpoint) -> None:
         server, routes = parts.config.server, parts.routes
-        keys = Keys(parts.config.keys)
         relay = Relay(routes, keys, server)
-        self.health = Health()
-        self._gated: dict[str, GatedEndpoint] = {}
+        self.parts = parts
+        #: How many requests are under way.
+        self.open = 0
+        self._left: asyncio.Event | None = None
+        self._gated: dict[str, Endpoint] = dict.fromkeys(("/v1/feedback", "/feedback"), feedback)
         for surface in SURFACES.values():
             endpoint = GatedEndpoint(surface, routes, keys, relay, server)
             self._gated |= {surface.path: endpoint, f"/v1{surface.path}": endpoint}
         self._cold = Starlette(
-            routes=cold_routes(self.health, parts.metrics, routes, keys),
-            lifespan=_lifespan(parts, self.health),
+            routes=cold_routes(health, parts.metrics, routes, keys),
             exception_handlers={405: not_allowed},
         )
         self._cold.router.default = relay
 
+    def find(self, path: str) -> Endpoint:
+        """What answers requests for a path."""
+        return self._gated.get(path) or self._gated.get(_plain(path)) or self._cold
+
+    def left(self) -> None:
+        """A request has ended, and no new one comes in."""
+        if self._left is not None and not self.open:
+            self._left.set()
+
+    async def empty(self) -> None:
+        """Wait until the last request under way has ended; no new one may come in."""
+        self._left = asyncio.Event()
+        self.left()
+        await self._left.wait()
+
+
+class App:
+    """The ASGI application; what it is made of can be replaced while it runs, in one assignment."""
+
+    def __init__(self, parts: Parts, lasting: Lasting | None = None) -> None:
+        self.health = Health()
+        self._lasting = lasting
+        self._doors = self._open(parts)
+        #: Those that still have requests under way, and the present ones.
+        self._all = [self._doors]
+        self._closing: set[asyncio.Task[None]] = set()
+        self.keeper: Keeper | None = None
+        self._cold = Starlette(lifespan=_lifespan(self))
+
+    @property
+    def parts(self) -> Parts:
+        """Those that new requests are answered with."""
+        return self._doors.parts
+
+    def _open(self, parts: Parts) -> Doors:
+        keys, lasting = Keys(parts.config.keys), self._lasting
+        feedback = (
+            FeedbackEndpoint(keys, parts.metrics, None, None)
+            if lasting is None
+            else FeedbackEndpoint(keys, parts.metrics, lasting.link, lasting.recorder)
+        )
+        return Doors(parts, keys, self.health, feedback)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection's event."""
-        if scope["type"] == "http":
-            path = scope["path"]
-            door = self._gated.get(path) or self._gated.get(_plain(path))
-            if door is not None:
-                await door(scope, receive, send)
-                return
-        await self._cold(scope, receive, send)
+        """One connection's event; a request ends with the parts that it began with."""
+        if scope["type"] != "http":
+            await self._cold(scope, receive, send)
+            return
+        doors = self._doors
+        doors.open += 1
+        try:
+            await doors.find(scope["path"])(scope, receive, send)
+        finally:
+            doors.open -= 1
+            if doors is not self._doors:
+                doors.left()
+
+    def replace(self, parts: Parts) -> None:
+        """Answer new requests with these parts; the old ones close after their last request."""
+        old, self._doors = self._doors, self._open(parts)
+        self._all.append(self._doors)
+        task = asyncio.get_running_loop().create_task(self._retire(old))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _retire(self, old: Doors) -> None:
+        await old.empty()
+        self._all.remove(old)
+        if all(doors.parts.upstreams is not old.parts.upstreams for doors in self._all):
+            await old.parts.aclose()
+
+    async def aclose(self) -> None:
+        """Close everything; no request is under way any more."""
+        while self._closing:
+            await asyncio.gather(*self._closing)
+        await self.parts.aclose()
 
 
 def _plain(path: str) -> str:
@@ -160,14 +289,19 @@ def _plain(path: str) -> str:
     return _SLASHES.sub("/", path).rstrip("/")
 
 
-def _lifespan(parts: Parts, health: Health) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+def _lifespan(app: App) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        health.ready = True
+        keeper = app.keeper
+        if keeper is not None:
+            await keeper.start()
+        app.health.ready = True
         try:
             yield
         finally:
-            health.ready = False
-            await parts.aclose()
+            app.health.ready = False
+            if keeper is not None:
+                await keeper.stop()
+            await app.aclose()
 
     return lifespan

@@ -28,6 +28,13 @@ Weight = Annotated[float, Meta(ge=0.0)]
 Seconds = Annotated[float, Meta(gt=0.0, le=86_400.0)]
 
 
+class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the store forgets: by age everything, by number what is neither labelled nor in the audit sample."""
+
+    days: Annotated[float, Meta(gt=0.0, le=36_500.0)] = 90.0
+    decisions: Annotated[int, Meta(ge=1)] = 1_000_000
+
+
 class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the proxy listens, and what holds for every request."""
 
@@ -40,6 +47,9 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log_text: bool = False
     #: How the proxy's own log looks: lines for a person, or JSON for a collector.
     log: Literal["console", "json"] = "console"
+    #: The variable with the key that kept texts are sealed with; where it is not set they are readable.
+    audit_key_env: str = "IDK_AUDIT_KEY"
+    retention: Retention = Retention()
     max_body_bytes: Annotated[int, Meta(ge=1_024)] = 20_000_000
     #: Of one upstream's answer; a held stream costs at most a small multiple of it.
     max_answer_bytes: Annotated[int, Meta(ge=1_024)] = 50_000_000
@@ -124,6 +134,10 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     on_unmeasured: Literal["abstain", "answer"] = "abstain"
     abstain_text: Annotated[str, Meta(min_length=1)] = "I don't know."
     allow_override: bool = False
+    #: The share of requests whose answers are kept for labelling, drawn at random whatever the gate says.
+    audit: Probability = 0.0
+    #: What happens, beyond the revoked certificate, when labels say that the risk is over its target.
+    on_alarm: Literal["warn", "tighten", "abstain"] = "warn"
     budget: Budget = Budget()
     rag: Rag = Rag()
 
@@ -205,6 +219,12 @@ def checked(config: Config, where: str) -> Config:
     return config
 
 
+def with_server(config: Config, given: Mapping[str, Any], where: str) -> Config:
+    """The same with these values in its ``server`` section, checked anew; raises ConfigError."""
+    server = msgspec.structs.replace(config.server, **given)
+    return checked(msgspec.structs.replace(config, server=server), where)
+
+
 @contextmanager
 def naming(where: str) -> Iterator[None]:
     """Begin every ConfigError of the body with ``where``, the file whose values are being used."""
@@ -219,6 +239,8 @@ def for_upstream(base_url: str) -> Config:
     return parse(
         yaml.safe_dump(
             {
+                # Nobody who names no file expects to find one afterwards.
+                "server": {"store": "memory://"},
                 "upstreams": {"upstream": {"base_url": base_url, "auth": "forward"}},
                 "routes": [
                     {"name": "default", "models": ["*"], "upstream": "upstream", "scorers": ["mean_logprob"]}
@@ -275,6 +297,7 @@ def _join(place: str, key: str) -> str:
 #: The sections by the shape of their place in the file; a key that none of them knows is refused.
 _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     (r"server", Server),
+    (r"server\.retention", Retention),
     (r"keys\[.*\]", Key),
     (r"upstreams\[.*\]\.breaker", Breaker),
     (r"upstreams\[.*\]", Upstream),
@@ -304,6 +327,8 @@ def _problems(config: Config) -> Iterator[str]:
                 yield f"keys.{key.name}.routes: `{name}` is no route; {_nearest(name, names)}"
     for place, route in enumerate(config.routes):
         yield from _route_problems(f"routes[{place}]", route, config)
+        if route.mode == "off" and route.audit:
+            yield f"routes[{place}].audit: a route that is off judges nothing; use mode: observe"
 
 
 def _server_problems(config: Config) -> Iterator[str]:

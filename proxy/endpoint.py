@@ -39,11 +39,12 @@ class GatedEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        base = [(b"x-request-id", asgi.request_id())]
+        request_id = asgi.request_id()
+        base = [(b"x-request-id", request_id)]
         try:
             if scope["method"] != "POST":
                 raise HttpError("use POST", status=405, type="invalid_request_error")
-            await self._answer(scope, receive, send, base)
+            await self._answer(scope, receive, send, base, request_id)
         except asgi.ClientGone:
             return
         except HttpError as exc:
@@ -52,7 +53,12 @@ class GatedEndpoint:
             )
 
     async def _answer(
-        self, scope: Scope, receive: Receive, send: Send, base: list[tuple[bytes, bytes]]
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        base: list[tuple[bytes, bytes]],
+        request_id: bytes,
     ) -> None:
         headers = scope["headers"]
         caller = self._keys.caller(headers)
@@ -63,6 +69,9 @@ class GatedEndpoint:
         credentials = self._keys.credentials(headers) if route.upstream.forwards_credentials else None
         exchange = Exchange(route, self._surface, request, credentials)
         push = asgi.pusher(scope, send)
+        if route.recorder is not None:
+            exchange.id = request_id.decode()
+            exchange.drawn = route.recorder.drawn(route.config.audit)
         async with asgi.CancelOnDisconnect(receive) as client:
             try:
                 if route.gate is None:

@@ -3,7 +3,8 @@
 ProxyError
 ├── ConfigError            a file, key or value of the configuration or of a policy: exit 2, one line
 ├── RunError               a command that could not do its work: exit 1, one line
-│   └── StoreError         the store failed, or has not what is asked of it
+│   └── StoreError         the store failed: it cannot be reached, or is not what it should be
+│       └── StoreRefused   the store is well, and has not what is asked of it
 └── HttpError              what a client gets: a status and the vendor's error shape
     ├── BadRequest         400 (or the given status)
     ├── Unauthorized       401
@@ -47,7 +48,11 @@ class RunError(ProxyError):
 
 
 class StoreError(RunError):
-    """The store cannot be reached, is not what it should be, or has not what is asked of it."""
+    """The store cannot be reached, or is not what it should be."""
+
+
+class StoreRefused(StoreError):
+    """What is asked of the store is not there or makes no sense; says so, and the mend."""
 
 
 class HttpError(ProxyError):

@@ -11,7 +11,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gating.types import Decision
+    from proxy.routing import Route
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 #: The variable by which prometheus_client finds the files of several processes, when it is imported.
@@ -90,13 +93,50 @@ class Metrics:
             ("route",),
             registry=registry,
         )
+        self.feedback = Counter(
+            "idk_feedback", "Labels that clients gave.", ("route", "label"), registry=registry
+        )
+        self.store_errors = Counter(
+            "idk_store_errors",
+            "Failures of the store, and records that were dropped.",
+            ("operation",),
+            registry=registry,
+        )
+        self.observed_risk, self.alarm, self.drift = (
+            Gauge(name, said, ("route",), registry=registry, multiprocess_mode="livemostrecent")
+            for name, said in (
+                ("idk_observed_risk", "Wrong among the served answers that were labelled."),
+                ("idk_risk_alarm", "Whether labels have refuted the target risk."),
+                ("idk_drift", "How far confidences have moved."),
+            )
+        )
+        self._routes: dict[str, RouteMetrics] = {}
         self.reloads = Counter(
             "idk_config_reloads", "Changed configurations.", ("outcome",), registry=registry
         )
 
     def route(self, name: str) -> RouteMetrics:
         """The children of one route, resolved once: finding one by its labels costs three times its use."""
-        return RouteMetrics(self, name)
+        found = self._routes.get(name)
+        if found is None:
+            found = self._routes[name] = RouteMetrics(self, name)
+        return found
+
+    def in_force(self, routes: Iterable[Route]) -> None:
+        """Say what holds on these routes from now on; of any other nothing holds any more."""
+        names = set()
+        for route in routes:
+            names.add(route.name)
+            limit = None if route.gate is None else route.gate.limit
+            self.route(route.name).policy(route.policy, limit, certified=route.certified)
+        for name, metrics in self._routes.items():
+            if name not in names:
+                metrics.policy(None, None, certified=False)
+
+    @property
+    def several(self) -> bool:
+        """Whether several processes' metrics are summed: then what was shown can be zeroed, not removed."""
+        return self._directory is not None
 
     def upstream(self, name: str) -> UpstreamMetrics:
         """The children of one upstream."""
@@ -127,6 +167,7 @@ class RouteMetrics:
     def __init__(self, metrics: Metrics, route: str) -> None:
         self._metrics = metrics
         self._route = route
+        self._shown: tuple[str, str, str] | None = None
         self._decisions: dict[tuple[str, str], Counter] = {}
         self._confidence = metrics.confidence.labels(route)
         self.request_s = metrics.request_s.labels(route)
@@ -137,8 +178,14 @@ class RouteMetrics:
         """Say what is in force."""
         if threshold is not None:
             self._metrics.threshold.labels(self._route).set(threshold)
-        if policy is not None:
-            self._metrics.policy.labels(self._route, policy, str(certified).lower()).set(1)
+        shown = None if policy is None else (self._route, policy, str(certified).lower())
+        if self._shown not in (None, shown):
+            self._metrics.policy.labels(*self._shown).set(0)
+            if not self._metrics.several:
+                self._metrics.policy.remove(*self._shown)
+        if shown is not None:
+            self._metrics.policy.labels(*shown).set(1)
+        self._shown = shown
 
     def decided(self, decision: Decision) -> None:
         """Count one choice's decision."""

@@ -42,6 +42,10 @@ class Exchange:
     started: float = field(default_factory=perf_counter)
     asked: float = 0.0
     answered: float = 0.0
+    #: The response's ``x-request-id``.
+    id: str = ""
+    #: Whether it is in the audit sample: then its whole answer is wanted, whatever the gate will say.
+    drawn: bool = False
 
     @property
     def gate(self) -> Gate:
@@ -96,6 +100,7 @@ async def complete(exchange: Exchange, limit: int) -> Reply:
     exchange.answered = perf_counter()
     completion = exchange.surface.read(body, ask)
     verdict = judge(exchange, completion)
+    record(exchange, completion, verdict)
     body = exchange.surface.render(exchange.request, ask, completion, verdict)
     return Reply(body, verdict, response.headers)
 
@@ -146,7 +151,7 @@ def judge(exchange: Exchange, completion: Completion, *, cancelled: bool = False
         route=route.name,
         mode=route.config.mode,
         policy=route.policy,
-        certified=gate.certified(request.threshold, applies=applies),
+        certified=not route.revoked and gate.certified(request.threshold, applies=applies),
         choices=report_choices(decisions, completion.choices),
     )
     return Verdict(decisions, withheld, report, route.config.abstain_text)
@@ -161,12 +166,19 @@ def _decide(gate: Gate, choice: Choice, threshold: float | None, *, applies: boo
     return gate.decide(choice.evidence, threshold=threshold, applies=applies)
 
 
+def record(exchange: Exchange, completion: Completion, verdict: Verdict) -> None:
+    """Queue the verdict for the store, where there is one."""
+    if exchange.route.recorder is not None:
+        exchange.route.recorder.record(exchange, completion, verdict)
+
+
 def reader(exchange: Exchange, ask: Ask) -> StreamReader:
     """A reader of the upstream's events that holds them where the route enforces."""
     route, request = exchange.route, exchange.request
     watching: Callable[[], Watch] | None = None
     # Words before a tool call are no answer: with tools on offer the end must be seen.
-    if route.holds and ask.logprobs and not request.tools and route.applies(request):
+    wanted = request.tools or exchange.drawn
+    if route.holds and ask.logprobs and not wanted and route.applies(request):
         watching = watch(exchange.gate, max_tokens=_most_tokens(exchange), threshold=request.threshold)
     return exchange.surface.stream(request, ask, hold=route.holds, watch=watching)
 
@@ -224,6 +236,7 @@ def close_stream(exchange: Exchange, events: StreamReader) -> tuple[bytes, Verdi
     with _redacted(exchange):
         completion = events.completion()
     verdict = judge(exchange, completion, cancelled=cancelled)
+    record(exchange, completion, verdict)
     if cancelled:
         exchange.route.metrics.cancelled("abstained")
     return events.finish(completion, verdict, cancelled=cancelled), verdict

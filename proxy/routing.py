@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from proxy.auth import Caller
     from proxy.config import Route as RouteConfig
     from proxy.metrics import RouteMetrics, UpstreamMetrics
+    from proxy.recording import Recorder
     from proxy.upstreams.client import UpstreamClient
     from proxy.wire import Request
 
@@ -37,6 +38,16 @@ class Route:
     upstream_metrics: UpstreamMetrics
     #: How many alternatives of each token the scorers read.
     top_logprobs: int
+    #: What no other policy shares: ``support@3``, or a file's name and digest.
+    version: str | None = None
+    #: Whether labels have refuted the policy's certificate.
+    revoked: bool = False
+    recorder: Recorder | None = None
+
+    @property
+    def certified(self) -> bool:
+        """Whether answers of the route are certified, unless a request brings its own threshold."""
+        return self.gate is not None and not self.revoked and self.gate.certified()
 
     @property
     def name(self) -> str:

@@ -70,6 +70,8 @@ class Completion(msgspec.Struct, frozen=True):
     prompt_tokens: int | None
     completion_tokens: int | None
     body: bytes = b""
+    #: The upstream's own, by which a client may give feedback.
+    id: str | None = None
 
 
 class VendorError(msgspec.Struct):

@@ -7,6 +7,7 @@ metrics are summed over files in a directory of their own (prometheus_client's m
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,15 +18,12 @@ from proxy.metrics import SHARED, Metrics, forget_the_dead
 from proxy.server import config_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from proxy.app import App
-    from proxy.config import Config
+    from proxy.app import App, Setting
 
 
-def run(loaded: Config, folder: Path) -> None:
+def run(setting: Setting) -> None:
     """Serve with ``server.workers`` processes until told to stop; SystemExit where the port cannot be had."""
-    config = config_of(partial(application, loaded, folder), loaded.server, factory=True)
+    config = config_of(partial(application, setting), setting.config.server, factory=True)
     listener = config.bind_socket()
     listener.listen(config.backlog)  # from now on connections wait, whoever of the workers is there
     with listener, tempfile.TemporaryDirectory(prefix="idk-metrics-") as directory:
@@ -33,13 +31,13 @@ def run(loaded: Config, folder: Path) -> None:
         _Supervisor(config, [listener]).run()
 
 
-def application(loaded: Config, folder: Path) -> App:
+def application(setting: Setting) -> App:
     """One worker's application."""
-    from proxy.app import App, build
+    from proxy import app
 
     directory = os.environ[SHARED]
     forget_the_dead(directory)
-    return App(build(loaded, folder=folder, environ=os.environ, metrics=Metrics(directory=directory)))
+    return app.application(setting, os.environ, Metrics(directory=directory))
 
 
 class _Supervisor(Multiprocess):
@@ -48,3 +46,9 @@ class _Supervisor(Multiprocess):
         for listener in self.sockets:
             listener.close()
         super().terminate_all()
+
+    def handle_hup(self) -> None:
+        # Uvicorn would restart them all; each takes up the changed configuration by itself.
+        for process in self.processes:
+            if process.pid is not None:
+                os.kill(process.pid, signal.SIGHUP)

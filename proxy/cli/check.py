@@ -18,15 +18,20 @@ def check(
     config: Config = Path("idk.yaml"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the routes as JSON.")] = False,
 ) -> None:
-    """Check a configuration and the policies that it names, without asking any upstream."""
+    """Check a configuration and the policies that it names, without asking any upstream.
+
+    Policies that stand in the store are looked up there.
+    """
     import msgspec
 
     from proxy.app import build
     from proxy.config import load, naming
+    from proxy.policies import known_of
 
-    loaded = load(config)
+    loaded, folder = load(config), config.resolve().parent
     with naming(str(config)):
-        parts = build(loaded, folder=config.resolve().parent, environ=os.environ)
+        known = known_of(loaded, folder, os.environ)
+        parts = build(loaded, folder=folder, environ=os.environ, known=known)
     routes = parts.routes.routes
     if as_json:
         print(

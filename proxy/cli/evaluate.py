@@ -54,10 +54,12 @@ def evaluate(
     from proxy import app
     from proxy.config import load, naming
     from proxy.evaluation import Asker, Judge
+    from proxy.policies import known_of
 
-    loaded = load(config)
+    loaded, folder = load(config), config.resolve().parent
     with naming(str(config)):
-        parts = app.build(loaded, folder=config.resolve().parent, environ=os.environ)
+        known = known_of(loaded, folder, os.environ)
+        parts = app.build(loaded, folder=folder, environ=os.environ, known=known)
     params = {"temperature": temperature, "max_tokens": max_tokens}
 
     def asker_of(name: str, model: str | None) -> Asker:

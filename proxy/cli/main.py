@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from proxy.cli import check, demo, evaluate, init, report, score, serve, tune
+from proxy.cli import check, demo, evaluate, init, policy, report, score, serve, tune
 from proxy.exceptions import ConfigError, HttpError, RunError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("tune")(tune.tune)
 app.command("score")(score.score)
 app.command("report")(report.report)
+app.add_typer(policy.app, name="policy")
 app.command("demo")(demo.demo)
 
 

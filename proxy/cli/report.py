@@ -26,7 +26,7 @@ def report(
 
     from proxy import records as files
     from proxy import report as pages
-    from proxy.app import load_policy
+    from proxy.policies import load_policy
 
     if out is None and not as_json:
         raise ConfigError("report: give --out for the page, --json for the figures, or both")

@@ -9,7 +9,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from proxy.exceptions import ConfigError, StoreError
+from proxy.exceptions import ConfigError, StoreError, StoreRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Sealer:
         return _SEALED + nonce + bytes(self._cipher.encrypt(nonce, text, None))
 
     def open(self, kept: bytes) -> bytes:
-        """What was sealed; raises StoreError without the key that it was sealed with."""
+        """What was sealed; raises StoreRefused without the key that it was sealed with."""
         kind, rest = kept[:2], kept[2:]
         if kind == _OPEN:
             return rest
@@ -46,13 +46,13 @@ class Sealer:
                 "a kept text is neither open nor sealed; was the store written by something else?"
             )
         if self._cipher is None:
-            raise StoreError("kept texts are sealed; set the variable that server.audit_key_env names")
+            raise StoreRefused("kept texts are sealed; set the variable that server.audit_key_env names")
         from cryptography.exceptions import InvalidTag
 
         try:
             return bytes(self._cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], None))
         except InvalidTag as exc:
-            raise StoreError(
+            raise StoreRefused(
                 "kept texts are sealed with another key than the one that server.audit_key_env names"
             ) from exc
 

@@ -1,4 +1,7 @@
-"""What every backend does. All methods raise StoreError, and nothing else, where the store fails them."""
+"""What every backend does. All methods raise StoreError, and nothing else, where the store fails them.
+
+StoreRefused, its kind for what is not there, is no failure of the store.
+"""
 
 from __future__ import annotations
 

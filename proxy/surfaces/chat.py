@@ -93,6 +93,7 @@ class Chat:
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
             body=body,
+            id=wire.id_text(answer.id),
         )
 
     def render(self, request: Request, ask: Ask, completion: Completion, verdict: Verdict) -> bytes:

@@ -173,6 +173,7 @@ class ChatStream:
             ),
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
+            id=wire.id_of(self._waiting[0]) if self._waiting else None,
         )
 
     def finish(self, completion: Completion, verdict: Verdict, *, cancelled: bool = False) -> bytes:

@@ -137,6 +137,7 @@ class ChatAnswer(Struct, Generic[Of]):
 
     choices: list[AnswerChoice[Of]]
     usage: Usage | None = None
+    id: Any = None
 
 
 class ChunkChoice(Struct, Generic[Of]):
@@ -154,6 +155,23 @@ class Chunk(Struct, Generic[Of]):
     choices: list[ChunkChoice[Of]] = []
     usage: Usage | None = None
     error: Any = None
+
+
+class _Identified(Struct):
+    id: Any = None
+
+
+_ID = msgspec.json.Decoder(_Identified)
+
+
+def id_of(body: bytes) -> str | None:
+    """The id of an answer or a chunk."""
+    return id_text(_ID.decode(body).id)
+
+
+def id_text(id_: object) -> str | None:
+    """An upstream's id; None where it is no text."""
+    return id_ if isinstance(id_, str) and id_ else None
 
 
 class _Span(Struct):

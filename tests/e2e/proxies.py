@@ -61,6 +61,10 @@ class Proxy:
         """Ask it to end, without waiting for it."""
         self._process.send_signal(signal.SIGTERM)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
     def wait(self) -> int:
         """Its exit status, once it has ended."""
         return self._process.wait(DEADLINE_S)

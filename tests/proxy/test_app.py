@@ -7,9 +7,10 @@ import json
 
 import pytest
 
-from proxy.app import TOP_LOGPROBS, App, build, load_policy
+from proxy.app import TOP_LOGPROBS, App, build
 from proxy.config import parse
 from proxy.exceptions import ConfigError
+from proxy.policies import load_policy
 from tests.fakes import answer, says
 from tests.proxy.test_pipeline import POLICY
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from proxy import workers
-from proxy.app import App
+from proxy.app import App, Setting
 from proxy.cli.main import run
 from proxy.config import parse
 from proxy.metrics import SHARED, forget_the_dead
@@ -65,7 +65,7 @@ def test_a_workers_application_forgets_the_dead(tmp_path, monkeypatch):
     monkeypatch.setenv(SHARED, str(tmp_path))
     dead = tmp_path / f"gauge_livemax_{dead_pid()}.db"
     dead.touch()
-    assert isinstance(workers.application(parse(ROUTE, "x"), tmp_path), App)
+    assert isinstance(workers.application(Setting(parse(ROUTE, "x"), tmp_path)), App)
     assert not dead.exists()
 
 

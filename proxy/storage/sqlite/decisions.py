@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.exceptions import StoreError
+from proxy.exceptions import StoreRefused
 from proxy.storage.coding import keep_audit, keep_decision, read_decision
 from proxy.storage.types import Count, DecisionQuery, DecisionRecord, Page, Tally
 
@@ -88,7 +88,7 @@ def _place(cursor: str) -> dict[str, float]:
     try:
         return {"before_at": float(at), "before_seq": int(seq)}
     except ValueError as exc:
-        raise StoreError("the cursor is none that a page of decisions came with") from exc
+        raise StoreRefused("the cursor is none that a page of decisions came with") from exc
 
 
 def nearest(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from proxy.exceptions import StoreError
+from proxy.exceptions import StoreRefused
 from proxy.storage.coding import decode, encode
 from proxy.storage.types import PolicyChange, RiskState, StoredPolicy
 
@@ -36,16 +36,16 @@ def roll_back(
 ) -> StoredPolicy:
     now = _in_force(connection, name)
     if now is None:
-        raise StoreError(f"there is no policy `{name}` to roll back")
+        raise StoreRefused(f"there is no policy `{name}` to roll back")
     if version is None:
         (version,) = connection.execute(
             "SELECT max(version) FROM policies WHERE name = ? AND version < ?", (name, now)
         ).fetchone()
         if version is None:
-            raise StoreError(f"{name}@{now} is the oldest version; there is none to roll back to")
+            raise StoreRefused(f"{name}@{now} is the oldest version; there is none to roll back to")
     found = one(connection, name, version)
     if found is None:
-        raise StoreError(f"there is no {name}@{version}; `idk policy list` names the versions")
+        raise StoreRefused(f"there is no {name}@{version}; `idk policy list` names the versions")
     _put_in_force(connection, name, version, "rollback", who, at)
     return StoredPolicy(
         name=name, version=version, policy=found.policy, who=found.who, at=found.at, in_force=True

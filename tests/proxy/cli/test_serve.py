@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
 def served(monkeypatch):
     """What would be served, and from where."""
     found = []
-    monkeypatch.setattr(serve, "run", lambda loaded, folder: found.append((loaded, folder)))
+    monkeypatch.setattr(serve, "run", lambda loaded, folder, source: found.append((loaded, folder)))
     return found
 
 

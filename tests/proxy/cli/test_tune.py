@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proxy.app import load_policy
 from proxy.cli.main import run
+from proxy.policies import load_policy
 
 DATA = Path(os.environ.get("IDK_DATA", Path(__file__).parents[4] / "shared/data"))
 

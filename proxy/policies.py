@@ -1,0 +1,156 @@
+"""The policies that routes name: a file, or a name in the store, and what the store says of them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from gating import Policy
+from gating.types import GatingError
+from proxy.exceptions import ConfigError
+from proxy.storage import make_store, sealer_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from proxy.config import Config
+    from proxy.config import Route as RouteConfig
+    from proxy.storage import RiskState, Store, StoredPolicy
+
+#: ``support`` or ``support@3``; whatever has a slash, or ends in .json, is a file.
+_STORED = re.compile(r"(?P<name>[A-Za-z0-9_.\-]{1,64})(?:@(?P<version>[1-9][0-9]{0,8}))?")
+
+
+class PolicyName(NamedTuple):
+    """A policy in the store; without a version it is the one in force."""
+
+    name: str
+    version: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> PolicyName | None:
+        """The name that ``text`` is, or None where it is a file's."""
+        found = _STORED.fullmatch(text)
+        if found is None or text.endswith(".json"):
+            return None
+        version = found["version"]
+        return cls(found["name"], None if version is None else int(version))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A policy ready for use. ``label`` is what responses show, ``version`` what no other policy shares."""
+
+    policy: Policy
+    label: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the store said last: the policies by the text in the configuration, and the risks by their routes.
+
+    ``reached``: False where it never said anything, so that nobody knows what it has revoked.
+    """
+
+    policies: Mapping[str, StoredPolicy] = field(default_factory=dict)
+    risks: Mapping[str, RiskState] = field(default_factory=dict)
+    reached: bool = True
+    store: str = ""
+
+    def revoked(self, route: str, version: str | None) -> bool:
+        """Whether the certificate of this version must not be shown on the route."""
+        state = self.risks.get(route)
+        return not self.reached or (state is not None and state.alarm and state.policy == version)
+
+
+def stored_names(config: Config) -> set[str]:
+    """The texts of ``routes[].policy`` that name a policy in the store."""
+    texts = {route.policy for route in config.routes if route.policy is not None and route.mode != "off"}
+    return {text for text in texts if PolicyName.parse(text) is not None}
+
+
+async def look_up(store: Store, texts: Iterable[str]) -> Known:
+    """What an open store says; raises StoreError."""
+    found = {}
+    for text in sorted(texts):
+        named = PolicyName.parse(text)
+        stored = None if named is None else await store.policy(named.name, named.version)
+        if stored is not None:
+            found[text] = stored
+    return Known(found, {state.route: state for state in await store.risks()}, store=store.name)
+
+
+def known_of(config: Config, folder: Path, environ: Mapping[str, str]) -> Known:
+    """The same before anything runs; opens no store where no route names a policy in it. Raises StoreError."""
+    texts = stored_names(config)
+    if not texts:
+        return Known()
+
+    async def read() -> Known:
+        store = store_of(config, folder, environ)
+        try:
+            await store.open()
+            return await look_up(store, texts)
+        finally:
+            await store.aclose()
+
+    return asyncio.run(read())
+
+
+def store_of(config: Config, folder: Path, environ: Mapping[str, str]) -> Store:
+    """The store that a configuration names, not opened yet; raises ConfigError."""
+    server = config.server
+    return make_store(server.store, folder, sealer_of(server.audit_key_env, environ))
+
+
+def policy_of(route: RouteConfig, folder: Path, known: Known) -> Loaded:
+    """The policy that a route names; raises ConfigError, which names the route and the mend."""
+    place, text = f"routes.{route.name}.policy", route.policy or ""
+    named = PolicyName.parse(text)
+    if named is None:
+        path = folder / text
+        saved = read_policy(path, place)
+        digest = hashlib.sha256(msgspec.json.encode(saved)).hexdigest()[:8]
+        policy = _loaded(saved, f"{place}: {path}")
+        return Loaded(policy, policy.name, f"{policy.name}#{digest}")
+    stored = known.policies.get(text)
+    if stored is None:
+        where = known.store or "the store"
+        raise ConfigError(
+            f"{place}: there is no policy `{text}` in {where}; `idk policy push FILE --name {named.name} "
+            "--store URL` puts one there (a file's name ends in .json)"
+        )
+    return Loaded(_loaded(stored.policy, f"{place}: {stored.label}"), stored.label, stored.label)
+
+
+def load_policy(path: Path, place: str) -> Policy:
+    """Read a policy's file; raises ConfigError, which names ``place`` and the file."""
+    return _loaded(read_policy(path, place), f"{place}: {path}")
+
+
+def read_policy(path: Path, place: str) -> dict[str, Any]:
+    """A policy's file as JSON values; raises ConfigError."""
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise ConfigError(f"{place}: {path}: no such file; `idk tune` writes one") from exc
+    except (OSError, ValueError, RecursionError) as exc:
+        raise ConfigError(f"{place}: {path}: not a policy: {exc}") from exc
+    if not isinstance(saved, dict):
+        raise ConfigError(f"{place}: {path}: not a policy: a JSON object is expected; `idk tune` writes one")
+    return saved
+
+
+def _loaded(saved: Mapping[str, Any], place: str) -> Policy:
+    try:
+        return Policy.load(saved)
+    except GatingError as exc:
+        raise ConfigError(f"{place}: {exc}") from exc

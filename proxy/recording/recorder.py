@@ -1,0 +1,132 @@
+"""The queue between the request's path and the store.
+
+On the path it costs one small object and one append. A task of its own writes in batches; while the store is
+down events wait within a bound, and what finds no room is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from contextlib import suppress
+from itertools import islice
+from time import time
+from typing import TYPE_CHECKING
+
+from proxy.exceptions import StoreError
+from proxy.recording.event import Event, records_of
+from proxy.recording.link import PAUSE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from proxy.pipeline import Exchange
+    from proxy.recording.link import StoreLink
+    from proxy.storage import AuditItem, DecisionRecord
+    from proxy.wire import Completion, Verdict
+
+logger = logging.getLogger("idk")
+
+#: How many events wait at the most: a few megabytes, or minutes of the store's absence at a usual pace.
+MOST_WAITING = 10_000
+#: How long the first of a batch waits for the others.
+GATHER_S = 0.1
+#: How many are written at once.
+MOST_AT_ONCE = 500
+#: How long a proxy that ends tries to write what waits.
+LAST_S = 5.0
+
+
+class Recorder:
+    """Takes what was judged; ``rng`` draws the audit sample, and nothing of the request goes into the draw."""
+
+    def __init__(
+        self,
+        link: StoreLink,
+        rng: Random,
+        *,
+        log_text: bool = False,
+        most_waiting: int = MOST_WAITING,
+        clock: Callable[[], float] = time,
+    ) -> None:
+        self.log_text = log_text
+        self._link = link
+        self._draw = rng.random
+        self._clock = clock
+        self._most = most_waiting
+        self._waiting: deque[Event] = deque()
+        self._any = asyncio.Event()
+        self._writing = asyncio.Lock()
+
+    def drawn(self, share: float) -> bool:
+        """Whether the next request is in the sample."""
+        return share > 0.0 and self._draw() < share
+
+    def record(self, exchange: Exchange, completion: Completion, verdict: Verdict) -> None:
+        """Queue one judged request; never waits, and drops where there is no room."""
+        if len(self._waiting) >= self._most:
+            self._link.dropped("record", 1)
+            return
+        text = self.log_text or exchange.drawn
+        self._waiting.append(
+            Event(
+                exchange.id,
+                self._clock(),
+                exchange.route,
+                verdict,
+                completion.id,
+                completion.prompt_tokens,
+                completion.completion_tokens,
+                exchange.request if text else None,
+                completion if text else None,
+                exchange.drawn,
+                self.log_text,
+            )
+        )
+        self._any.set()
+
+    async def run(self) -> None:
+        """Write batches until cancelled."""
+        while True:
+            await self._any.wait()
+            await asyncio.sleep(GATHER_S)
+            try:
+                await self.flush()
+            except StoreError:  # said and counted; the events wait
+                await asyncio.sleep(PAUSE_S)
+
+    async def flush(self) -> None:
+        """Write all that waits now; raises StoreError, and then it still waits."""
+        async with self._writing:
+            while self._waiting:
+                batch = list(islice(self._waiting, MOST_AT_ONCE))
+                records, items = self._records(batch)
+                await self._link.do("record", lambda store, r=records, i=items: store.add_decisions(r, i))  # type: ignore[misc] # bound now
+                for _ in batch:
+                    self._waiting.popleft()
+            self._any.clear()
+
+    def _records(self, batch: list[Event]) -> tuple[list[DecisionRecord], list[AuditItem]]:
+        records: list[DecisionRecord] = []
+        items: list[AuditItem] = []
+        for event in batch:
+            try:
+                theirs, drawn = records_of(event)
+            except Exception:  # one that cannot be kept must not keep the others waiting
+                logger.exception("a decision of route %s cannot be recorded", event.route.name)
+                self._link.dropped("record", 1)
+                continue
+            records += theirs
+            items += drawn
+        return records, items
+
+    async def finish(self) -> None:
+        """Write what waits before the end, for a few seconds at the most; the rest is dropped and counted."""
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(LAST_S):
+                await self.flush()
+        if self._waiting:
+            self._link.dropped("record", len(self._waiting))
+            logger.warning("%d decisions were not recorded", len(self._waiting))
