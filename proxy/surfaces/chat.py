@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Raw
 
-from proxy.exceptions import BadRequest
 from proxy.surfaces import chat_wire as wire
 from proxy.surfaces.chat_edit import edited_messages
 from proxy.surfaces.chat_stream import ChatStream
-from proxy.surfaces.json_bytes import with_field
-from proxy.wire import Ask, Choice, Completion, Request, Verdict
+from proxy.surfaces.choices import ChoicesSurface, threshold_of
+from proxy.wire import Ask, Choice, Completion, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from proxy.exceptions import HttpError
     from proxy.wire import Edit, StreamReader, Watch
 
 _TRUE = Raw(b"true")
@@ -25,28 +23,20 @@ _SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 _JSON_FORMATS = ("json_schema", "json_object")
 
 
-class Chat:
+class Chat(ChoicesSurface):
     """The surface; stateless."""
 
     name = "chat"
     path = "/chat/completions"
 
     def __init__(self) -> None:
+        super().__init__()
         self._request = msgspec.json.Decoder(wire.ChatRequest)
-        self._fields = msgspec.json.Decoder(dict[str, Raw])
         self._answer = {asked: wire.Decoder(wire.ChatAnswer, alternatives=asked) for asked in (False, True)}
 
     def parse(self, body: bytes) -> Request:
         """Read a client's body; raises BadRequest."""
-        try:
-            read = self._request.decode(body)
-            fields = self._fields.decode(body)
-        except msgspec.ValidationError as exc:
-            message, _, place = str(exc).partition(" - at `$")
-            param = place.rstrip("`").lstrip(".") or None
-            raise BadRequest(f"{param or 'the body'}: {message}", param=param) from exc
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise BadRequest(f"the body is not JSON: {exc}") from exc
+        read, fields = self._decoded(self._request, body)
         return Request(
             fields=fields,
             model=read.model,
@@ -60,7 +50,7 @@ class Chat:
             # Which of the two holds where both stand is the upstream's choice; the greater bounds both.
             max_tokens=max(read.max_completion_tokens or 0, read.max_tokens or 0) or None,
             sampling={name: value for name in _SAMPLING if (value := getattr(read, name)) is not None},
-            threshold=_threshold(read.idk),
+            threshold=threshold_of(read.idk),
             context=tuple(read.idk.context or ()) if read.idk is not None else (),
         )
 
@@ -96,51 +86,17 @@ class Chat:
             id=wire.id_text(answer.id),
         )
 
-    def render(self, request: Request, ask: Ask, completion: Completion, verdict: Verdict) -> bytes:
-        """The upstream's bytes with ``idk`` in them; rebuilt only where something is withheld."""
-        body = completion.body
-        cut = wire.for_client(request, ask)
-        if cut is not None and len(verdict.withheld) < len(completion.choices):
-            body = cut(body)
-        if verdict.withheld:
-            body = self._withhold(body, request, verdict)
-        return with_field(body, b"idk", msgspec.json.encode(verdict.report))
+    def _for_client(self, request: Request, ask: Ask) -> Callable[[bytes], bytes] | None:
+        return wire.for_client(request, ask)
 
-    def _withhold(self, body: bytes, request: Request, verdict: Verdict) -> bytes:
-        fields = self._fields.decode(body)
-        choices = msgspec.json.decode(fields["choices"], type=list[dict[str, Raw]])
-        kept = {name: fields[name] for name in wire.ENVELOPE if name in fields}
-        rendered: list[Mapping[str, Any]] = [
-            wire.abstention(report.index, verdict.abstain_text, json_answer=request.json_answer)
-            if report.index in verdict.withheld
-            else choice
-            for choice, report in zip(choices, verdict.report.choices, strict=True)
-        ]
-        return msgspec.json.encode({**kept, "choices": rendered})
+    def _abstention(self, index: int, text: str, *, json_answer: bool) -> Mapping[str, object]:
+        return wire.abstention(index, text, json_answer=json_answer)
 
     def stream(
         self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], Watch] | None
     ) -> StreamReader:
         """A reader of the upstream's events."""
         return ChatStream(request, ask, hold=hold, watch=watch)
-
-    def error(self, exc: HttpError) -> bytes:
-        """OpenAI's error object."""
-        return wire.error_body(exc)
-
-    def error_event(self, exc: HttpError) -> bytes:
-        """OpenAI's SDKs raise on an event whose data has an ``error``."""
-        return b"data: " + wire.error_body(exc) + b"\n\n"
-
-
-def _threshold(override: wire.Override | None) -> float | None:
-    if override is None:
-        return None
-    if override.threshold is not None and override.wrong_cost is not None:
-        raise BadRequest("idk: give either threshold or wrong_cost", param="idk")
-    if override.wrong_cost is not None:
-        return override.wrong_cost / (1.0 + override.wrong_cost)
-    return override.threshold
 
 
 def _choice(choice: wire.AnswerChoice[wire.Read], *, alternatives: int) -> Choice:

@@ -1,0 +1,86 @@
+"""What chat completions and the older completions share: an envelope with choices, and OpenAI's errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from proxy.exceptions import BadRequest
+from proxy.surfaces import chat_wire as wire
+from proxy.surfaces.json_bytes import with_field
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from proxy.exceptions import HttpError
+    from proxy.wire import Ask, Completion, Request, Verdict
+
+Read = TypeVar("Read")
+
+
+class ChoicesSurface:
+    """The part of a surface that is the same for both; a surface says how its logprobs and abstentions look."""
+
+    def __init__(self) -> None:
+        self._fields = msgspec.json.Decoder(dict[str, Raw])
+
+    def _decoded(self, decoder: msgspec.json.Decoder[Read], body: bytes) -> tuple[Read, dict[str, Raw]]:
+        """What gating reads of a client's body, and the bytes of each field; raises BadRequest."""
+        try:
+            return decoder.decode(body), self._fields.decode(body)
+        except msgspec.ValidationError as exc:
+            message, _, place = str(exc).partition(" - at `$")
+            param = place.rstrip("`").lstrip(".") or None
+            raise BadRequest(f"{param or 'the body'}: {message}", param=param) from exc
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            raise BadRequest(f"the body is not JSON: {exc}") from exc
+
+    def _for_client(self, request: Request, ask: Ask) -> Callable[[bytes], bytes] | None:
+        """What to make of an upstream's bytes so that the logprobs are the client's own; None: nothing."""
+        raise NotImplementedError
+
+    def _abstention(self, index: int, text: str, *, json_answer: bool) -> Mapping[str, object]:
+        """The choice that stands for a withheld one."""
+        raise NotImplementedError
+
+    def render(self, request: Request, ask: Ask, completion: Completion, verdict: Verdict) -> bytes:
+        """The upstream's bytes with ``idk`` in them; rebuilt only where something is withheld."""
+        body = completion.body
+        cut = self._for_client(request, ask)
+        if cut is not None and len(verdict.withheld) < len(completion.choices):
+            body = cut(body)
+        if verdict.withheld:
+            body = self._withhold(body, request, verdict)
+        return with_field(body, b"idk", msgspec.json.encode(verdict.report))
+
+    def _withhold(self, body: bytes, request: Request, verdict: Verdict) -> bytes:
+        fields = self._fields.decode(body)
+        choices = msgspec.json.decode(fields["choices"], type=list[dict[str, Raw]])
+        kept = {name: fields[name] for name in wire.ENVELOPE if name in fields}
+        rendered: list[Mapping[str, Any]] = [
+            self._abstention(report.index, verdict.abstain_text, json_answer=request.json_answer)
+            if report.index in verdict.withheld
+            else choice
+            for choice, report in zip(choices, verdict.report.choices, strict=True)
+        ]
+        return msgspec.json.encode({**kept, "choices": rendered})
+
+    def error(self, exc: HttpError) -> bytes:
+        """OpenAI's error object."""
+        return wire.error_body(exc)
+
+    def error_event(self, exc: HttpError) -> bytes:
+        """OpenAI's SDKs raise on an event whose data has an ``error``."""
+        return b"data: " + wire.error_body(exc) + b"\n\n"
+
+
+def threshold_of(override: wire.Override | None) -> float | None:
+    if override is None:
+        return None
+    if override.threshold is not None and override.wrong_cost is not None:
+        raise BadRequest("idk: give either threshold or wrong_cost", param="idk")
+    if override.wrong_cost is not None:
+        return override.wrong_cost / (1.0 + override.wrong_cost)
+    return override.threshold
