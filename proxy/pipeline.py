@@ -80,6 +80,12 @@ class Reply:
 
 def check(exchange: Exchange) -> None:
     """Refuse what the route does not allow; raises BadRequest."""
+    if exchange.request.ungateable is not None and exchange.route.holds:
+        raise BadRequest(
+            f"{exchange.request.ungateable}; this route withholds what it cannot measure",
+            code="ungateable",
+            param=exchange.request.ungateable.partition(":")[0],
+        )
     if exchange.request.threshold is None:
         return
     if not exchange.route.config.allow_override:

@@ -10,7 +10,7 @@ from msgspec import Raw
 from proxy.surfaces import chat_wire as wire
 from proxy.surfaces.chat_edit import edited_messages
 from proxy.surfaces.chat_stream import ChatStream
-from proxy.surfaces.choices import ChoicesSurface, threshold_of
+from proxy.surfaces.choices import SAMPLING, ChoicesSurface, asks_for_json, threshold_of
 from proxy.wire import Ask, Choice, Completion, Request
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from proxy.wire import Edit, StreamReader, Watch
 
 _TRUE = Raw(b"true")
-_SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
-_JSON_FORMATS = ("json_schema", "json_object")
 
 
 class Chat(ChoicesSurface):
@@ -32,7 +30,7 @@ class Chat(ChoicesSurface):
     def __init__(self) -> None:
         super().__init__()
         self._request = msgspec.json.Decoder(wire.ChatRequest)
-        self._answer = {asked: wire.Decoder(wire.ChatAnswer, alternatives=asked) for asked in (False, True)}
+        self._answer = {asked: wire.Decoder(wire.ChatAnswer, kind=kind) for asked, kind in wire.KINDS.items()}
 
     def parse(self, body: bytes) -> Request:
         """Read a client's body; raises BadRequest."""
@@ -44,24 +42,19 @@ class Chat(ChoicesSurface):
             n=read.n or 1,
             logprobs=bool(read.logprobs),
             top_logprobs=read.top_logprobs or 0,
-            json_answer=read.response_format is not None and read.response_format.type in _JSON_FORMATS,
+            json_answer=asks_for_json(read.response_format),
             include_usage=read.stream_options is not None and bool(read.stream_options.include_usage),
             tools="tools" in fields or "functions" in fields,
             # Which of the two holds where both stand is the upstream's choice; the greater bounds both.
             max_tokens=max(read.max_completion_tokens or 0, read.max_tokens or 0) or None,
-            sampling={name: value for name in _SAMPLING if (value := getattr(read, name)) is not None},
+            sampling={name: value for name in SAMPLING if (value := getattr(read, name)) is not None},
             threshold=threshold_of(read.idk),
             context=tuple(read.idk.context or ()) if read.idk is not None else (),
         )
 
     def outgoing(self, request: Request, ask: Ask) -> bytes:
         """The client's body with the route's model and parameters, and with the logprobs that gating needs."""
-        fields = dict(request.fields)
-        fields.pop("idk", None)
-        if ask.model is not None:
-            fields["model"] = Raw(msgspec.json.encode(ask.model))
-        for name, value in ask.params.items():
-            fields[name] = Raw(msgspec.json.encode(value))
+        fields = self._with_route(request, ask)
         if ask.logprobs:
             fields["logprobs"] = _TRUE
             top = max(ask.top_logprobs, request.top_logprobs if request.logprobs else 0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
 import msgspec
 from msgspec import Raw
@@ -16,14 +17,13 @@ from proxy.surfaces.json_bytes import with_field
 from proxy.wire import Choice, Completion, VendorError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from proxy.wire import Ask, Request, Verdict, Watch
 
 #: One event holds a few tokens; a megabyte of them is no event.
 _EVENT_LIMIT = 1_000_000
 _NULL = Raw(b"null")
-_READ = {asked: wire.Decoder(wire.Chunk, alternatives=asked) for asked in (False, True)}
+Readers: TypeAlias = Mapping[bool, Callable[[bytes], tuple[wire.Chunk[wire.Read], bytes]]]
+_READ: Final[Readers] = {asked: wire.Decoder(wire.Chunk, kind=kind) for asked, kind in wire.KINDS.items()}
 
 
 @dataclass(slots=True)
@@ -89,13 +89,17 @@ class _Growing:
 class ChatStream:
     """Reads one stream. While holding nothing is given back before ``finish``; else only the end waits."""
 
+    #: What reads an event, by whether the alternatives of each token are needed.
+    readers: ClassVar[Readers] = _READ
+    for_client = staticmethod(wire.for_client)
+
     def __init__(self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], Watch] | None) -> None:
         self._request = request
         self._hold = hold
         self._watch = watch
         self._alternatives = ask.alternatives
-        self._for_client = wire.for_client(request, ask)
-        self._read = _READ[ask.alternatives > 0]
+        self._for_client = self.for_client(request, ask)
+        self._read = self.readers[ask.alternatives > 0]
         self._events = sse.Splitter(_EVENT_LIMIT)
         self._growing: dict[int, _Growing] = {}
         self._flowing: list[bytes] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -14,7 +14,7 @@ from proxy.exceptions import UpstreamGarbage
 from proxy.surfaces.json_bytes import null, replace_logprobs, strict_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from proxy.exceptions import HttpError
     from proxy.wire import Ask, Request
@@ -184,6 +184,9 @@ class Spans(Struct):
     choices: list[_Span] = []
 
 
+#: What a choice's logprobs are read as, by whether the alternatives of each token are needed.
+KINDS: Final[Mapping[bool, Any]] = {False: Logprobs[Token] | None, True: Logprobs[RankedToken] | None}
+
 #: What msgspec raises on bytes that are no JSON, no UTF-8, or another type than is read.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 
@@ -191,12 +194,11 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 class Decoder(Generic[Shape]):
     """Reads an upstream's JSON into one struct; what a client could not read either is UpstreamGarbage.
 
-    ``alternatives``: whether those of each token are needed. Malformed logprobs never fail a request: the
-    answer may be fine, it only cannot be measured by them.
+    ``kind``: what a choice's logprobs are read as, one of ``KINDS`` for the chat's. Malformed logprobs never
+    fail a request: the answer may be fine, it only cannot be measured by them.
     """
 
-    def __init__(self, shape: type[Shape], *, alternatives: bool) -> None:
-        kind = Logprobs[RankedToken] | None if alternatives else Logprobs[Token] | None
+    def __init__(self, shape: type[Shape], *, kind: Any) -> None:
         # A struct over what its logprobs are read as: mypy has no kind for such a parameter.
         self._typed = msgspec.json.Decoder(shape[kind])  # type: ignore[index]
         self._loose: msgspec.json.Decoder[Any] = msgspec.json.Decoder(shape[Raw])  # type: ignore[index]
@@ -282,20 +284,21 @@ def for_client(request: Request, ask: Ask) -> Callable[[bytes], bytes] | None:
     if not ask.logprobs:
         return None
     if not request.logprobs:
-        return partial(_with_logprobs, null)
+        return partial(with_logprobs, null)
     if ask.top_logprobs > request.top_logprobs:
-        return partial(_with_logprobs, partial(_first_tops, k=request.top_logprobs))
+        return partial(with_logprobs, partial(first_tops, k=request.top_logprobs))
     return None
 
 
 _SPANS = msgspec.json.Decoder(Spans)
 
 
-def _with_logprobs(replacement: Callable[[Raw], bytes], body: bytes) -> bytes:
+def with_logprobs(replacement: Callable[[Raw], bytes], body: bytes) -> bytes:
+    """The body with the logprobs of each choice replaced."""
     return replace_logprobs(body, [choice.logprobs for choice in _SPANS.decode(body).choices], replacement)
 
 
-def _first_tops(raw: Raw, *, k: int) -> bytes:
+def first_tops(raw: Raw, *, k: int) -> bytes:
     """The logprobs with only the first ``k`` of each place's alternatives (they come most likely first)."""
     try:
         fields = msgspec.json.decode(raw, type=dict[str, Raw])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from proxy.wire import Ask, Completion, Request, Verdict
 
 Read = TypeVar("Read")
+#: The sampling parameters that change how sure an answer looks.
+SAMPLING: Final = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+_JSON_FORMATS: Final = ("json_schema", "json_object")
 
 
 class ChoicesSurface:
@@ -36,6 +39,17 @@ class ChoicesSurface:
             raise BadRequest(f"{param or 'the body'}: {message}", param=param) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise BadRequest(f"the body is not JSON: {exc}") from exc
+
+    @staticmethod
+    def _with_route(request: Request, ask: Ask) -> dict[str, Raw]:
+        """The client's fields without ``idk``, with the route's model and parameters."""
+        fields = dict(request.fields)
+        fields.pop("idk", None)
+        if ask.model is not None:
+            fields["model"] = Raw(msgspec.json.encode(ask.model))
+        for name, value in ask.params.items():
+            fields[name] = Raw(msgspec.json.encode(value))
+        return fields
 
     def _for_client(self, request: Request, ask: Ask) -> Callable[[bytes], bytes] | None:
         """What to make of an upstream's bytes so that the logprobs are the client's own; None: nothing."""
@@ -84,3 +98,8 @@ def threshold_of(override: wire.Override | None) -> float | None:
     if override.wrong_cost is not None:
         return override.wrong_cost / (1.0 + override.wrong_cost)
     return override.threshold
+
+
+def asks_for_json(response_format: wire.ResponseFormat | None) -> bool:
+    """Whether the client will parse the answer."""
+    return response_format is not None and response_format.type in _JSON_FORMATS

@@ -17,6 +17,7 @@ import pytest
 
 from proxy.embedded.openmp import bundled_gomp
 from proxy.embedded.server import EmbeddedServer
+from tests.e2e.proxies import Proxy, enforced, write_config
 
 if TYPE_CHECKING:
     from proxy.embedded.fetch import Weights
@@ -115,3 +116,38 @@ def test_it_ends_with_its_parent(small_weights: Weights, how: signal.Signals) ->
         child = os.pidfd_open(int(parent.stdout.readline()))
         parent.send_signal(how)
     assert ended(child)
+
+
+def test_the_older_completions_are_gated_by_their_own_tokens(small_model_server: str, tmp_path: Path) -> None:
+    """A real server's logprobs in this format, whichever of its two forms they have."""
+    config = {
+        "server": {"store": "memory://"},
+        "upstreams": {"model": {"base_url": small_model_server}},
+        "routes": [
+            enforced("lenient", least=-100.0, upstream="model"),
+            enforced("strict", least=0.0, upstream="model"),
+        ],
+    }
+    with (
+        Proxy("--config", write_config(tmp_path, config), cwd=tmp_path) as proxy,
+        openai.OpenAI(base_url=proxy.base_url, api_key="none", max_retries=0) as client,
+    ):
+        for stream in (False, True):
+            asked = {
+                "prompt": "The capital of France is",
+                "max_tokens": 8,
+                "temperature": 0,
+                "stream": stream,
+            }
+            texts, decisions = {}, {}
+            for model in ("lenient", "strict"):
+                got = client.completions.create(model=model, **asked)
+                chunks = list(got) if stream else [got]
+                texts[model] = "".join(c.text for chunk in chunks for c in chunk.choices)
+                decisions[model] = chunks[-1].model_extra["idk"]["choices"][0]
+            assert texts["strict"] == "I don't know."
+            assert texts["lenient"] != "I don't know."
+            assert decisions["lenient"]["reason"] == "confident"
+            assert decisions["strict"]["reason"] == "below_threshold"
+            if not stream:  # of a stream that is settled early, only its beginning is scored
+                assert decisions["lenient"]["score"] == pytest.approx(decisions["strict"]["score"], abs=0.05)

@@ -26,8 +26,6 @@ GATED = [
 ]
 #: They give a model's words, and this version has no gate for them.
 AROUND = [
-    "/v1/completions",
-    "/completions",
     "/v1/responses",
     "/v1/messages",
     "/v1/engines/x/completions",
