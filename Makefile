@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test lint types test-browser test-clients test-faults demo bench bench-quick bench-agreement bench-calibration bench-risk soak clean
+.PHONY: setup test lint types test-browser test-clients test-faults demo bench bench-quick bench-agreement bench-calibration bench-risk bench-drift soak clean
 
 setup: $(STAMP)
 
@@ -66,6 +66,9 @@ bench-calibration: setup
 
 bench-risk: setup
 	$(BIN)/python -m tests.benchmarks.bench_risk
+
+bench-drift: setup
+	$(BIN)/python -m tests.benchmarks.bench_drift
 
 soak: setup
 	$(BIN)/python -m tests.benchmarks.soak

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from gating.drift import (
+    ObservedRisk,
+    RiskWatch,
+    kolmogorov_smirnov,
+    observed_risk,
+    population_stability,
+    tightened,
+)
 from gating.gate import Gate
 from gating.policy import Policy
 from gating.scorers import SCORERS
-from gating.types import Certificate, Decision, Evidence, GatingError, Unmeasured
+from gating.types import Certificate, Decision, Evidence, GatingError, RiskEstimate, Unmeasured
 from gating.walk import split_walk
 
 __all__ = [
@@ -15,7 +23,14 @@ __all__ = [
     "Evidence",
     "Gate",
     "GatingError",
+    "ObservedRisk",
     "Policy",
+    "RiskEstimate",
+    "RiskWatch",
     "Unmeasured",
+    "kolmogorov_smirnov",
+    "observed_risk",
+    "population_stability",
     "split_walk",
+    "tightened",
 ]
