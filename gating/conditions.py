@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from calibrators import CalibrationError
 from calibrators.groups import GroupedCalibrator
 from gating.answers import is_abstention
+from gating.relatedness import Vocabulary
 from gating.saved import MEND, Saved
 from gating.scorers.closed_book import agreement
 from gating.types import GatingError, Unmeasured
@@ -28,18 +29,20 @@ if TYPE_CHECKING:
 NONE, CONTEXT = "none", "context"
 #: Those of ``by: contrast``, beside NONE: the four states of the two answers.
 AGREE, DISAGREE, OPEN_REFUSED, CLOSED_REFUSED = "agree", "disagree", "open_refused", "closed_refused"
+#: Those of ``by: passages``, beside NONE: whether the passages speak of what is asked.
+RELATED, UNRELATED = "related", "unrelated"
 #: From this agreement in [0, 1] on two answers agree.
 AGREEING = 0.5
 
 
-def by_context(evidence: Evidence) -> str | None:
+def by_context(evidence: Evidence, _: Vocabulary | None = None) -> str | None:
     """With passages or without; None where nobody knows. A closed-book answer tells of passages, if nothing else."""
     if evidence.context is None:
         return None if evidence.closed_book is None else CONTEXT
     return CONTEXT if evidence.context else NONE
 
 
-def by_contrast(evidence: Evidence) -> str | None:
+def by_contrast(evidence: Evidence, _: Vocabulary | None = None) -> str | None:
     """Without passages, or the state of the two answers; None where one of them is missing or says nothing."""
     if by_context(evidence) == NONE:
         return NONE
@@ -49,18 +52,31 @@ def by_contrast(evidence: Evidence) -> str | None:
         return OPEN_REFUSED
     if is_abstention(evidence.closed_book.answer):
         return CLOSED_REFUSED
-    agreed = agreement(evidence)
+    agreed = agreement(evidence.answer, evidence.closed_book.answer)
     if isinstance(agreed, Unmeasured):
         return None
     return AGREE if agreed >= AGREEING else DISAGREE
 
 
+def by_passages(evidence: Evidence, vocabulary: Vocabulary | None) -> str | None:
+    """Without passages, or with some that speak of what is asked, or of something else; None where nobody knows."""
+    if by_context(evidence) == NONE:
+        return NONE
+    if evidence.words is None or vocabulary is None:
+        return None
+    return RELATED if vocabulary.related(evidence.words) else UNRELATED
+
+
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """A way to tell conditions apart, and what it needs beside the scorers' own evidence."""
+    """A way to tell conditions apart, and what it needs beside the scorers' own evidence.
 
-    condition: Callable[[Evidence], str | None]
+    ``fitted``: it knows the words of the questions that it was fitted on.
+    """
+
+    condition: Callable[[Evidence, Vocabulary | None], str | None]
     needs: frozenset[Need] = frozenset()
+    fitted: bool = False
 
 
 #: What a policy's ``conditions.by`` may be.
@@ -68,6 +84,7 @@ GROUPINGS: Mapping[str, Grouping] = MappingProxyType(
     {
         "context": Grouping(by_context),
         "contrast": Grouping(by_contrast, frozenset({"closed_book"})),
+        "passages": Grouping(by_passages, fitted=True),
     }
 )
 
@@ -98,6 +115,7 @@ class Conditions:
     by: str
     calibrator: GroupedCalibrator
     groups: Mapping[str, Group] = field(default_factory=dict)
+    vocabulary: Vocabulary | None = None
 
     def __post_init__(self) -> None:
         """Refuse a grouping that is unknown, and no groups."""
@@ -105,6 +123,8 @@ class Conditions:
             raise GatingError(
                 f"policy.conditions.by: must be one of {', '.join(GROUPINGS)}, not {self.by!r}; {MEND}"
             )
+        if GROUPINGS[self.by].fitted != (self.vocabulary is not None):
+            raise GatingError(f"policy.conditions.vocabulary: belongs to by: passages alone; {MEND}")
         if not self.groups:
             raise GatingError(f"policy.conditions.groups: there are none; {MEND}")
 
@@ -115,7 +135,7 @@ class Conditions:
 
     def of(self, evidence: Evidence) -> str | None:
         """The answer's group, or None where it is in none of them."""
-        name = GROUPINGS[self.by].condition(evidence)
+        name = GROUPINGS[self.by].condition(evidence, self.vocabulary)
         return name if name in self.groups else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,6 +151,7 @@ class Conditions:
                 }
                 for name, group in self.groups.items()
             },
+            "vocabulary": None if self.vocabulary is None else self.vocabulary.to_dict(),
         }
 
     @classmethod
@@ -150,4 +171,6 @@ class Conditions:
             calibrator = GroupedCalibrator.from_dict(saved.object("calibrator").values)
         except CalibrationError as exc:
             raise GatingError(f"{saved.place}.calibrator: {exc}; {MEND}") from exc
-        return cls(saved.text("by"), calibrator, loaded)
+        words = saved.get("vocabulary")
+        vocabulary = None if words is None else Vocabulary.load(saved.object("vocabulary"))
+        return cls(saved.text("by"), calibrator, loaded, vocabulary)

@@ -134,8 +134,6 @@ def _rule(gate: Gate, threshold: float | None) -> tuple[Scorer, Callable[[float]
         return None
     scorer, to_log_odds = rule.combination.scorer, TO_LOG_ODDS[rule.combination.scorer.scale]
     limits = _limits(gate, rule, threshold)
-    if not limits:
-        return None
 
     def passes(score: float) -> bool:
         """Under any of the conditions: which one it will be may not be known before the end."""

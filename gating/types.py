@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gating.relatedness import Words
+
 
 class GatingError(ValueError):
     """Input that cannot be gated, tuned or certified; the message names the place and the mend."""
@@ -35,8 +37,9 @@ class Evidence:
     where a judge found two of them to say the same; ``p_true`` the model's probability in [0, 1] that the
     answer is true, ``verbalised`` the confidence in [0, 1] that it put in words; ``closed_book`` the evidence
     of the same question asked without its context; ``features`` scores of the user's own (higher = more
-    confident); ``context`` whether the question came with passages, None where nobody knows. Sentinels
-    (-9999, -inf) may stand in the logprobs: scorers clip them.
+    confident); ``context`` whether the question came with passages, None where nobody knows; ``words`` those
+    of the question, and which stand in its passages. Sentinels (-9999, -inf) may stand in the logprobs:
+    scorers clip them.
     """
 
     answer: str
@@ -50,6 +53,7 @@ class Evidence:
     closed_book: Evidence | None = None
     features: Mapping[str, float] = field(default_factory=dict)
     context: bool | None = None
+    words: Words | None = None
 
 
 @dataclass(frozen=True, slots=True)

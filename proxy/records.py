@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 import msgspec
 from msgspec import Struct
 
+from gating.relatedness import words_of
 from gating.types import Evidence, GatingError
 from proxy.exceptions import ConfigError, RunError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
+    from gating.relatedness import Words
     from gating.tuning import Graded
 
 _BOM = b"\xef\xbb\xbf"
@@ -48,10 +50,11 @@ class Observed(Struct, frozen=True, kw_only=True):
     features: dict[str, float] | None = None
     label: Literal["correct", "incorrect", "abstained"] | None = None
 
-    def evidence(self, *, context: bool | None = None) -> Evidence:
+    def evidence(self, *, context: bool | None = None, words: Words | None = None) -> Evidence:
         """For scorers; what the model said of itself stands among a record's features.
 
-        ``context``: whether the question was asked with passages, None where nobody knows.
+        ``context``: whether the question was asked with passages, None where nobody knows; ``words`` those of
+        the question.
         """
         features = dict(self.features or {})
         return Evidence(
@@ -64,6 +67,7 @@ class Observed(Struct, frozen=True, kw_only=True):
             closed_book=None if self.closed_book is None else self.closed_book.evidence(),
             features=features,
             context=context,
+            words=words,
         )
 
 
@@ -75,6 +79,8 @@ class Answer(Observed, frozen=True, kw_only=True):
     question: str | None = None
     #: What the passages were to the question, "none" where there were none.
     condition: Condition | None = None
+    #: The passages themselves.
+    context: list[str] | None = None
     #: The answer with passages and the one without, each with a label of its own; the former is ``answer`` again.
     open_book: Observed | None = None
     #: The label by the rules, where a judge gave the other one.
@@ -82,11 +88,11 @@ class Answer(Observed, frozen=True, kw_only=True):
     #: What the answer was made with: the fingerprint of the route that asked.
     made_with: dict[str, Any] | None = None
 
-    def evidence(self, *, context: bool | None = None) -> Evidence:
-        """As ``Observed``; whether there were passages is read from the record's own condition."""
+    def evidence(self, *, context: bool | None = None, words: Words | None = None) -> Evidence:
+        """As ``Observed``; whether there were passages, and their words, are read from the record itself."""
         if context is None and self.condition is not None:
             context = self.condition != "none"
-        return super().evidence(context=context)
+        return super().evidence(context=context, words=words or words_of(self.question, self.context or ()))
 
 
 class Record(Answer, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gating.answers import is_abstention
 from gating.evidence import clean_logprobs
-from gating.scorers.agreement import AGREEMENT, read
+from gating.scorers.agreement import AGREEMENT
 from gating.scorers.logprob import mean
 from gating.types import Evidence, Unmeasured
 
@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 UNTOLD = 0.5
 
 
-def agreement(evidence: Evidence) -> float | Unmeasured:
+def agreement(answer: str, closed_book: str) -> float | Unmeasured:
     """How far the closed-book answer says what the answer says, in [0, 1], as ``agreement`` reads it."""
-    if evidence.closed_book is None:
-        return Unmeasured("no closed-book answer")
-    return AGREEMENT.score(Evidence(evidence.answer, samples=(evidence.closed_book.answer,)))
+    return AGREEMENT.score(Evidence(answer, samples=(closed_book,)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +45,11 @@ class ClosedBookContrast:
         closed = evidence.closed_book
         if closed is None:
             return Unmeasured("no closed-book answer")
-        answer = read(evidence.answer)
-        if isinstance(answer, Unmeasured):
-            return answer
-        if is_abstention(closed.answer):
-            return 0.0
-        agreed = agreement(evidence)
+        agreed = agreement(evidence.answer, closed.answer)
         if isinstance(agreed, Unmeasured):
             return agreed
+        if is_abstention(closed.answer):
+            return 0.0
         if closed.token_logprobs is None and evidence.token_logprobs is None:
             return (2.0 * agreed - 1.0) * UNTOLD
         logprobs = clean_logprobs(closed.token_logprobs)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calibrators.groups import GroupedCalibrator
-from gating.conditions import GROUPINGS, Conditions, Group
+from gating.conditions import GROUPINGS, NONE, RELATED, UNRELATED, Conditions, Group
+from gating.relatedness import Vocabulary
 from gating.tuning.figures import ConditionFigures, always, held_out
 from gating.tuning.goals import Choice
 from gating.tuning.graded import ABSTAINED
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gating.tuning.goals import Goal
     from gating.tuning.graded import Graded
     from gating.tuning.judged import Judged
+    from gating.tuning.splits import Rows
 
 #: The grouping that needs no further call.
 PLAIN = "context"
@@ -48,7 +50,36 @@ def grouping_of(graded: Graded, by: str | None) -> str | None:
     return by
 
 
-def calibrated(parts: PolicyParts, graded: Graded, by: str) -> Conditions:
+def fitted_on(graded: Graded, rows: Rows, by: str) -> tuple[Graded, Vocabulary | None]:
+    """The answers with the conditions that only a fit can tell, learnt from those at ``rows`` (m,)."""
+    if not GROUPINGS[by].fitted:
+        return graded, None
+    words = [graded.words[row] for row in rows.tolist()]
+    vocabulary = Vocabulary.of(words)
+    labelled = graded.labelled[rows]
+    known = [
+        (vocabulary.share(one), float(graded.outcome[row]))
+        for one, row, told in zip(words, rows.tolist(), labelled.tolist(), strict=True)
+        if one is not None and told
+    ]
+    if not known:
+        raise GatingError(
+            f"conditions: no record tells its question and passages, which {by} reads; records need `question` "
+            "and `context`, as `idk evaluate --contexts` writes them"
+        )
+    shares, correct = np.array(known).T
+    vocabulary = vocabulary.with_best_cut(shares, correct)
+    plain = graded.conditions[PLAIN].tolist()
+    names = [
+        NONE if one == NONE else "" if said is None else RELATED if vocabulary.related(said) else UNRELATED
+        for one, said in zip(plain, graded.words, strict=True)
+    ]
+    return replace(graded, conditions={**graded.conditions, by: np.array(names, dtype=np.str_)}), vocabulary
+
+
+def calibrated(
+    parts: PolicyParts, graded: Graded, by: str, vocabulary: Vocabulary | None = None
+) -> Conditions:
     """Groups without thresholds yet: each group's calibrator, drawn towards that of all (n / (n + 20) its own)."""
     names = graded.conditions[by][parts.rows]
     known = names != ""
@@ -60,6 +91,7 @@ def calibrated(parts: PolicyParts, graded: Graded, by: str) -> Conditions:
         by,
         grouped,
         {name: Group(None, n=n) for name, n in zip(groups.tolist(), counts.tolist(), strict=True)},
+        vocabulary,
     )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gating.grading import Label
+    from gating.relatedness import Words
     from gating.scorers import Scorer
     from gating.types import Evidence
 
@@ -49,13 +50,15 @@ class Graded:
 
     ``columns`` holds the scorers that read at least one answer, by name: those of ``SCORERS`` in its order,
     which is that of their cost, then the features by name. ``conditions`` holds for each of ``GROUPINGS`` the
-    condition (n,) of every answer, "" where it tells none.
+    condition (n,) of every answer, "" where it tells none, but for those that are fitted; ``words`` (n,) are
+    what those are fitted on.
     """
 
     columns: Mapping[str, Column]
     outcome: NDArray[np.int8]
     group: NDArray[np.intp]
     conditions: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    words: Sequence[Words | None] = ()
 
     def __len__(self) -> int:
         return self.outcome.size
@@ -101,7 +104,10 @@ class Collector:
         self._group_numbers: dict[str, int] = {}
         self._rows: dict[str, array[int]] = {}
         self._scores: dict[str, array[float]] = {}
-        self._conditions: dict[str, list[str]] = {name: [] for name in GROUPINGS}
+        self._conditions: dict[str, list[str]] = {
+            name: [] for name, grouping in GROUPINGS.items() if not grouping.fitted
+        }
+        self._words: list[Words | None] = []
 
     def __len__(self) -> int:
         return len(self._outcomes)
@@ -116,8 +122,9 @@ class Collector:
         declined = is_abstention(evidence.answer)
         self._outcomes.append(ABSTAINED if declined else OUTCOMES[label])
         self._groups.append(self._group_numbers.setdefault(group, len(self._group_numbers)))
-        for by, grouping in GROUPINGS.items():
-            self._conditions[by].append(grouping.condition(evidence) or "")
+        for by, told in self._conditions.items():
+            told.append(GROUPINGS[by].condition(evidence, None) or "")
+        self._words.append(evidence.words)
         if self._outcomes[row] == ABSTAINED:
             return
         for name, scorer in SCORERS.items():
@@ -145,6 +152,7 @@ class Collector:
             outcome=np.array(self._outcomes, dtype=np.int8),
             group=np.array(self._groups, dtype=np.intp),
             conditions={by: np.array(told, dtype=np.str_) for by, told in self._conditions.items()},
+            words=tuple(self._words),
         )
 
     def _column(self, name: str) -> Column:

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gating.conditions import NONE, Group
+from gating.conditions import GROUPINGS, NONE, Group
 from gating.policy import Policy
-from gating.tuning.by_condition import calibrated, choose, figures_by_condition, grouping_of
+from gating.tuning.by_condition import (
+    PLAIN,
+    calibrated,
+    choose,
+    figures_by_condition,
+    fitted_on,
+    grouping_of,
+)
 from gating.tuning.choice import AUTO, check_calibrator, fit_policy_parts
 from gating.tuning.figures import Figures, ScorerFigures, always, held_out
 from gating.tuning.graded import RIGHT
@@ -94,12 +101,15 @@ def tune(
     rng = np.random.default_rng(seed)
     by = grouping_of(graded, by)
     splits = _splits(graded, goal, rng, by)
+    vocabulary = None
+    if by is not None:
+        graded, vocabulary = fitted_on(graded, splits["fit"], by)
     parts = fit_policy_parts(graded, splits["fit"], scorers, calibrator, rng)
     draft = Policy(
         provenance.name,
         parts.combination,
         parts.calibrator,
-        conditions=None if by is None else calibrated(parts, graded, by),
+        conditions=None if by is None else calibrated(parts, graded, by, vocabulary),
     )
     judged = {name: judge(draft, graded, rows) for name, rows in splits.items() if name != "fit"}
     n = {name: int(splits[name].size) if name in splits else 0 for name in SPLITS}
@@ -169,7 +179,9 @@ def _check_labels(graded: Graded) -> None:
 def _splits(graded: Graded, goal: Goal, rng: np.random.Generator, by: str | None) -> dict[str, Rows]:
     splits = split(graded.group, goal.shares, rng)
     if "certify" in splits:
-        splits["certify"] = _one_of_each(graded, splits["certify"], rng, by)
+        # What a fit tells is not known yet; passages of one question may differ, so that much is never counted.
+        plain = PLAIN if by is not None and GROUPINGS[by].fitted else by
+        splits["certify"] = _one_of_each(graded, splits["certify"], rng, plain)
     empty = [name for name, rows in splits.items() if not rows.size]
     if empty:
         raise GatingError(

@@ -36,7 +36,8 @@ def tune(
         str | None,
         typer.Option(
             help="How answers with passages are told apart, where records say their condition: context (with or "
-            "without), or contrast (its agreement with the answer without, asked for live). [default: context]"
+            "without), passages (whether these speak of what is asked), contrast (agreement with the answer without "
+            "them, which is asked for live). [default: context]"
         ),
     ] = None,
     examples: Annotated[

@@ -100,6 +100,7 @@ class Asker:
             label=observed.label or "abstained",
             matched=matched,
             condition=question.condition,
+            context=question.context if question.condition else None,
             open_book=msgspec.structs.replace(observed, top_logprobs=None)
             if question.condition and question.context
             else None,

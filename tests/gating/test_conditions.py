@@ -11,7 +11,7 @@ import pytest
 from calibrators.groups import GroupedCalibrator
 from gating import SCORERS, Evidence, Gate, GatingError, Policy, Unmeasured
 from gating.combine import Single
-from gating.conditions import GROUPINGS, Conditions, Group, by_context, by_contrast
+from gating.conditions import Conditions, Group, by_context, by_contrast
 from gating.early import watch
 from gating.risk import upper_bound
 from gating.tuning import Collector, FixedThreshold, Provenance, TargetRisk, WrongCost, tune
@@ -238,4 +238,3 @@ def test_a_condition_without_labels_to_choose_by_gets_no_threshold():
     tuned = tune(made.graded(), TargetRisk(0.3, 0.1), scorers=["mean_logprob"])
     only = tuned.policy.conditions.groups.get("context")
     assert only is None or only.threshold is None
-    assert set(GROUPINGS) == {"context", "contrast"}
