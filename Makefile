@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test lint types test-browser test-clients test-faults demo bench bench-quick bench-agreement bench-calibration bench-risk bench-drift soak clean
+.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults demo bench bench-quick bench-agreement bench-calibration bench-risk bench-drift soak clean
 
 setup: $(STAMP)
 
@@ -22,7 +22,12 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-test: setup lint types
+# The store's tests start real Redis servers; without them they fail and say what to install.
+redis:
+	@command -v redis-server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server; } || true
+
+test: setup redis lint types
 	$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/browser --ignore=tests/clients --ignore=tests/faults
 
 # Debian's chromium is what the pages are looked at with; elsewhere the tests say what to install.

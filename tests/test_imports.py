@@ -46,6 +46,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "xllamacpp": ("proxy.embedded",),
     "re2": ("proxy.context",),
     "redis": ("proxy.storage.redis",),
+    "cryptography": ("proxy.storage.sealing",),
     "sqlite3": ("proxy.storage.sqlite",),
 }
 #: Of the lower packages.

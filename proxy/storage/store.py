@@ -45,7 +45,7 @@ class Store(Protocol):
         ...
 
     async def revision(self) -> int:
-        """A number that grows with every change of a policy in force or of a risk state."""
+        """A number that grows with every change of a policy in force, of a risk state or of a label."""
         ...
 
     async def changed(self, seen: int, timeout_s: float) -> int:
@@ -95,12 +95,17 @@ class Store(Protocol):
     async def counts(self, since: float, bucket_s: float) -> list[Count]:
         """How many choices ended how, per route and stretch of ``bucket_s``, from ``since`` on; oldest first.
 
-        Without ``bucket_s`` of at least 1 the store may give stretches of a second.
+        A store may count by the minute: then no stretch is shorter, and the first one may begin before ``since``.
         """
         ...
 
-    async def confidences(self, route: str, since: float, limit: int) -> list[float]:
-        """The measured confidences of the newest decisions, at most ``limit``."""
+    async def confidences(
+        self, route: str, since: float, limit: int, *, policy: str | None = None, oldest: bool = False
+    ) -> list[float]:
+        """The measured confidences of the newest (or the oldest) decisions, at most ``limit``.
+
+        ``policy``: only of this version.
+        """
         ...
 
     async def tally(self, route: str, policy: str) -> Tally:

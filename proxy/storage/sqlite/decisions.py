@@ -62,7 +62,8 @@ def add(
 
 def of_request(connection: sqlite3.Connection, id: str, sealer: Sealer) -> list[DecisionRecord]:  # noqa: A002
     rows = connection.execute(
-        "SELECT body, text FROM decisions WHERE id = ?1 OR completion_id = ?1 ORDER BY at, id, choice", (id,)
+        "SELECT body, text FROM decisions WHERE id = ?1 OR completion_id = ?1 ORDER BY at DESC, id, choice",
+        (id,),
     ).fetchall()
     return [read_decision(body, text, sealer) for body, text in rows]
 
@@ -116,11 +117,14 @@ def counts(connection: sqlite3.Connection, since: float, bucket_s: float) -> lis
     return [Count(at=at, route=route, decision=d, reason=r, number=n) for at, route, d, r, n in rows]
 
 
-def confidences(connection: sqlite3.Connection, route: str, since: float, limit: int) -> list[float]:
+def confidences(
+    connection: sqlite3.Connection, route: str, since: float, limit: int, policy: str | None, oldest: bool
+) -> list[float]:
     rows = connection.execute(
-        "SELECT confidence FROM decisions INDEXED BY decisions_route_at WHERE route = ? AND at >= ?"
-        " AND confidence IS NOT NULL ORDER BY at DESC LIMIT ?",
-        (route, since, limit),
+        "SELECT confidence FROM decisions INDEXED BY decisions_route_at WHERE route = ?1 AND at >= ?2"  # noqa: S608 - of constants
+        " AND confidence IS NOT NULL AND (?3 IS NULL OR policy = ?3)"
+        f" ORDER BY at {'ASC' if oldest else 'DESC'} LIMIT ?4",
+        (route, since, policy, limit),
     )
     return [confidence for (confidence,) in rows]
 

@@ -22,21 +22,30 @@ _WITH_LABEL = (
 
 
 def add(connection: sqlite3.Connection, label: Label) -> bool:
-    return bool(
+    return _told(
+        connection,
         connection.execute(
             "INSERT INTO labels (id, choice, source, label, who, at) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET label = excluded.label, who = excluded.who, at = excluded.at"
             " WHERE label <> excluded.label",
             (label.id, label.choice, label.source, label.label, label.who, label.at),
-        ).rowcount
+        ).rowcount,
     )
 
 
+def _told(connection: sqlite3.Connection, changed: int) -> bool:
+    """A label may change what the watch over the risk says: whoever watches is to look."""
+    if changed:
+        connection.execute("UPDATE revisions SET revision = revision + 1")
+    return bool(changed)
+
+
 def remove(connection: sqlite3.Connection, id: str, choice: int, source: Source) -> bool:  # noqa: A002
-    return bool(
+    return _told(
+        connection,
         connection.execute(
             "DELETE FROM labels WHERE id = ? AND choice = ? AND source = ?", (id, choice, source)
-        ).rowcount
+        ).rowcount,
     )
 
 

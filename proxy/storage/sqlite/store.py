@@ -97,8 +97,10 @@ class SqliteStore:
     async def counts(self, since: float, bucket_s: float) -> list[Count]:
         return await self._reader.read(decisions.counts, since, bucket_s)
 
-    async def confidences(self, route: str, since: float, limit: int) -> list[float]:
-        return await self._reader.read(decisions.confidences, route, since, limit)
+    async def confidences(
+        self, route: str, since: float, limit: int, *, policy: str | None = None, oldest: bool = False
+    ) -> list[float]:
+        return await self._reader.read(decisions.confidences, route, since, limit, policy, oldest)
 
     async def tally(self, route: str, policy: str) -> Tally:
         return await self._reader.read(decisions.tally, route, policy)

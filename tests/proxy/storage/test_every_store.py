@@ -153,7 +153,10 @@ async def test_the_nearest_stand_on_either_side(store):
     found = await store.nearest("support", 0.5, 2)
     assert [each.confidence for each in found] == [0.3, 0.4, 0.5, 0.6]
     assert await store.confidences("support", 3.0, 3) == [0.9, 0.8, 0.7]
-    assert await store.confidences("support", 0.0, 100) == [n / 10 for n in reversed(range(10))] + []
+    assert await store.confidences("support", 0.0, 100) == [n / 10 for n in reversed(range(10))]
+    assert await store.confidences("support", 3.0, 3, oldest=True) == [0.3, 0.4, 0.5]
+    await store.add_decisions([decided("second", 20.0, policy="support@2", confidence=0.25)], [])
+    assert await store.confidences("support", 0.0, 100, policy="support@2") == [0.25]
 
 
 async def test_counts_by_stretches_of_time(store):

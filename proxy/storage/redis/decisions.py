@@ -1,0 +1,172 @@
+"""Decisions in Redis: their bodies in a hash, their order in sorted sets by time and by confidence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.exceptions import StoreRefused
+from proxy.storage.coding import decode, encode, keep_audit, keep_decision
+from proxy.storage.redis import scripts
+from proxy.storage.redis.client import CHUNK, Client, member
+from proxy.storage.types import Count, DecisionQuery, DecisionRecord, Page, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from proxy.storage.types import AuditItem
+
+#: Counts are kept by the minute, for as long as a page of live rates may look back.
+MINUTE_S = 60
+_COUNTED_MINUTES = 26 * 60
+#: How many go into one run of a script, which holds every other client up.
+_AT_ONCE = 100
+
+
+async def add(client: Client, records: Sequence[DecisionRecord], audit: Sequence[AuditItem]) -> None:
+    for start in range(0, len(records), _AT_ONCE):
+        given = [value for record in records[start : start + _AT_ONCE] for value in _kept(client, record)]
+        await client.run(scripts.ADD_DECISIONS, *given)
+    for start in range(0, len(audit), _AT_ONCE):
+        items = [value for item in audit[start : start + _AT_ONCE] for value in _kept_item(client, item)]
+        await client.run(scripts.ADD_AUDIT, *items)
+
+
+def _kept(client: Client, record: DecisionRecord) -> tuple[str | bytes, ...]:
+    body, text = keep_decision(record, client.sealer)
+    return (
+        member(record.id, record.choice), record.id, str(record.choice), record.completion_id or "",
+        repr(record.at), record.route, record.policy or "",
+        "" if record.confidence is None else repr(record.confidence), str(int(record.served)),
+        str(int(record.at // MINUTE_S) * MINUTE_S), encode((record.route, record.decision, record.reason)),
+        body, text or b"",
+    )  # fmt: skip
+
+
+def _kept_item(client: Client, item: AuditItem) -> tuple[str | bytes, ...]:
+    of = item.decision
+    brief = encode((of.decision, of.confidence))
+    return (
+        member(of.id, of.choice), of.route, of.policy or "", brief, keep_audit(item, client.sealer)
+    )  # fmt: skip
+
+
+async def of_request(client: Client, id: str) -> list[DecisionRecord]:  # noqa: A002
+    choices = await client.do(client.redis.hget(client.key("choices"), id))
+    if choices is None:
+        found = await client.do(client.redis.hget(client.key("completions"), id))
+        if found is None:
+            return []
+        id = found.decode()  # noqa: A001
+        choices = await client.do(client.redis.hget(client.key("choices"), id)) or b""
+    members = [member(id, int(choice)).encode() for choice in choices.split(b",") if choice]
+    return sorted(await client.records(members), key=lambda record: record.choice)
+
+
+async def page(client: Client, query: DecisionQuery) -> Page:
+    found: list[DecisionRecord] = []
+    async for record in _newest(client, query):
+        if _matches(record, query):
+            found.append(record)
+        if len(found) > query.limit:
+            break
+    items = found[: query.limit]
+    if len(found) <= query.limit:
+        return Page(items=items, cursor=None)
+    return Page(items=items, cursor=f"{items[-1].at!r}:{member(items[-1].id, items[-1].choice)}")
+
+
+async def _newest(client: Client, query: DecisionQuery) -> AsyncIterator[DecisionRecord]:
+    """The decisions of the query's route and time, from its cursor on."""
+    key = client.key("at") if query.route is None else client.key("at", query.route)
+    top = "+inf" if query.until is None else f"({query.until!r}"
+    low = "-inf" if query.since is None else repr(query.since)
+    after = None
+    if query.cursor is not None:
+        at, _, after = query.cursor.partition(":")
+        try:
+            top = repr(float(at))
+        except ValueError as exc:
+            raise StoreRefused("the cursor is none that a page of decisions came with") from exc
+    chunk = min(CHUNK, 2 * query.limit + 2)
+    start = 0
+    while members := await client.do(client.redis.zrevrangebyscore(key, top, low, start=start, num=chunk)):
+        for record in await client.records(members):
+            # Those of one time stand in the falling order of their names.
+            passed = (record.at, member(record.id, record.choice)) >= (float(top), after) if after else False
+            if not passed:
+                yield record
+        start += len(members)
+        chunk = CHUNK
+
+
+def _matches(record: DecisionRecord, query: DecisionQuery) -> bool:
+    confidence = record.confidence
+    if query.low is not None and (confidence is None or confidence < query.low):
+        return False
+    if query.high is not None and (confidence is None or confidence >= query.high):
+        return False
+    return query.decision in (None, record.decision) and query.reason in (None, record.reason)
+
+
+async def nearest(client: Client, route: str, confidence: float, limit: int) -> list[DecisionRecord]:
+    key, at = client.key("confidence", route), repr(confidence)
+    below = await client.do(client.redis.zrevrangebyscore(key, f"({at}", "-inf", start=0, num=limit))
+    above = await client.do(client.redis.zrangebyscore(key, at, "+inf", start=0, num=limit))
+    return await client.records([*reversed(below), *above])
+
+
+async def counts(client: Client, since: float, bucket_s: float) -> list[Count]:
+    first = since // MINUTE_S * MINUTE_S
+    minutes = await client.do(client.redis.zrangebyscore(client.key("minutes"), first, "+inf"))
+    width = max(bucket_s, MINUTE_S)
+    summed: dict[tuple[float, str, str, str], int] = {}
+    for minute in minutes:
+        kept = await client.do(client.redis.hgetall(client.key("counts", minute.decode())))
+        for outcome, number in kept.items():
+            route, decision, reason = decode(outcome, tuple[str, str, str])
+            place = (int(minute) // width * width, route, decision, reason)
+            summed[place] = summed.get(place, 0) + int(number)
+    return [
+        Count(at=at, route=route, decision=decision, reason=reason, number=number)
+        for (at, route, decision, reason), number in sorted(summed.items())
+    ]
+
+
+async def forget_counts(client: Client) -> None:
+    """Only the newest minutes are kept."""
+    minutes = await client.do(client.redis.zrange(client.key("minutes"), 0, -_COUNTED_MINUTES - 1))
+    for minute in minutes:
+        await client.do(client.redis.delete(client.key("counts", minute.decode())))
+        await client.do(client.redis.zrem(client.key("minutes"), minute))
+
+
+async def confidences(
+    client: Client, route: str, since: float, limit: int, policy: str | None, oldest: bool
+) -> list[float]:
+    key, found, start = client.key("at", route), list[float](), 0
+    while len(found) < limit:
+        members = await client.do(
+            client.redis.zrange(
+                key,
+                *((since, "+inf") if oldest else ("+inf", since)),
+                desc=not oldest,
+                byscore=True,
+                offset=start,
+                num=CHUNK,
+            )
+        )
+        if not members:
+            break
+        start += len(members)
+        found += [
+            record.confidence
+            for record in await client.records(members)
+            if record.confidence is not None and policy in (None, record.policy)
+        ]
+    return found[:limit]
+
+
+async def tally(client: Client, route: str, policy: str) -> Tally:
+    answered = await client.do(client.redis.hget(client.key("tallies"), f"{route} {policy}"))
+    reported = await client.do(client.redis.scard(client.key("reported", f"{route} {policy}")))
+    return Tally(answered=int(answered or 0), reported=int(reported))

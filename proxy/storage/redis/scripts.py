@@ -1,0 +1,151 @@
+"""What must happen as one: Lua, which Redis runs alone. KEYS[1] is the key whose slot all others share.
+
+Every key begins with ``{prefix}:``; the braces are a hash tag, so that on a Cluster all of them lie on one node
+and a script may touch them all. Another prefix is another store, perhaps on another node.
+"""
+
+from __future__ import annotations
+
+_CHANGED = """
+local function changed()
+  local now = redis.call('INCR', KEYS[1])
+  redis.call('PUBLISH', p .. 'changed', now)
+end
+"""
+_HEAD = "local p = string.sub(KEYS[1], 1, -9)\n" + _CHANGED  # KEYS[1] ends in "revision", of 8 letters
+
+#: ARGV: name, policy, who, at -> version
+PUSH = (
+    _HEAD
+    + """
+local version = redis.call('RPUSH', p .. 'policies:' .. ARGV[1], cjson.encode({ARGV[2], ARGV[3], ARGV[4]}))
+redis.call('HSET', p .. 'in_force', ARGV[1], version)
+redis.call('LPUSH', p .. 'history:' .. ARGV[1], cjson.encode({version, 'push', ARGV[3], ARGV[4]}))
+changed()
+return version
+"""
+)
+
+#: ARGV: name, version or '', who, at -> version in force; 0: none to roll back to; -1: no such policy
+ROLL_BACK = (
+    _HEAD
+    + """
+local now = tonumber(redis.call('HGET', p .. 'in_force', ARGV[1]))
+if not now then return -1 end
+local to = tonumber(ARGV[2]) or now - 1
+if to < 1 or to > redis.call('LLEN', p .. 'policies:' .. ARGV[1]) then return 0 end
+redis.call('HSET', p .. 'in_force', ARGV[1], to)
+redis.call('LPUSH', p .. 'history:' .. ARGV[1], cjson.encode({to, 'rollback', ARGV[3], ARGV[4]}))
+changed()
+return to
+"""
+)
+
+#: ARGV, for each decision: member, id, choice, completion id, at, route, policy, confidence, served (1),
+#: minute, outcome, body, text; '' where there is none
+ADD_DECISIONS = (
+    _HEAD
+    + """
+for i = 1, #ARGV, 13 do
+  local member, id, choice, completion, at, route, policy, confidence, served, minute, outcome, body, text =
+    unpack(ARGV, i, i + 12)
+  if redis.call('HSETNX', p .. 'decisions', member, body) == 1 then
+    local choices = redis.call('HGET', p .. 'choices', id)
+    redis.call('HSET', p .. 'choices', id, choices and choices .. ',' .. choice or choice)
+    if completion ~= '' then redis.call('HSET', p .. 'completions', completion, id) end
+    if text ~= '' then redis.call('HSET', p .. 'texts', member, text) end
+    redis.call('ZADD', p .. 'at', at, member)
+    redis.call('ZADD', p .. 'at:' .. route, at, member)
+    if confidence ~= '' then redis.call('ZADD', p .. 'confidence:' .. route, confidence, member) end
+    if served == '1' and policy ~= '' then redis.call('HINCRBY', p .. 'tallies', route .. ' ' .. policy, 1) end
+    redis.call('HINCRBY', p .. 'counts:' .. minute, outcome, 1)
+    redis.call('ZADD', p .. 'minutes', minute, minute)
+  end
+end
+"""
+)
+
+#: ARGV, for each item: member, route, policy, brief, body
+ADD_AUDIT = (
+    _HEAD
+    + """
+for i = 1, #ARGV, 5 do
+  local member, route, policy, brief, body = unpack(ARGV, i, i + 4)
+  if redis.call('HSETNX', p .. 'audit', member, body) == 1 then
+    local place = redis.call('INCR', p .. 'places')
+    redis.call('HSET', p .. 'brief', member, brief)
+    redis.call('ZADD', p .. 'audit:' .. route, place, member)
+    redis.call('ZADD', p .. 'watched:' .. route .. ' ' .. policy, place, member)
+  end
+end
+"""
+)
+
+#: ARGV: member, source, label, body, at, route, policy, served (1) -> 1 where it changed anything
+ADD_LABEL = (
+    _HEAD
+    + """
+local field = ARGV[1] .. ':' .. ARGV[2]
+local kept = redis.call('HGET', p .. 'labels', field)
+if kept and cjson.decode(kept).label == ARGV[3] then return 0 end
+redis.call('HSET', p .. 'labels', field, ARGV[4])
+redis.call('ZADD', p .. 'labelled:' .. ARGV[6], ARGV[5], field)
+if ARGV[2] == 'feedback' then
+  local wrong = ARGV[3] == 'incorrect' and ARGV[8] == '1'
+  redis.call(wrong and 'SADD' or 'SREM', p .. 'reported:' .. ARGV[6] .. ' ' .. ARGV[7], ARGV[1])
+end
+changed()
+return 1
+"""
+)
+
+#: ARGV: member, source, route, policy -> 1 where there was one
+REMOVE_LABEL = (
+    _HEAD
+    + """
+local field = ARGV[1] .. ':' .. ARGV[2]
+if redis.call('HDEL', p .. 'labels', field) == 0 then return 0 end
+redis.call('ZREM', p .. 'labelled:' .. ARGV[3], field)
+if ARGV[2] == 'feedback' then redis.call('SREM', p .. 'reported:' .. ARGV[3] .. ' ' .. ARGV[4], ARGV[1]) end
+changed()
+return 1
+"""
+)
+
+#: ARGV: route, revision, body -> 1 where it was made from the kept one
+PUT_RISK = (
+    _HEAD
+    + """
+local kept = tonumber(redis.call('HGET', p .. 'risk_revisions', ARGV[1]) or '0')
+if tonumber(ARGV[2]) ~= kept + 1 then return 0 end
+redis.call('HSET', p .. 'risk_revisions', ARGV[1], ARGV[2])
+redis.call('HSET', p .. 'risks', ARGV[1], ARGV[3])
+changed()
+return 1
+"""
+)
+
+#: ARGV, for each decision: member, id, route, policy, completion id
+FORGET = (
+    _HEAD
+    + """
+for i = 1, #ARGV, 5 do
+  local member, id, route, policy, completion = unpack(ARGV, i, i + 4)
+  redis.call('HDEL', p .. 'decisions', member)
+  redis.call('HDEL', p .. 'texts', member)
+  redis.call('HDEL', p .. 'choices', id)
+  if completion ~= '' then redis.call('HDEL', p .. 'completions', completion) end
+  redis.call('ZREM', p .. 'at', member)
+  redis.call('ZREM', p .. 'at:' .. route, member)
+  redis.call('ZREM', p .. 'confidence:' .. route, member)
+  redis.call('HDEL', p .. 'audit', member)
+  redis.call('HDEL', p .. 'brief', member)
+  redis.call('ZREM', p .. 'audit:' .. route, member)
+  redis.call('ZREM', p .. 'watched:' .. route .. ' ' .. policy, member)
+  for _, source in ipairs({'audit', 'feedback', 'judge'}) do
+    redis.call('HDEL', p .. 'labels', member .. ':' .. source)
+    redis.call('ZREM', p .. 'labelled:' .. route, member .. ':' .. source)
+  end
+end
+"""
+)
