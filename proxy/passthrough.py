@@ -48,6 +48,11 @@ _GENERATES = re.compile(
     r"|predict|invoke\w*|converse)(?:[:/]|$)"
 )
 
+#: What an upstream keeps of answers, by their ids or in a list: withheld ones too.
+_KEEPS = re.compile(r"(?:^|/)(?:chat/completions|completions|responses|messages|threads)(?:/[^/]+|$)")
+#: They count, and say nothing.
+_COUNTS = re.compile(r"/(?:count_tokens|input_tokens)/?$")
+
 #: What may be asked for without ``/v1`` (as with a base URL that lacks it); any other path is nobody's.
 _BARE = frozenset(
     (
@@ -116,13 +121,26 @@ class Relay:
             if not usable:
                 raise NotFound("no route is open to this key")
             route = usable[0]
-        if route.holds and _GENERATES.search(scope["path"].lower()):
+        self._check_gated(route, scope["path"].lower(), model)
+        return route
+
+    def _check_gated(self, route: Route, path: str, model: str | None) -> None:
+        """Refuse a path by which a withheld answer, or one that nothing has judged, would get out."""
+        if _COUNTS.search(path):
+            return
+        if route.holds and _GENERATES.search(path):
             raise BadRequest(
                 "this path gives a model's answers and has no gate, and the route enforces one; "
                 "use /v1/chat/completions",
                 code="ungated_path",
             )
-        return route
+        # Who reads what is kept names any model, or none: whose answer it was is not known here.
+        if self._routes.any_holds and _KEEPS.search(path):
+            raise BadRequest(
+                "this path gives answers that an upstream has kept, and a route of this proxy withholds some; "
+                "use a key of the upstream's own",
+                code="ungated_path",
+            )
 
     async def _forward(
         self, scope: Scope, route: Route, body: bytes | AsyncIterator[bytes], send: Send, base: Headers

@@ -84,6 +84,8 @@ class RouteTable:
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self.routes = tuple(routes)
+        #: Whether any of them withholds answers.
+        self.any_holds = any(route.holds for route in self.routes)
         self._by_name = {route.name: route for route in routes}
         self._patterns = [
             (re.compile("|".join(translate(pattern) for pattern in route.config.models)), route)

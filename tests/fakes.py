@@ -22,11 +22,13 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.fake_formats import FORMATS, framed, text_of
 from tests.proxy.upstreams.peer import serving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from tests.fake_formats import Format
     from tests.proxy.upstreams.peer import Peer
 
     Reply = Callable[["Call", Peer], Awaitable[None]]
@@ -100,17 +102,28 @@ def answer(*choices: Said, stop_at: int | None = None, then: str = "hold", **ext
 
     async def reply(call: Call, peer: Peer) -> None:
         request = call.json
+        form = FORMATS.get(call.path)
         if not request.get("stream"):
-            await _send_whole(peer, 200, {}, _whole(request, choices, extra))
+            whole = (
+                _json({**form.whole(request, choices), **extra}, choices)
+                if form
+                else _whole(request, choices, extra)
+            )
+            await _send_whole(peer, 200, {}, whole)
             return
         await peer.send(_head(200, {"content-type": "text/event-stream"}, chunked=True))
-        for place, event in enumerate(_events(request, choices, extra)):
+        events = (
+            _framed(form, request, choices)
+            if form
+            else [b"data: " + event for event in _events(request, choices, extra)]
+        )
+        for place, event in enumerate(events):
             if place == stop_at:
                 if "hold" in then:
                     await _released(call)
                 if "cut" in then:
                     return
-            await peer.send(_chunk(b"data: " + event + b"\n\n"))
+            await peer.send(_chunk(event + b"\n\n"))
         await peer.send(b"0\r\n\r\n")
 
     return reply
@@ -221,7 +234,9 @@ class FakeUpstream:
         call = Call(line.split(" ")[1], headers, body)
         key = call.path.partition("?")[0]
         if key == _CHAT:
-            key = _text(call.json["messages"][-1]["content"])
+            key = text_of(call.json["messages"][-1]["content"])
+        elif key in FORMATS and key not in self._replies:
+            key = FORMATS[key].prompt(call.json)
         with self._changed:
             calls = self._calls.setdefault(key, [])
             calls.append(call)
@@ -245,11 +260,6 @@ class FakeUpstream:
             call.released.set()
             leaving.cancel()
             replying.cancel()
-
-
-def _text(content: Any) -> Any:
-    """A message's text, which some clients send in parts."""
-    return "".join(part["text"] for part in content) if isinstance(content, list) else content
 
 
 async def _released(call: Call) -> None:
@@ -312,6 +322,12 @@ def _events(request: Any, choices: Sequence[Said], extra: Mapping[str, Any]) -> 
     return [*events, b"[DONE]"]
 
 
+def _framed(form: Format, request: Any, choices: Sequence[Said]) -> list[bytes]:
+    """The events of another format, its names before them."""
+    framing = (framed(name, payload) for name, payload in form.events(request, choices))
+    return [head + b"data: " + _scripted(text, choices) for head, text in framing]
+
+
 def _usage(choices: Sequence[Said]) -> dict[str, int]:
     tokens = sum(len(said.tokens) for said in choices)
     return {"prompt_tokens": 7, "completion_tokens": tokens, "total_tokens": 7 + tokens}
@@ -348,7 +364,10 @@ def _tops(token: str, value: float) -> list[dict[str, Any]]:
 
 def _json(value: Any, choices: Sequence[Said]) -> bytes:
     """``value`` as JSON, scripted logprobs put in as they are, since some are no JSON (NaN, -Infinity)."""
-    text = json.dumps(value)
+    return _scripted(json.dumps(value), choices)
+
+
+def _scripted(text: str, choices: Sequence[Said]) -> bytes:
     for said in choices:
         if said.logprobs is not None:
             text = text.replace(json.dumps({"scripted": said.logprobs}), said.logprobs)

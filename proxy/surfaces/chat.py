@@ -10,7 +10,8 @@ from msgspec import Raw
 from proxy.surfaces import chat_wire as wire
 from proxy.surfaces.chat_edit import edited_messages
 from proxy.surfaces.chat_stream import ChatStream
-from proxy.surfaces.choices import SAMPLING, ChoicesSurface, asks_for_json, threshold_of
+from proxy.surfaces.choices import SAMPLING, ChoicesSurface, asks_for_json, threshold_of, with_route
+from proxy.surfaces.reading import Fields
 from proxy.wire import Ask, Choice, Completion, Request
 
 if TYPE_CHECKING:
@@ -29,12 +30,12 @@ class Chat(ChoicesSurface):
 
     def __init__(self) -> None:
         super().__init__()
-        self._request = msgspec.json.Decoder(wire.ChatRequest)
+        self._request = Fields(wire.ChatRequest)
         self._answer = {asked: wire.Decoder(wire.ChatAnswer, kind=kind) for asked, kind in wire.KINDS.items()}
 
     def parse(self, body: bytes) -> Request:
         """Read a client's body; raises BadRequest."""
-        read, fields = self._decoded(self._request, body)
+        read, fields = self._request(body)
         return Request(
             fields=fields,
             model=read.model,
@@ -54,7 +55,7 @@ class Chat(ChoicesSurface):
 
     def outgoing(self, request: Request, ask: Ask) -> bytes:
         """The client's body with the route's model and parameters, and with the logprobs that gating needs."""
-        fields = self._with_route(request, ask)
+        fields = with_route(request, ask)
         if ask.logprobs:
             fields["logprobs"] = _TRUE
             top = max(ask.top_logprobs, request.top_logprobs if request.logprobs else 0)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from proxy.wire import Edit
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+#: Of a chat, and of a response's input.
+_TEXTS = frozenset({"text", "input_text", "output_text"})
 _NOTHING: tuple[object, ...] = (None, "", [])
 
 
@@ -52,7 +54,7 @@ def _edited(message: dict[str, Any], edit: Edit) -> dict[str, Any] | None:
 
 
 def _edited_part(role: str, name: str | None, part: Any, edit: Edit) -> Any:
-    if not (isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)):
+    if not (isinstance(part, dict) and part.get("type") in _TEXTS and isinstance(part.get("text"), str)):
         return part
     text = edit(role, name, part["text"])
     return None if text is None else part | {"text": text}

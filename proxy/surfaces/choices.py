@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from msgspec import Raw
@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from proxy.exceptions import HttpError
     from proxy.wire import Ask, Completion, Request, Verdict
 
-Read = TypeVar("Read")
 #: The sampling parameters that change how sure an answer looks.
 SAMPLING: Final = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 _JSON_FORMATS: Final = ("json_schema", "json_object")
+
+
+class Format(Protocol):
+    """What a request says of its answer's form."""
+
+    type: str
 
 
 class ChoicesSurface:
@@ -28,28 +33,6 @@ class ChoicesSurface:
 
     def __init__(self) -> None:
         self._fields = msgspec.json.Decoder(dict[str, Raw])
-
-    def _decoded(self, decoder: msgspec.json.Decoder[Read], body: bytes) -> tuple[Read, dict[str, Raw]]:
-        """What gating reads of a client's body, and the bytes of each field; raises BadRequest."""
-        try:
-            return decoder.decode(body), self._fields.decode(body)
-        except msgspec.ValidationError as exc:
-            message, _, place = str(exc).partition(" - at `$")
-            param = place.rstrip("`").lstrip(".") or None
-            raise BadRequest(f"{param or 'the body'}: {message}", param=param) from exc
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise BadRequest(f"the body is not JSON: {exc}") from exc
-
-    @staticmethod
-    def _with_route(request: Request, ask: Ask) -> dict[str, Raw]:
-        """The client's fields without ``idk``, with the route's model and parameters."""
-        fields = dict(request.fields)
-        fields.pop("idk", None)
-        if ask.model is not None:
-            fields["model"] = Raw(msgspec.json.encode(ask.model))
-        for name, value in ask.params.items():
-            fields[name] = Raw(msgspec.json.encode(value))
-        return fields
 
     def _for_client(self, request: Request, ask: Ask) -> Callable[[bytes], bytes] | None:
         """What to make of an upstream's bytes so that the logprobs are the client's own; None: nothing."""
@@ -100,6 +83,17 @@ def threshold_of(override: wire.Override | None) -> float | None:
     return override.threshold
 
 
-def asks_for_json(response_format: wire.ResponseFormat | None) -> bool:
+def asks_for_json(response_format: Format | None) -> bool:
     """Whether the client will parse the answer."""
     return response_format is not None and response_format.type in _JSON_FORMATS
+
+
+def with_route(request: Request, ask: Ask) -> dict[str, Raw]:
+    """The client's fields without ``idk``, with the route's model and parameters."""
+    fields = dict(request.fields)
+    fields.pop("idk", None)
+    if ask.model is not None:
+        fields["model"] = Raw(msgspec.json.encode(ask.model))
+    for name, value in ask.params.items():
+        fields[name] = Raw(msgspec.json.encode(value))
+    return fields

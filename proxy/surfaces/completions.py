@@ -11,7 +11,8 @@ from proxy.exceptions import BadRequest
 from proxy.surfaces import chat_wire as chat
 from proxy.surfaces import completions_wire as wire
 from proxy.surfaces.chat_stream import ChatStream
-from proxy.surfaces.choices import SAMPLING, ChoicesSurface, asks_for_json, threshold_of
+from proxy.surfaces.choices import SAMPLING, ChoicesSurface, asks_for_json, threshold_of, with_route
+from proxy.surfaces.reading import Fields
 from proxy.wire import Ask, Choice, Completion, Request
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ class Completions(ChoicesSurface):
 
     def __init__(self) -> None:
         super().__init__()
-        self._request = msgspec.json.Decoder(wire.CompletionRequest)
+        self._request = Fields(wire.CompletionRequest)
         self._answer = wire.decoder()
 
     def parse(self, body: bytes) -> Request:
         """Read a client's body; raises BadRequest."""
-        read, fields = self._decoded(self._request, body)
+        read, fields = self._request(body)
         return Request(
             fields=fields,
             model=read.model,
@@ -56,7 +57,7 @@ class Completions(ChoicesSurface):
 
     def outgoing(self, request: Request, ask: Ask) -> bytes:
         """The client's body with the route's model and parameters, and with the logprobs that gating needs."""
-        fields = self._with_route(request, ask)
+        fields = with_route(request, ask)
         if ask.logprobs:
             asked = request.top_logprobs if request.logprobs else 0
             fields["logprobs"] = Raw(b"%d" % max(ask.top_logprobs, asked, _LEAST))

@@ -26,13 +26,14 @@ GATED = [
 ]
 #: They give a model's words, and this version has no gate for them.
 AROUND = [
-    "/v1/responses",
     "/v1/messages",
     "/v1/engines/x/completions",
     "/v1/Chat/Completions",
     "/v1/v1/chat/completions",
     "/v1/threads/t/runs",
-    "/v1//responses/",
+    "/v1/responses/resp_1",
+    "/v1/responses/resp_1/cancel",
+    "/v1/chat/completions/chatcmpl-1",
 ]
 
 

@@ -1,0 +1,31 @@
+"""A client's body: the part that gating reads, typed, and the bytes of every field."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from proxy.exceptions import BadRequest
+
+Shape = TypeVar("Shape")
+
+
+class Fields(Generic[Shape]):
+    """Decodes bodies of one shape."""
+
+    def __init__(self, shape: type[Shape]) -> None:
+        self._shape = msgspec.json.Decoder(shape)
+        self._fields = msgspec.json.Decoder(dict[str, Raw])
+
+    def __call__(self, body: bytes) -> tuple[Shape, dict[str, Raw]]:
+        """Both; raises BadRequest, which names the field."""
+        try:
+            return self._shape.decode(body), self._fields.decode(body)
+        except msgspec.ValidationError as exc:
+            message, _, place = str(exc).partition(" - at `$")
+            param = place.rstrip("`").lstrip(".") or None
+            raise BadRequest(f"{param or 'the body'}: {message}", param=param) from exc
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            raise BadRequest(f"the body is not JSON: {exc}") from exc
