@@ -119,7 +119,10 @@ def is_abstention(text: str) -> bool:
     if len(text) > MAX_ABSTENTION_CHARS:
         return False
     head = text[:_HEAD_CHARS].lower()
-    if not any(cue in head for cue in _CUES):
+    for cue in _CUES:  # of every answer: a generator would take longer
+        if cue in head:
+            break
+    else:
         return False
     declined, rest = False, text.lower().replace("’", "'")
     while rest:

@@ -27,6 +27,8 @@ class Splitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads of the events that ``data`` completes; comments and other fields are left out."""
+        if not (self._rest or self._lines) and self._begun and _is_one_event(data):
+            return [data[6:-2]]
         buffer = self._rest + data if self._rest else data
         if not self._begun:
             if len(buffer) < len(_BOM) and _BOM.startswith(buffer):
@@ -63,6 +65,16 @@ class Splitter:
     def rest(self) -> list[bytes]:
         """The payload of an event that the stream's end left without its blank line."""
         return self.feed(b"\n\n")
+
+
+def _is_one_event(data: bytes) -> bool:
+    """Whether it is one line of data and its end: what a server sends that flushes each event."""
+    return (
+        data[:6] == b"data: "
+        and data[-1:] == b"\n"
+        and data.find(b"\n") == len(data) - 2
+        and b"\r" not in data
+    )
 
 
 def event(payload: bytes) -> bytes:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from uvicorn.supervisors import Multiprocess
 
 from proxy.metrics import SHARED, Metrics, forget_the_dead
-from proxy.server import config_of
+from proxy.server import config_of, settle_memory
 
 if TYPE_CHECKING:
     from proxy.app import App, Setting
@@ -37,7 +37,9 @@ def application(setting: Setting) -> App:
 
     directory = os.environ[SHARED]
     forget_the_dead(directory)
-    return app.application(setting, os.environ, Metrics(directory=directory))
+    made = app.application(setting, os.environ, Metrics(directory=directory))
+    settle_memory()
+    return made
 
 
 class _Supervisor(Multiprocess):

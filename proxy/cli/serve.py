@@ -63,13 +63,14 @@ def _serve(config: Config, folder: Path, source: Source | None) -> None:
     from proxy import workers
     from proxy.app import Setting, application
     from proxy.policies import known_of
-    from proxy.server import server_of
+    from proxy.server import server_of, settle_memory
 
     setting = Setting(config, folder, known_of(config, folder, os.environ), source)
     # Built here for several workers too: what is wrong is said once, before any of them starts.
     app = application(setting, os.environ)
     try:
         if config.server.workers == 1:
+            settle_memory()
             server_of(app, config.server).run()
         else:
             workers.run(setting)

@@ -52,6 +52,9 @@ class _Growing:
             self.malformed, self.watch = logprobs, None
             return
         tokens = (logprobs and logprobs.content) or []
+        for token in tokens:
+            if token.token == text:
+                token.bytes = _NULL  # not needed, and unread they keep the chunk's in memory
         self.tokens += tokens
         if self.watch is not None:
             self._follow(self.watch, text or "", tokens)

@@ -71,11 +71,11 @@ class Top(Struct, gc=False):
 
 
 class Token(Struct, gc=False):
-    """One token of an answer."""
+    """One token of an answer. Its bytes stay unread where the tokens' text alone is the answer's."""
 
     token: str = ""
     logprob: float | None = None
-    bytes: list[int] | None = None
+    bytes: Raw = Raw(b"null")
 
 
 class RankedToken(Token, gc=False):
@@ -186,6 +186,8 @@ class Spans(Struct):
 
 #: What a choice's logprobs are read as, by whether the alternatives of each token are needed.
 KINDS: Final[Mapping[bool, Any]] = {False: Logprobs[Token] | None, True: Logprobs[RankedToken] | None}
+_MALFORMED = Unmeasured("malformed logprobs")
+_BYTES = msgspec.json.Decoder(list[Annotated[int, Meta(ge=0, le=255)]] | None)
 
 #: What msgspec raises on bytes that are no JSON, no UTF-8, or another type than is read.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
@@ -229,7 +231,7 @@ class Decoder(Generic[Shape]):
             try:
                 choice.logprobs = self._logprobs.decode(choice.logprobs or b"null")
             except _UNREADABLE:
-                choice.logprobs = Unmeasured("malformed logprobs")
+                choice.logprobs = _MALFORMED
         return read
 
 
@@ -247,14 +249,19 @@ def tokens_evidence(text: str, tokens: Sequence[Token], *, alternatives: int) ->
     """
     if not tokens:
         return Evidence(text)
+    shown = [token.token for token in tokens]
+    try:
+        token_bytes = None if "".join(shown) == text else [_BYTES.decode(token.bytes) for token in tokens]
+    except _UNREADABLE:
+        return Evidence(text, token_logprobs=_MALFORMED)
     return evidence_of(
         text,
-        [token.token for token in tokens],
+        shown,
         [token.logprob for token in tokens],  # type: ignore[misc] # None is what they refuse
         top_logprobs=[[top.logprob for top in (token.top_logprobs or ())[:alternatives]] for token in tokens]  # type: ignore[attr-defined] # then they are RankedTokens
         if alternatives
         else None,
-        token_bytes=[token.bytes for token in tokens],
+        token_bytes=token_bytes,
     )
 
 

@@ -12,16 +12,18 @@ import msgspec
 from proxy.exceptions import UpstreamGarbage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
 _SPACE = b" \t\r\n"
+_QUOTED = b'"logprobs"'
+_KEY = _QUOTED + b":"
 _VALUE = re.compile(rb'"logprobs"[ \t\r\n]*+:[ \t\r\n]*+(?!null)')
 #: How OpenAI's API writes a logprob too small to matter; JSON has no -Infinity.
 SENTINEL = -9999.0
 
 
 def replace_logprobs(
-    body: bytes, values: Iterable[msgspec.Raw], replacement: Callable[[msgspec.Raw], bytes]
+    body: bytes, values: Sequence[msgspec.Raw], replacement: Callable[[msgspec.Raw], bytes]
 ) -> bytes:
     """``body`` with the ``"logprobs"`` of each of its choices, ``values`` in their order, replaced.
 
@@ -29,6 +31,8 @@ def replace_logprobs(
     key stands elsewhere too (in a server's own fields), the choices are taken apart, so that nothing else can
     be hit and none is missed.
     """
+    if len(values) == 1 and (place := _only(body, bytes(values[0]))):
+        return b"".join((body[: place.start], replacement(values[0]), body[place.stop :]))
     pieces: list[bytes] = []
     start = 0
     for value in values:
@@ -44,6 +48,14 @@ def replace_logprobs(
         return _rebuilt(body, replacement)
     pieces.append(body[start:])
     return b"".join(pieces)
+
+
+def _only(body: bytes, raw: bytes) -> slice | None:
+    """Where ``raw`` stands as the value of the only such key, as servers write it: the usual case, soon told."""
+    start = body.find(_KEY) + len(_KEY)
+    end = start + len(raw)
+    found = raw[:1] == b"{" and body.startswith(raw, start) and body.find(_QUOTED, end) < 0
+    return slice(start, end) if found else None
 
 
 def _next_value(body: bytes, start: int) -> int | None:
