@@ -100,7 +100,10 @@ class ResponseObject(Struct):
     usage: Usage | None = None
 
 
-_TOKENS: Final[Mapping[bool, Any]] = {False: list[chat.Token] | None, True: list[chat.RankedToken] | None}
+_TOKENS: Final[Mapping[bool, msgspec.json.Decoder[Any]]] = {
+    False: msgspec.json.Decoder(list[chat.Token] | None),
+    True: msgspec.json.Decoder(list[chat.RankedToken] | None),
+}
 #: Items that hold nothing a client acts on: words, thoughts, and what a server-side tool did on the way.
 _NO_CALL: Final = frozenset({"message", "reasoning", "compaction"})
 _SERVER_SIDE: Final = frozenset(
@@ -143,7 +146,8 @@ def evidence_of_parts(text: str, logprobs: Sequence[Any], ask: Ask) -> Evidence:
 def tokens_of(given: Any, ask: Ask) -> list[chat.Token] | Unmeasured:
     """Logprobs as they stand in a part or in an event."""
     try:
-        return msgspec.convert(given, _TOKENS[ask.alternatives > 0]) or []
+        # As bytes again, since a token's own bytes stay unread.
+        return _TOKENS[ask.alternatives > 0].decode(msgspec.json.encode(given)) or []
     except msgspec.ValidationError:
         return Unmeasured("malformed logprobs")
 
