@@ -116,6 +116,7 @@ def _route(
         metrics=metrics.route(config.name),
         upstream_metrics=metrics.upstream(upstream.name),
         top_logprobs=TOP_LOGPROBS if gate is not None and "top_logprobs" in gate.needs else 0,
+        forwards_credentials=upstream.forwards_credentials,
     )
 
 

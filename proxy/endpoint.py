@@ -6,8 +6,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from proxy import asgi, pipeline
+from proxy.asking import ask_upstream
 from proxy.exceptions import HttpError, UpstreamError
-from proxy.pipeline import Exchange
+from proxy.exchange import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from proxy.asgi import Headers, Push, Receive, Scope, Send
     from proxy.auth import Keys
     from proxy.config import Server
+    from proxy.exchange import Judged
     from proxy.passthrough import Relay
     from proxy.routing import RouteTable
     from proxy.wire import ChoiceReport, Surface, Verdict
@@ -66,8 +68,8 @@ class GatedEndpoint:
         request = self._surface.parse(body)
         route = self._routes.find(request.model, caller, _named_route(headers))
         base.append((b"x-idk-route", route.name.encode()))
-        credentials = self._keys.credentials(headers) if route.upstream.forwards_credentials else None
-        exchange = Exchange(route, self._surface, request, credentials)
+        credentials = self._keys.credentials(headers) if route.forwards_credentials else None
+        exchange = Exchange(route, self._surface, request, credentials, limit=self._server.max_answer_bytes)
         push = asgi.pusher(scope, send)
         if route.recorder is not None:
             exchange.id = request_id.decode()
@@ -90,35 +92,41 @@ class GatedEndpoint:
 
     async def _whole(self, exchange: Exchange, send: Send, base: Headers) -> None:
         pipeline.check(exchange)
-        reply = await pipeline.complete(exchange, self._server.max_answer_bytes)
+        reply = await pipeline.complete(exchange)
         headers = [*base, asgi.JSON, *verdict_headers(reply.verdict), *passed_on(reply.upstream_headers)]
         await asgi.respond(send, 200, headers, reply.body)
 
     async def _stream(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
         pipeline.check(exchange)
-        ask, response = await pipeline.ask_upstream(exchange)
-        verdict: Verdict | None = None
+        async with pipeline.gathering(exchange) as gathered:
+            ask, response = await ask_upstream(exchange)
+            judged: Judged | None = None
 
-        def headers() -> Headers:
-            known = verdict_headers(verdict) if verdict is not None else []
-            return [*base, *asgi.EVENT_STREAM, *known, *passed_on(response.headers)]
+            def headers() -> Headers:
+                known = verdict_headers(judged.verdict) if judged is not None else []
+                return [*base, *asgi.EVENT_STREAM, *known, *passed_on(response.headers)]
 
-        with asgi.EventStream(send, headers, self._server.keepalive_s, push) as out:
-            try:
-                events = pipeline.reader(exchange, ask)
-                await pipeline.flow(exchange, events, response, self._server.max_answer_bytes, out.push)
-                end, verdict = pipeline.close_stream(exchange, events)
-            except HttpError as exc:
-                if not out.started:
-                    raise
-                logger.warning("%s: stream ended by an error: %s", exchange.route.name, exc)
-                if isinstance(exc, UpstreamError):
-                    exchange.route.upstream_metrics.failed(exc.kind)
-                await out.end(self._surface.error_event(exc))
-                return
-            finally:
-                response.close()
-            await out.end(end)
+            with asgi.EventStream(send, headers, self._server.keepalive_s, push) as out:
+                try:
+                    events = pipeline.reader(exchange, ask)
+                    await pipeline.flow(exchange, events, response, out.push)
+                    judged = await pipeline.close_stream(exchange, events, response, gathered)
+                    end = judged.body
+                except HttpError as exc:
+                    if not out.started:
+                        raise
+                    await self._broken(exchange, out, exc)
+                    return
+                finally:
+                    response.close()
+                await out.end(end)
+
+    async def _broken(self, exchange: Exchange, out: asgi.EventStream, exc: HttpError) -> None:
+        """A stream that has begun ends with the error."""
+        logger.warning("%s: stream ended by an error: %s", exchange.route.name, exc)
+        if isinstance(exc, UpstreamError):
+            exchange.route.upstream_metrics.failed(exc.kind)
+        await out.end(self._surface.error_event(exc))
 
 
 def _named_route(headers: Headers) -> str | None:

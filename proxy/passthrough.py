@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from proxy.asgi import Headers, Message, Push, Receive, Scope, Send
     from proxy.auth import Caller, Keys
     from proxy.config import Server
-    from proxy.pipeline import Exchange
+    from proxy.exchange import Exchange
     from proxy.routing import Route, RouteTable
     from proxy.upstreams.transport import Response
 

@@ -1,4 +1,4 @@
-"""The path of a gated request: ask the upstream, read the evidence, judge it, render what goes out.
+"""The path of a gated request: ask the upstream, gather and read the evidence, judge it, render what goes out.
 
 It knows no wire format (surfaces do) and no HTTP server (``proxy.endpoint`` does).
 """
@@ -6,15 +6,17 @@ It knows no wire format (surfaces do) and no HTTP server (``proxy.endpoint`` doe
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from gating.early import watch
 from gating.types import Decision
+from proxy.asking import ask_upstream
 from proxy.exceptions import BadRequest, UpstreamStatus
+from proxy.exchange import Exchange, Judged
+from proxy.gathering import NO_GATHERING, Gathering
 from proxy.upstreams.encoding import too_large
 from proxy.wire import Ask, Report, Verdict, report_choices
 
@@ -23,50 +25,12 @@ if TYPE_CHECKING:
 
     from gating.gate import Gate
     from proxy.asgi import Push, Wait
-    from proxy.routing import Route
+    from proxy.gathering.base import NoGathering
     from proxy.upstreams.transport import Response
-    from proxy.wire import Choice, Completion, Request, StreamReader, Surface, Watch
+    from proxy.wire import Choice, Completion, StreamReader, Watch
 
 #: The parameters of the wire formats that bound an answer's tokens.
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One request on its way; the times are of ``perf_counter``."""
-
-    route: Route
-    surface: Surface
-    request: Request
-    credentials: bytes | None
-    started: float = field(default_factory=perf_counter)
-    asked: float = 0.0
-    answered: float = 0.0
-    #: The response's ``x-request-id``.
-    id: str = ""
-    #: Whether it is in the audit sample: then its whole answer is wanted, whatever the gate will say.
-    drawn: bool = False
-
-    @property
-    def gate(self) -> Gate:
-        """The route's gate; a route that is off has none and never comes here."""
-        if self.route.gate is None:
-            raise AssertionError("a route that is off was gated")
-        return self.route.gate
-
-    @property
-    def ask(self) -> Ask:
-        """What the upstream is asked beside what the client asked for."""
-        route, gate = self.route, self.gate
-        reads = bool(gate.needs & {"logprobs", "top_logprobs"}) and route.upstream.gives_logprobs
-        wanted = self.request.top_logprobs if self.request.logprobs else 0
-        return Ask(
-            model=route.config.model,
-            params=route.config.params,
-            logprobs=reads,
-            top_logprobs=max(route.top_logprobs, wanted) if reads else wanted,
-            alternatives=route.top_logprobs,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,48 +60,74 @@ def check(exchange: Exchange) -> None:
         raise BadRequest("idk: a threshold is on the confidence, and this route has no policy", param="idk")
 
 
-async def complete(exchange: Exchange, limit: int) -> Reply:
-    """Ask for a whole answer and judge it; ``limit`` bounds its bytes. Raises HttpError's kinds."""
-    ask, response = await ask_upstream(exchange)
-    try:
-        body = await response.read(limit)
-    finally:
-        response.close()
-    exchange.answered = perf_counter()
-    completion = exchange.surface.read(body, ask)
-    verdict = judge(exchange, completion)
-    record(exchange, completion, verdict)
-    body = exchange.surface.render(exchange.request, ask, completion, verdict)
-    return Reply(body, verdict, response.headers)
+async def complete(exchange: Exchange) -> Reply:
+    """Ask for a whole answer and judge it. Raises HttpError's kinds."""
+    judged = await answer(exchange)
+    return Reply(judged.body, judged.verdict, judged.upstream_headers)
 
 
-async def ask_upstream(exchange: Exchange) -> tuple[Ask, Response]:
-    """The upstream's answer, its head read. One that refuses logprobs is asked again without, and remembered."""
-    upstream = exchange.route.upstream
-    ask = exchange.ask
-    exchange.asked = perf_counter()
-    try:
-        return ask, await _post(exchange, ask)
-    except UpstreamStatus as exc:
-        # Where the client itself asked for logprobs, the refusal is its answer.
-        if exchange.request.logprobs or not (ask.logprobs and _refuses_logprobs(exc)):
-            raise
-        upstream.gives_logprobs = False
-        ask = msgspec.structs.replace(ask, logprobs=False, top_logprobs=0)
-    return ask, await _post(exchange, ask)
+async def answer(exchange: Exchange) -> Judged:
+    """Everything up to the verdict that is final, remedies and all; a stream is held to its end.
+
+    Raises HttpError's kinds.
+    """
+    async with gathering(exchange) as gathered:
+        ask, response = await ask_upstream(exchange)
+        if exchange.request.stream:
+            events = reader(exchange, ask)
+            await flow(exchange, events, response, _nowhere)
+            return await close_stream(exchange, events, response, gathered)
+        try:
+            body = await response.read(exchange.limit)
+        finally:
+            response.close()
+        exchange.answered = perf_counter()
+        completion = await gathered.finish(exchange.surface.read(body, ask))
+    finish = partial(exchange.surface.render, exchange.request, ask)
+    return await _final(exchange, completion, finish, response)
 
 
-async def _post(exchange: Exchange, ask: Ask) -> Response:
-    body = exchange.surface.outgoing(exchange.request, ask)
-    return await exchange.route.upstream.post(exchange.surface.path, body, exchange.credentials)
+def gathering(exchange: Exchange) -> Gathering | NoGathering:
+    """What gathers the evidence that the answer does not bring itself, while the body of ``async with`` runs."""
+    route = exchange.route
+    if not route.gatherers or not route.applies(exchange.request):
+        return NO_GATHERING
+    return Gathering(route.gatherers, exchange)
 
 
-def _refuses_logprobs(exc: UpstreamStatus) -> bool:
-    return exc.http_status in (400, 404, 422) and "logprobs" in f"{exc.message} {exc.param}".lower()
+async def _final(
+    exchange: Exchange,
+    completion: Completion,
+    finish: Callable[[Completion, Verdict], bytes],
+    response: Response,
+    *,
+    cancelled: bool = False,
+) -> Judged:
+    """The verdict that stands, counted: where the first withholds everything the route's remedies were tried."""
+    verdict = judge(exchange, completion, cancelled=cancelled)
+    judged = Judged(exchange, completion, verdict, finish, response.headers)
+    for remedy in exchange.route.remedies:
+        if judged.withheld:
+            judged = await remedy(judged, answer)
+    count(exchange, judged.verdict)
+    if exchange.id:
+        record(exchange, judged.completion, judged.verdict)
+    return judged
+
+
+def count(exchange: Exchange, verdict: Verdict) -> None:
+    """Count what was decided, and what was paid beyond the answer."""
+    metrics = exchange.route.metrics
+    for decision in verdict.decisions:
+        metrics.decided(decision)
+    extra = verdict.report.extra
+    if extra.calls:
+        metrics.extra_tokens("prompt", extra.prompt_tokens)
+        metrics.extra_tokens("completion", extra.completion_tokens)
 
 
 def judge(exchange: Exchange, completion: Completion, *, cancelled: bool = False) -> Verdict:
-    """The gate's word on each choice, counted."""
+    """The gate's word on each choice."""
     route, gate, request = exchange.route, exchange.gate, exchange.request
     applies = route.applies(request)
     decisions = tuple(
@@ -146,8 +136,11 @@ def judge(exchange: Exchange, completion: Completion, *, cancelled: bool = False
     if cancelled:
         # A cut answer is never served, whatever was said of the part that came.
         decisions = tuple(replace(d, decision="abstain", reason="below_threshold") for d in decisions)
-    for decision in decisions:
-        route.metrics.decided(decision)
+    if exchange.over_budget is not None:
+        decisions = tuple(
+            replace(d, reason="budget", detail=exchange.over_budget) if d.reason == "unmeasured" else d
+            for d in decisions
+        )
     withheld = frozenset(
         choice.index
         for choice, decision in zip(completion.choices, decisions, strict=True)
@@ -159,6 +152,7 @@ def judge(exchange: Exchange, completion: Completion, *, cancelled: bool = False
         policy=route.policy,
         certified=not route.revoked and gate.certified(request.threshold, applies=applies),
         choices=report_choices(decisions, completion.choices),
+        extra=exchange.extra,
     )
     return Verdict(decisions, withheld, report, route.config.abstain_text)
 
@@ -184,9 +178,9 @@ def reader(exchange: Exchange, ask: Ask) -> StreamReader:
     watching: Callable[[], Watch] | None = None
     # Words before a tool call are no answer: with tools on offer the end must be seen.
     wanted = request.tools or exchange.drawn
-    if route.holds and ask.logprobs and not wanted and route.applies(request):
+    if exchange.holds and ask.logprobs and not wanted and route.applies(request):
         watching = watch(exchange.gate, max_tokens=_most_tokens(exchange), threshold=request.threshold)
-    return exchange.surface.stream(request, ask, hold=route.holds, watch=watching)
+    return exchange.surface.stream(request, ask, hold=exchange.holds, watch=watching)
 
 
 def _most_tokens(exchange: Exchange) -> int | None:
@@ -209,12 +203,16 @@ class _Settled(Exception):
     """Nothing that could still come matters."""
 
 
-async def flow(exchange: Exchange, events: StreamReader, response: Response, limit: int, out: Push) -> None:
+def _nowhere(data: bytes) -> None:
+    raise AssertionError(f"{len(data)} bytes of a stream flowed that was to be held")
+
+
+async def flow(exchange: Exchange, events: StreamReader, response: Response, out: Push) -> None:
     """Give ``out`` what may go as it comes (nothing while holding), until the stream ends or is settled.
 
-    Raises UpstreamTooLarge over ``limit`` bytes: the reader keeps what it has read.
+    Raises UpstreamTooLarge over the exchange's ``limit``: the reader keeps what it has read.
     """
-    size = 0
+    size, limit = 0, exchange.limit
 
     def take(data: bytes) -> Wait | None:
         nonlocal size
@@ -236,16 +234,19 @@ async def flow(exchange: Exchange, events: StreamReader, response: Response, lim
         exchange.answered = perf_counter()
 
 
-def close_stream(exchange: Exchange, events: StreamReader) -> tuple[bytes, Verdict]:
+async def close_stream(
+    exchange: Exchange, events: StreamReader, response: Response, gathered: Gathering | NoGathering
+) -> Judged:
     """The end of the stream: the verdict, and everything that waited for it."""
     cancelled = events.settled
     with _redacted(exchange):
         completion = events.completion()
-    verdict = judge(exchange, completion, cancelled=cancelled)
-    record(exchange, completion, verdict)
     if cancelled:
         exchange.route.metrics.cancelled("abstained")
-    return events.finish(completion, verdict, cancelled=cancelled), verdict
+    else:
+        completion = await gathered.finish(completion)
+    finish = partial(events.finish, cancelled=cancelled)
+    return await _final(exchange, completion, finish, response, cancelled=cancelled)
 
 
 def record_times(exchange: Exchange) -> None:
@@ -256,4 +257,4 @@ def record_times(exchange: Exchange) -> None:
     if exchange.asked and exchange.answered:
         upstream = exchange.answered - exchange.asked
         route.upstream_metrics.duration_s.observe(upstream)
-        route.metrics.overhead_s.observe(ended - exchange.started - upstream)
+        route.metrics.overhead_s.observe(ended - exchange.started - upstream - exchange.waited)

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from gating.gate import Gate
     from proxy.auth import Caller
     from proxy.config import Route as RouteConfig
+    from proxy.gathering import Gatherer
     from proxy.metrics import RouteMetrics, UpstreamMetrics
     from proxy.recording import Recorder
+    from proxy.remedies import Remedy
     from proxy.upstreams.client import UpstreamClient
     from proxy.wire import Request
 
@@ -43,6 +45,12 @@ class Route:
     #: Whether labels have refuted the policy's certificate.
     revoked: bool = False
     recorder: Recorder | None = None
+    #: What brings the evidence that the gate needs and an answer does not hold.
+    gatherers: tuple[Gatherer, ...] = ()
+    #: What may bring another answer where the gate withholds everything, in the order in which they are tried.
+    remedies: tuple[Remedy, ...] = ()
+    #: Whether the client's own Authorization goes on, to its upstream or to one of those that it may turn to.
+    forwards_credentials: bool = False
 
     @property
     def certified(self) -> bool:

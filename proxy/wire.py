@@ -28,6 +28,8 @@ class Request(msgspec.Struct, frozen=True):
     max_tokens: int | None
     sampling: Mapping[str, float]
     threshold: float | None
+    #: How many questions it asks: of several, ``n`` counts the choices of all.
+    prompts: int = 1
     #: Passages that came in the request's own ``idk`` field; the messages do not hold them yet.
     context: tuple[str, ...] = ()
     #: What the client asks for that no gate can hold; None: nothing. A route that enforces refuses it.
@@ -46,6 +48,10 @@ class Ask(msgspec.Struct, frozen=True):
     """What the proxy itself wants of the upstream, beside what the client asked for.
 
     ``alternatives``: how many of each token's alternatives the scorers read, whoever asked for more.
+    ``samples`` > 0: that many answers are asked for which the gate alone reads: never streamed, nor kept or
+    taken from a cache by the upstream, of at most ``max_tokens`` tokens each, and with this ``seed`` or none
+    (the client's own is the answer's). ``usage``: a stream shall count its tokens at its end, whatever the
+    client asked for.
     """
 
     model: str | None
@@ -53,6 +59,10 @@ class Ask(msgspec.Struct, frozen=True):
     logprobs: bool
     top_logprobs: int
     alternatives: int = 0
+    samples: int = 0
+    seed: int | None = None
+    max_tokens: int | None = None
+    usage: bool = False
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -110,15 +120,31 @@ class Extra(msgspec.Struct, frozen=True):
     completion_tokens: int = 0
 
 
+NOTHING_MORE = Extra()
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One gate's own word, where a request went through several."""
+
+    route: str
+    policy: str | None
+    certified: bool
+    choices: tuple[ChoiceReport, ...]
+
+
 class Report(msgspec.Struct, frozen=True):
-    """The ``idk`` field of a gated response."""
+    """The ``idk`` field of a gated response.
+
+    ``steps`` stand there only where a remedy was tried: every gate's word, the route's own first.
+    """
 
     route: str
     mode: str
     policy: str | None
     certified: bool
     choices: tuple[ChoiceReport, ...]
-    extra: Extra = Extra()
+    extra: Extra = NOTHING_MORE
+    steps: tuple[Step, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -173,13 +199,15 @@ class Surface(Protocol):
     name: str
     #: The upstream's path, after its base URL.
     path: str
+    #: Whether one request can ask for several answers.
+    takes_n: bool
 
     def parse(self, body: bytes) -> Request:
         """Read a client's body; raises BadRequest."""
         ...
 
     def outgoing(self, request: Request, ask: Ask) -> bytes:
-        """The body for the upstream."""
+        """The body for the upstream. Where ``ask.samples`` are wanted and ``takes_n`` is not, for one of them."""
         ...
 
     def edited(self, request: Request, edit: Edit) -> Request:
@@ -194,7 +222,7 @@ class Surface(Protocol):
         ...
 
     def render(self, request: Request, ask: Ask, completion: Completion, verdict: Verdict) -> bytes:
-        """The body for the client."""
+        """The body for the client; its usage counts ``verdict.report.extra`` too."""
         ...
 
     def stream(

@@ -21,6 +21,8 @@ PACKAGES = ("calibrators", "gating", "proxy")
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("proxy", "proxy.exceptions", "proxy.config", "proxy.metrics", "proxy.wire", "proxy.sse", "proxy.asgi"),
     ("proxy.upstreams", "proxy.storage", "proxy.routing", "proxy.auth", "proxy.records", "proxy.context"),
+    ("proxy.exchange", "proxy.asking"),
+    ("proxy.gathering", "proxy.remedies"),
     ("proxy.pipeline",),
     ("proxy.surfaces",),
     (),
@@ -180,7 +182,8 @@ def test_the_check_itself_sees_a_breach(tmp_path):
         > floor("proxy.surfaces.chat")
         > floor("proxy.pipeline")
     )
-    assert floor("proxy.pipeline") > floor("proxy.upstreams.lean") > floor("proxy.wire")
+    assert floor("proxy.pipeline") > floor("proxy.gathering.base") > floor("proxy.asking")
+    assert floor("proxy.asking") > floor("proxy.upstreams.lean") > floor("proxy.wire")
 
 
 @pytest.mark.parametrize("library", IMPORTERS)

@@ -12,10 +12,11 @@ from gating import SCORERS, Gate
 from gating.gate import Uncalibrated
 from gating.grading import grade
 from gating.types import Unmeasured
-from proxy import pipeline
+from proxy.asking import ask_upstream
 from proxy.context import SEPARATOR, TEMPLATE, filled
 from proxy.evaluation.contexts import MARK
 from proxy.exceptions import HttpError, UpstreamGarbage
+from proxy.exchange import Exchange
 from proxy.records import Observed, Record
 from proxy.routing import SAMPLING, fingerprint
 from proxy.surfaces import SURFACES
@@ -156,8 +157,8 @@ class Asker:
         surface = SURFACES["chat"]
         request = surface.parse(self._body(messages, more))
         observing = replace(self.route, gate=_OBSERVE, policy=None, top_logprobs=self.top_logprobs)
-        exchange = pipeline.Exchange(observing, surface, request, self.credentials)
-        ask, response = await pipeline.ask_upstream(exchange)
+        exchange = Exchange(observing, surface, request, self.credentials)
+        ask, response = await ask_upstream(exchange)
         try:
             body = await response.read(self.limit)
         finally:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from proxy.pipeline import Exchange
+    from proxy.exchange import Exchange
     from proxy.recording.link import StoreLink
     from proxy.storage import AuditItem, DecisionRecord
     from proxy.wire import Completion, Verdict

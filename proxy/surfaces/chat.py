@@ -27,6 +27,7 @@ class Chat(ChoicesSurface):
 
     name = "chat"
     path = "/chat/completions"
+    takes_n = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,6 +62,10 @@ class Chat(ChoicesSurface):
             top = max(ask.top_logprobs, request.top_logprobs if request.logprobs else 0)
             if top:
                 fields["top_logprobs"] = Raw(b"%d" % top)
+        if ask.samples:
+            wire.as_samples(fields, ask)
+        elif ask.usage and request.stream:
+            wire.count_usage(fields)
         return msgspec.json.encode(fields)
 
     def edited(self, request: Request, edit: Edit) -> Request:

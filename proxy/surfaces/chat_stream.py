@@ -17,7 +17,7 @@ from proxy.surfaces.json_bytes import with_field
 from proxy.wire import Choice, Completion, VendorError
 
 if TYPE_CHECKING:
-    from proxy.wire import Ask, Request, Verdict, Watch
+    from proxy.wire import Ask, Extra, Request, Verdict, Watch
 
 #: One event holds a few tokens; a megabyte of them is no event.
 _EVENT_LIMIT = 1_000_000
@@ -103,6 +103,8 @@ class ChatStream:
         self._alternatives = ask.alternatives
         self._for_client = self.for_client(request, ask)
         self._read = self.readers[ask.alternatives > 0]
+        #: The usage was asked for by the proxy alone: its chunk is not the client's.
+        self._hides_usage = ask.usage and not request.include_usage
         self._events = sse.Splitter(_EVENT_LIMIT)
         self._growing: dict[int, _Growing] = {}
         self._flowing: list[bytes] = []
@@ -132,6 +134,8 @@ class ChatStream:
             ends = ends or choice.finish_reason is not None
         if chunk.usage is not None:
             self._usage = chunk.usage
+            if self._hides_usage and not chunk.choices:
+                return
         if self._for_client is not None:
             payload = self._for_client(payload)
         self._pass(payload, ends=ends)
@@ -188,6 +192,8 @@ class ChatStream:
         payloads = self._withhold(verdict, cancelled=cancelled) if verdict.withheld else self._waiting
         if not payloads:
             payloads = [msgspec.json.encode({**self._envelope(), "choices": []})]
+        if verdict.report.extra.calls:
+            payloads = _paid(payloads, verdict.report.extra)
         last = with_field(payloads[-1], b"idk", msgspec.json.encode(verdict.report))
         return b"".join(map(sse.event, [*self._flowing, *payloads[:-1], last, sse.DONE]))
 
@@ -231,6 +237,15 @@ class ChatStream:
 
 def _envelope(fields: dict[str, Raw]) -> dict[str, Raw]:
     return {name: fields[name] for name in wire.ENVELOPE if name in fields}
+
+
+def _paid(payloads: list[bytes], extra: Extra) -> list[bytes]:
+    """The payloads, the last usage among them counting ``extra`` too."""
+    for place in range(len(payloads) - 1, -1, -1):
+        counted = wire.with_usage(payloads[place], extra)
+        if counted is not payloads[place]:
+            return [*payloads[:place], counted, *payloads[place + 1 :]]
+    return payloads
 
 
 def _upstream_error(said: object) -> UpstreamStatus:

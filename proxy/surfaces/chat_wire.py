@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from proxy.exceptions import HttpError
-    from proxy.wire import Ask, Request
+    from proxy.wire import Ask, Extra, Request
 
 #: What the logprobs of an answer are read as.
 Of = TypeVar("Of")
@@ -281,6 +281,53 @@ def abstention(index: int, text: str, *, json_answer: bool) -> dict[str, object]
         "refusal": text if json_answer else None,
     }
     return {"index": index, "message": message, "logprobs": None, "finish_reason": "stop"}
+
+
+#: What a request for samples does not take over of the client's: it is no stream, is read by the gate alone,
+#: and has a seed of its own or none.
+_NOT_SAMPLED = ("stream", "stream_options", "seed", "store", "metadata", "n")
+
+
+def as_samples(fields: dict[str, Raw], ask: Ask) -> None:
+    """Make a request's ``fields`` ask for ``ask.samples`` answers that nobody else shall see or keep."""
+    for name in _NOT_SAMPLED:
+        fields.pop(name, None)
+    if not ask.logprobs:
+        fields.pop("logprobs", None)
+        fields.pop("top_logprobs", None)
+    if ask.samples > 1:
+        fields["n"] = Raw(b"%d" % ask.samples)
+    if ask.seed is not None:
+        fields["seed"] = Raw(b"%d" % ask.seed)
+    if ask.max_tokens is not None:
+        name = "max_completion_tokens" if "max_completion_tokens" in fields else "max_tokens"
+        fields[name] = Raw(b"%d" % ask.max_tokens)
+
+
+def count_usage(fields: dict[str, Raw]) -> None:
+    """Make a stream's request ask for its usage, beside the client's own ``stream_options``."""
+    options = msgspec.json.decode(fields.get("stream_options", b"null"), type=dict[str, Raw] | None)
+    fields["stream_options"] = Raw(msgspec.json.encode({**(options or {}), "include_usage": True}))
+
+
+def with_usage(body: bytes, extra: Extra) -> bytes:
+    """An answer or a chunk whose usage counts ``extra`` too; one without usage stays as it is."""
+    fields = msgspec.json.decode(body, type=dict[str, Raw])
+    try:
+        usage = msgspec.json.decode(fields.get("usage", b"null"), type=dict[str, Any] | None)
+    except msgspec.DecodeError:
+        return body
+    if not usage:
+        return body
+    more = {
+        "prompt_tokens": extra.prompt_tokens,
+        "completion_tokens": extra.completion_tokens,
+        "total_tokens": extra.prompt_tokens + extra.completion_tokens,
+    }
+    for name, count in more.items():
+        if isinstance(usage.get(name), int):
+            usage[name] += count
+    return msgspec.json.encode({**fields, "usage": usage})
 
 
 def for_client(request: Request, ask: Ask) -> Callable[[bytes], bytes] | None:

@@ -50,6 +50,8 @@ class ChoicesSurface:
             body = cut(body)
         if verdict.withheld:
             body = self._withhold(body, request, verdict)
+        if verdict.report.extra.calls:
+            body = wire.with_usage(body, verdict.report.extra)
         return with_field(body, b"idk", msgspec.json.encode(verdict.report))
 
     def _withhold(self, body: bytes, request: Request, verdict: Verdict) -> bytes:

@@ -29,6 +29,7 @@ class Completions(ChoicesSurface):
 
     name = "completions"
     path = "/completions"
+    takes_n = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,6 +53,7 @@ class Completions(ChoicesSurface):
             sampling={name: value for name in SAMPLING if (value := getattr(read, name)) is not None},
             threshold=threshold_of(read.idk),
             context=tuple(read.idk.context or ()) if read.idk is not None else (),
+            prompts=read.prompts,
             ungateable="echo: the prompt's own tokens would be scored with the answer" if read.echo else None,
         )
 
@@ -61,6 +63,10 @@ class Completions(ChoicesSurface):
         if ask.logprobs:
             asked = request.top_logprobs if request.logprobs else 0
             fields["logprobs"] = Raw(b"%d" % max(ask.top_logprobs, asked, _LEAST))
+        if ask.samples:
+            chat.as_samples(fields, ask)
+        elif ask.usage and request.stream:
+            chat.count_usage(fields)
         return msgspec.json.encode(fields)
 
     def edited(self, request: Request, edit: Edit) -> Request:

@@ -17,8 +17,8 @@ from gating.risk import upper_bound
 from proxy import pipeline
 from proxy.config import Route as RouteConfig
 from proxy.exceptions import BadRequest
+from proxy.exchange import Exchange
 from proxy.metrics import Metrics
-from proxy.pipeline import Exchange
 from proxy.routing import Route
 from proxy.surfaces.chat import Chat
 from proxy.wire import Choice, Completion
@@ -72,6 +72,7 @@ def choice(*logprobs, index=0, text="Paris", **fields):
 def judge(*choices, cancelled=False, **given):
     found, metrics = exchange(**given)
     verdict = pipeline.judge(found, Completion(choices, None, None), cancelled=cancelled)
+    pipeline.count(found, verdict)
     for decision in verdict.decisions:
         labels = {"route": "r", "decision": decision.decision, "reason": decision.reason}
         same = [

@@ -1,0 +1,138 @@
+"""One request on its way, what it has cost so far, and the answer that was judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from proxy.wire import NOTHING_MORE, Ask, Extra
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gating.gate import Gate
+    from proxy.routing import Route
+    from proxy.wire import Completion, Request, Surface, Verdict
+
+
+@dataclass(slots=True)
+class Spent:
+    """What was paid beyond the answer itself. Counts that an upstream did not give are not in it."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def call(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+        """Add one call."""
+        self.calls += 1
+        self.prompt_tokens += prompt_tokens or 0
+        self.completion_tokens += completion_tokens or 0
+
+    def all_of(self, extra: Extra) -> None:
+        """Add what another exchange had spent."""
+        self.calls += extra.calls
+        self.prompt_tokens += extra.prompt_tokens
+        self.completion_tokens += extra.completion_tokens
+
+    @property
+    def tokens(self) -> int:
+        """Both kinds."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request on its way; the times are of ``perf_counter``.
+
+    ``limit`` bounds the bytes of one upstream's answer. ``held``: nothing may go out before its end, whatever
+    the route's mode is.
+    """
+
+    route: Route
+    surface: Surface
+    request: Request
+    credentials: bytes | None
+    limit: int = 50_000_000
+    held: bool = False
+    started: float = field(default_factory=perf_counter)
+    asked: float = 0.0
+    answered: float = 0.0
+    #: The response's ``x-request-id``; empty where the request is another one's remedy.
+    id: str = ""
+    #: Whether it is in the audit sample: then its whole answer is wanted, whatever the gate will say.
+    drawn: bool = False
+    #: Seconds that the verdict waited for other upstream calls once the answer was there.
+    waited: float = 0.0
+    #: None until something is spent: most requests never do.
+    spent: Spent | None = None
+    #: Why the budget of further calls was not enough; None where it was.
+    over_budget: str | None = None
+
+    @property
+    def gate(self) -> Gate:
+        """The route's gate; a route that is off has none and never comes here."""
+        if self.route.gate is None:
+            raise AssertionError("a route that is off was gated")
+        return self.route.gate
+
+    @property
+    def ask(self) -> Ask:
+        """What the upstream is asked beside what the client asked for."""
+        route, gate = self.route, self.gate
+        reads = bool(gate.needs & {"logprobs", "top_logprobs"}) and route.upstream.gives_logprobs
+        wanted = self.request.top_logprobs if self.request.logprobs else 0
+        return Ask(
+            model=route.config.model,
+            params=route.config.params,
+            logprobs=reads,
+            top_logprobs=max(route.top_logprobs, wanted) if reads else wanted,
+            alternatives=route.top_logprobs,
+        )
+
+    @property
+    def holds(self) -> bool:
+        """Whether the answer waits for its verdict."""
+        return self.held or self.route.holds
+
+    @property
+    def spending(self) -> Spent:
+        """Where further calls are counted."""
+        if self.spent is None:
+            self.spent = Spent()
+        return self.spent
+
+    @property
+    def extra(self) -> Extra:
+        """What was spent until now."""
+        spent = self.spent
+        return (
+            NOTHING_MORE
+            if spent is None
+            else Extra(spent.calls, spent.prompt_tokens, spent.completion_tokens)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A completion with its verdict, of which nothing has gone out (or, streamed, all but its end).
+
+    ``finish`` makes what is left to send under a verdict.
+    """
+
+    exchange: Exchange
+    completion: Completion
+    verdict: Verdict
+    finish: Callable[[Completion, Verdict], bytes]
+    upstream_headers: Sequence[tuple[bytes, bytes]] = ()
+
+    @property
+    def withheld(self) -> bool:
+        """Whether the whole answer is: nothing of it would go out."""
+        return len(self.verdict.withheld) == len(self.completion.choices) > 0
+
+    @property
+    def body(self) -> bytes:
+        """What is left to send."""
+        return self.finish(self.completion, self.verdict)

@@ -1,0 +1,7 @@
+"""What may be done where a whole answer is withheld."""
+
+from __future__ import annotations
+
+from proxy.remedies.base import Ask, Remedy, handed_on, kept
+
+__all__ = ["Ask", "Remedy", "handed_on", "kept"]
