@@ -31,6 +31,7 @@ class Responses:
 
     name = "responses"
     path = "/responses"
+    takes_n = False
 
     def __init__(self) -> None:
         self._request = Fields(wire.ResponsesRequest)
@@ -72,6 +73,8 @@ class Responses:
             top = max(ask.top_logprobs, request.top_logprobs if request.logprobs else 0)
             if top:
                 fields["top_logprobs"] = Raw(b"%d" % top)
+        if ask.samples:
+            wire.as_sample(fields, ask)
         return msgspec.json.encode(fields)
 
     def edited(self, request: Request, edit: Edit) -> Request:

@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from gating.types import Evidence, Unmeasured
 from proxy.surfaces import chat_wire as chat
@@ -160,6 +160,15 @@ def _finish_reason(response: ResponseObject) -> str:
 
 
 # What goes to the client
+
+
+def as_sample(fields: dict[str, Raw], ask: Ask) -> None:
+    """Make a request's ``fields`` ask for an answer that nobody else shall see or keep."""
+    for name in ("stream", "stream_options", "metadata", "background"):
+        fields.pop(name, None)
+    fields["store"] = Raw(b"false")
+    if ask.max_tokens is not None:
+        fields["max_output_tokens"] = Raw(b"%d" % ask.max_tokens)
 
 
 def for_client(request: Request, ask: Ask) -> Callable[[Any], Any] | None:
