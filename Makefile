@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults demo bench bench-quick bench-agreement bench-calibration bench-risk bench-drift soak clean
+.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults demo demo-rag bench bench-quick bench-agreement bench-calibration bench-risk bench-drift soak clean
 
 setup: $(STAMP)
 
@@ -53,6 +53,9 @@ MODEL ?= 0.5b
 
 demo: setup
 	$(BIN)/idk demo --model $(MODEL)
+
+demo-rag: setup
+	$(BIN)/idk demo-rag --model $(MODEL)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage*

@@ -126,15 +126,10 @@ def _tell(console: Console, answers: Sequence[Asked], pairs: Sequence[tuple[Aske
 
 def halves(n: int, seed: int) -> tuple[list[Question], list[Question]]:
     """``n`` questions in two halves that share no fact."""
-    from random import Random
-
+    from proxy.demo.splitting import parted
     from proxy.questions import sample
 
-    drawn = sample(n, seed)
-    facts = sorted({question.group for question in drawn})
-    Random(seed).shuffle(facts)  # noqa: S311 - a split, not a secret
-    first = frozenset(facts[: len(facts) // 2])
-    return [q for q in drawn if q.group in first], [q for q in drawn if q.group not in first]
+    return parted(sample(n, seed), 0.5, seed)
 
 
 def examples(answers: Sequence[Asked]) -> list[Asked]:

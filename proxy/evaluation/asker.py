@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from proxy.routing import Route
     from proxy.wire import Choice
 
+    #: An answer with its label, and what the rules say where a judge graded.
+    Graded = tuple[Observed, Label | None]
+
 #: The scorer that reads the most of an answer: what it needs, the others have too.
 _WIDEST = "topk_entropy"
 #: What further samples are drawn at, where the route does not say: the model's own distribution.
@@ -44,9 +47,9 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 class ClosedBook:
     """Closed-book answers by question: who asks first pays, others that come meanwhile wait for the same call."""
 
-    _under_way: dict[str, asyncio.Task[Observed]] = field(default_factory=dict)
+    _under_way: dict[str, asyncio.Task[Graded]] = field(default_factory=dict)
 
-    async def get(self, name: str, ask: Callable[[], Coroutine[Any, Any, Observed]]) -> Observed:
+    async def get(self, name: str, ask: Callable[[], Coroutine[Any, Any, Graded]]) -> Graded:
         """The answer; a call that failed is made again by the next who asks."""
         task = self._under_way.get(name)
         if task is None:
@@ -87,9 +90,15 @@ class Asker:
     async def record(self, question: Question) -> Record:
         """Ask, and grade; raises HttpError where the upstream fails."""
         messages = prompt(question, self.system, self.route.config.rag.template)
-        asked = question.question or messages[-1]["content"]
-        observed, matched = await self._observed(question, messages, asked)
-        closed_book = await self._closed_book(question, observed, asked)
+        asked = question.question or [turn.content for turn in question.messages or ()][-1]
+        closed_book: Observed | None = None
+        if question.condition is not None:
+            bare = await self._without(question, asked)
+            closed_book = msgspec.structs.replace(bare[0], top_logprobs=None)
+        if question.condition is not None and not question.context:
+            observed, matched = bare
+        else:
+            observed, matched = await self._observed(question, messages, asked)
         return Record(
             id=question.id,
             group=question.group or question.id,
@@ -111,7 +120,7 @@ class Asker:
 
     async def _observed(
         self, question: Question, messages: Sequence[Mapping[str, str]], asked: str
-    ) -> tuple[Observed, Label | None]:
+    ) -> Graded:
         """The answer and its grade, and where a judge graded, what the rules say."""
         (choice,) = (await self.ask(messages, {}))[:1]
         evidence = choice.evidence
@@ -127,17 +136,12 @@ class Asker:
         )
         return observed, label if judged else None
 
-    async def _closed_book(self, question: Question, observed: Observed, asked: str) -> Observed | None:
-        """The answer without passages; of a question that was asked without it is the answer itself."""
-        if question.condition is None:
-            return None
-        if not question.context:
-            return msgspec.structs.replace(observed, top_logprobs=None)
+    async def _without(self, question: Question, asked: str) -> Graded:
+        """The answer without passages, which all conditions of a question share."""
         bare = msgspec.structs.replace(question, context=None)
 
-        async def ask() -> Observed:
-            found, _ = await self._observed(bare, prompt(bare, self.system), asked)
-            return msgspec.structs.replace(found, top_logprobs=None)
+        def ask() -> Coroutine[Any, Any, Graded]:
+            return self._observed(bare, prompt(bare, self.system), asked)
 
         return await self.closed.get(question.id.partition(MARK)[0], ask)
 

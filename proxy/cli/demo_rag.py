@@ -1,0 +1,86 @@
+"""``idk demo-rag``: what passages do to a gate, and what conditions and a rescue mend, on an embedded model."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proxy.exceptions import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
+    from proxy.embedded.server import EmbeddedServer
+
+#: Requests that the embedded model answers at once: on two cores more only wait.
+SLOTS = 4
+
+
+def demo_rag(
+    model: Annotated[str, typer.Option(help="The embedded model: 0.5b, 1.5b or smollm2.")] = "0.5b",
+    questions: Annotated[
+        int | None, typer.Option(min=40, max=500, help="How many to measure on. [default: by model]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Which questions are drawn.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Ask with relevant, irrelevant and no passages, and show what gating changes, before and after."""
+    from rich.console import Console
+
+    from proxy.demo.rag import PLANS
+    from proxy.embedded.fetch import fetch
+    from proxy.embedded.models import MODELS
+    from proxy.embedded.server import EmbeddedServer
+
+    if model not in MODELS:
+        raise ConfigError(f"--model: {model} is unknown; choose one of {', '.join(MODELS)}")
+    if find_spec("xllamacpp") is None:
+        raise RunError("demo-rag: xllamacpp is not installed: pip install 'idk-proxy[demo]'")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    plan = PLANS[model]
+    console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
+    weights = fetch(MODELS[model])
+    console.print(f"\n[bold]idk demo-rag[/]  {MODELS[model].title} with passages from tables of facts\n")
+    with (
+        tempfile.TemporaryDirectory(prefix="idk-demo-") as folder,
+        EmbeddedServer(weights, slots=SLOTS) as server,
+    ):
+        figures = _run(console, Path(folder), server, plan.fit, questions or plan.test, plan.limit_s, seed)
+    if as_json:
+        import msgspec
+
+        print(msgspec.json.encode(figures).decode())
+
+
+def _run(
+    console: Console, folder: Path, server: EmbeddedServer, fit: int, test: int, limit_s: float, seed: int
+) -> Mapping[str, object]:
+    from proxy.demo import rag, rag_text
+    from proxy.demo.setting import Setting
+    from proxy.demo.splitting import parted
+    from proxy.progress import Steps
+    from proxy.questions import sample
+
+    setting = Setting(folder, server.base_url, server.model)
+    drawn = sample(fit + test, seed, with_passage=True)
+    first, second = parted(drawn, fit / (fit + test), seed)
+    console.print(
+        f"{len(first)} questions to fit on and {len(second)} about other facts to measure on, each asked without\n"
+        "passages and with another question's; some with their own.\n"
+    )
+    with Steps("asking", rag.calls(len(first), len(second))) as steps:
+        fitted_on, measured_on = rag.parts(
+            setting, first, second, limit_s, concurrency=SLOTS, told=steps.step
+        )
+    before, after = rag.fitted(fitted_on, seed)
+    found = rag.outcomes(measured_on, before, after)
+    rag_text.show(console, found, asked=len(second))
+    return rag_text.figures(found, after)

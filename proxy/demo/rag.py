@@ -1,0 +1,235 @@
+"""The demonstration with passages: what they do to a gate that was fitted without, and what its own conditions mend.
+
+Questions of the project's own are asked without passages, with their own and with another question's. On the
+first part two policies are fitted for the same target: one as if there were no passages, one that tells
+conditions apart. On the second, which nothing was fitted on, both judge the same answers; where the second
+policy withholds, the answer without passages is judged in its place, as a route with a rescue does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gating import Gate, tuning
+from gating.types import Evidence, GatingError
+from proxy import app, records
+from proxy.demo.setting import BEFORE, MAX_TOKENS, Setting
+from proxy.evaluation import Asker, Run
+from proxy.evaluation.contexts import posed
+from proxy.evaluation.overrefusal import Case, Tally, case_of, tallies
+from proxy.exceptions import RunError
+from proxy.questions import SYSTEM_PROMPT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from gating import Policy
+    from proxy.questions import Question
+    from proxy.records import Record
+
+#: A wrong answer costs two right ones: answer from a confidence of 2/3 on.
+WRONG_COST = 2.0
+#: The model may decline: over-refusal is what passages do to that.
+SYSTEM = f'{SYSTEM_PROMPT} If you do not know the answer, reply "I don\'t know."'
+#: Of the second part, one question in so many is asked with its own passages: those need no proof.
+RELEVANT_IN = 3
+SCORER = ("mean_logprob",)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many questions are asked to ``fit`` and to ``test``, and how long that may take."""
+
+    fit: int
+    test: int
+    limit_s: float
+
+
+#: By model; a pass over one question takes a core about a second for each billion of parameters.
+PLANS: Mapping[str, Plan] = {
+    "0.5b": Plan(60, 120, 310.0),
+    "1.5b": Plan(60, 300, 1_140.0),
+    "smollm2": Plan(60, 120, 310.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MostlyFit(tuning.WrongCost):
+    """The cost of a wrong answer, with nearly every label for the fit: the second part is the test."""
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """The splits."""
+        return {"fit": 0.9, "test": 0.1}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One answer of the second part: what the model ``alone`` said, and what each gate made of it."""
+
+    record: Record
+    alone: Case
+    before: Case
+    after: Case
+    rescued: Case
+
+    @property
+    def came_back(self) -> bool:
+        """Whether it goes out by a rescue, whatever it is worth."""
+        return self.after.label == "abstained" != self.rescued.label
+
+
+#: The columns of the table, and what they are called.
+GATES: Mapping[str, str] = {
+    "alone": "the model alone",
+    "before": "gate fitted without passages",
+    "after": "gate with conditions",
+    "rescued": "and rescue",
+}
+
+
+def parts(
+    setting: Setting,
+    fit: Sequence[Question],
+    test: Sequence[Question],
+    limit_s: float,
+    *,
+    concurrency: int,
+    told: Callable[[], None],
+) -> tuple[list[Record], list[Record]]:
+    """The records of both parts; the second ends where ``limit_s`` is over. Raises RunError."""
+    asked = [*_posed(fit, relevant_in=1), *_posed(test, relevant_in=RELEVANT_IN)]
+    path = setting.folder / "records.jsonl"
+    asyncio.run(_ask(setting, asked, path, time.monotonic() + limit_s, concurrency, told))
+    found = [record for record, _ in records.lines(path, records.Record)]
+    first = {question.group for question in fit}
+    return [one for one in found if one.group in first], [one for one in found if one.group not in first]
+
+
+def calls(fit: int, test: int) -> int:
+    """How many answers that are."""
+    return 3 * fit + 2 * test + -(-test // RELEVANT_IN)
+
+
+def _posed(questions: Sequence[Question], *, relevant_in: int) -> Iterator[records.Question]:
+    own = [records.Question(**one.to_dict(), context=[one.passage or ""]) for one in questions]
+    place = {one.id: place for place, one in enumerate(own)}
+    for question in posed(own, ("none", "relevant", "irrelevant")):
+        if question.condition != "relevant" or place[question.id] % relevant_in == 0:
+            yield question
+
+
+async def _ask(
+    setting: Setting,
+    asked: Sequence[records.Question],
+    path: Path,
+    deadline: float,
+    concurrency: int,
+    told: Callable[[], None],
+) -> None:
+    loaded = setting.config(BEFORE)
+    parts = app.build(loaded, folder=setting.folder, environ=os.environ)
+    asker = Asker(
+        route=parts.routes.routes[0],
+        model=setting.model,
+        top_logprobs=app.TOP_LOGPROBS,
+        limit=loaded.server.max_answer_bytes,
+        system=SYSTEM,
+        params={"max_tokens": MAX_TOKENS},
+    )
+
+    def in_time() -> Iterator[records.Question]:
+        for question in asked:
+            if time.monotonic() > deadline:
+                return
+            yield question
+
+    sink = records.Appender(path)
+    try:
+        await Run(asker, sink, set(), lambda _: told()).ask_all(in_time, concurrency)
+    finally:
+        sink.close()
+        await parts.aclose()
+
+
+def fitted(found: Sequence[Record], seed: int) -> tuple[Policy, Policy]:
+    """The policy that knows of no passages, and the one that tells them apart; raises RunError."""
+    plain, conditional = tuning.Collector(), tuning.Collector()
+    for record in found:
+        group = record.group or record.id
+        if record.condition == "none":
+            plain.add(_plain(record), record.label, group)
+        conditional.add(record.evidence(), record.label, group)
+    goal = MostlyFit(WRONG_COST)
+    try:
+        before = tuning.tune(plain.graded(), goal, scorers=SCORER, calibrator="platt", seed=seed)
+        after = tuning.tune(
+            conditional.graded(), goal, scorers=SCORER, calibrator="platt", seed=seed, by="passages"
+        )
+    except GatingError as exc:
+        raise RunError(f"demo-rag: {exc}; ask more with --questions, or another --model") from exc
+    return before.policy, after.policy
+
+
+def _plain(record: Record) -> Evidence:
+    """What a gate sees that knows of no passages."""
+    return Evidence(record.answer, token_logprobs=record.token_logprobs)
+
+
+def outcomes(found: Sequence[Record], before: Policy, after: Policy) -> list[Outcome]:
+    """What both policies make of each answer, by the code that serves."""
+    plain, gate = Gate(before), Gate(after)
+    return [one for record in found if (one := _outcome(record, plain, gate)) is not None]
+
+
+def _outcome(record: Record, plain: Gate, gate: Gate) -> Outcome | None:
+    alone = case_of(record)
+    if alone is None:
+        return None
+    withheld = alone._replace(label="abstained")
+    passes = gate.decide(record.evidence()).served
+    rescued = alone if passes else withheld
+    closed = record.closed_book
+    if not passes and record.condition != "none" and closed is not None and closed.label is not None:
+        again = gate.decide(closed.evidence(context=False)).served
+        rescued = alone._replace(label=closed.label) if again else withheld
+    return Outcome(
+        record,
+        alone,
+        before=alone if plain.decide(_plain(record)).served else withheld,
+        after=alone if passes else withheld,
+        rescued=rescued,
+    )
+
+
+def tally(found: Iterable[Outcome], gate: str, condition: str) -> Tally:
+    """The outcomes of one condition under one of the GATES."""
+    cases: list[Case] = [getattr(one, gate) for one in found]
+    return tallies(case for case in cases if case.condition == condition).get(condition, Tally())
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """Of the questions that are right without passages and refused with another question's, those that come back."""
+
+    refused: int
+    right: int
+    wrong: int
+
+    @classmethod
+    def of(cls, found: Iterable[Outcome]) -> Returned:
+        """Counted over the second part."""
+        lost = [
+            one
+            for one in found
+            if one.alone.condition == "irrelevant"
+            and one.alone.label == "abstained"
+            and one.alone.closed == "correct"
+        ]
+        back = [one.rescued.label for one in lost]
+        return cls(len(lost), back.count("correct"), back.count("incorrect"))

@@ -1,0 +1,120 @@
+"""What the demonstration with passages shows: one table, and what it comes to, with counts and intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.table import Table
+
+from gating.risk import lower_bound, upper_bound
+from proxy.demo.rag import GATES, WRONG_COST, Returned, tally
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from gating import Policy
+    from proxy.demo.rag import Outcome
+
+_CONDITIONS = {
+    "none": "without passages",
+    "relevant": "with its own passage",
+    "irrelevant": "with another's passage",
+}
+#: Fewer cases than this tell nothing of a share of a half: even all of four leave .40 in the 95 % interval.
+FEWEST = 8
+_TAIL = 0.025
+
+
+def show(console: Console, found: Sequence[Outcome], *, asked: int) -> None:
+    """Everything."""
+    console.print(_table(found))
+    console.print(
+        f"  A wrong answer costs {WRONG_COST:g} right ones: both gates answer from confidence "
+        f"{WRONG_COST / (1 + WRONG_COST):.2f} on.\n  Intervals are exact, 95 %. Nothing was fitted on these questions."
+    )
+    measured = {one.record.group for one in found}
+    if len(measured) < asked:
+        console.print(f"  The time was over after {len(measured)} of {asked} questions.")
+    for line in (*_irrelevant(found), *_returned(found)):
+        console.print(line)
+
+
+def _table(found: Sequence[Outcome]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for name in ("right", "wrong", "I don't know", "wrong among answered"):
+        table.add_column(name, justify="right")
+    for condition, words in _CONDITIONS.items():
+        table.add_section()
+        n = tally(found, "alone", condition).n()
+        table.add_row(f"[bold]{words}[/] ({n})")
+        for gate, title in GATES.items():
+            counts = tally(found, gate, condition)
+            table.add_row(
+                f"  {title}",
+                *(str(counts.n(label=label)) for label in ("correct", "incorrect", "abstained")),
+                share(counts.wrong.count, counts.wrong.n),
+            )
+    return table
+
+
+def _irrelevant(found: Sequence[Outcome]) -> list[str]:
+    """What becomes of the error among answered with another question's passage."""
+    before, after, rescued = (
+        tally(found, gate, "irrelevant").wrong for gate in ("before", "after", "rescued")
+    )
+    lines = [
+        f"\nWith another's passage {before.count} wrong answers go out of the gate fitted without passages,",
+        f"{after.count} of the gate with conditions.",
+    ]
+    if not before.n or not rescued.n:
+        return [*lines, "One of the gates answers nothing there: errors among answered cannot be compared."]
+    return [
+        *lines,
+        f"Wrong among answered: {share(before.count, before.n)} before,",
+        f"{share(rescued.count, rescued.n)} after, with the rescue.",
+    ]
+
+
+def _returned(found: Sequence[Outcome]) -> list[str]:
+    """What the rescue brings back."""
+    returned = Returned.of(found)
+    lines = [
+        f"\nRight without passages and refused with another's: {returned.refused} questions.",
+        f"Of them {share(returned.right, returned.refused)} come back right.",
+    ]
+    if returned.refused < FEWEST:
+        lines.append(f"That is too few to tell: fewer than {FEWEST} cases.")
+    return lines
+
+
+def share(count: int, n: int) -> str:
+    """A share with its counts and interval."""
+    if not n:
+        return "- (0 of 0)"
+    low, high = lower_bound(count, n, _TAIL), upper_bound(count, n, _TAIL)
+    return f"{100 * count / n:.0f} % ({count} of {n}; {100 * low:.0f}-{100 * high:.0f} %)"
+
+
+def figures(found: Sequence[Outcome], policy: Policy) -> dict[str, Any]:
+    """The same as plain JSON values."""
+    returned = Returned.of(found)
+    conditions = policy.conditions
+    return {
+        "questions": len({one.record.group for one in found}),
+        "wrong_cost": WRONG_COST,
+        "conditions": {
+            condition: {gate: tally(found, gate, condition).to_dict() for gate in GATES}
+            for condition in _CONDITIONS
+        },
+        "refused_though_right": {
+            "n": returned.refused,
+            "right": returned.right,
+            "wrong": returned.wrong,
+            "enough": returned.refused >= FEWEST,
+        },
+        "cut": None if conditions is None or conditions.vocabulary is None else conditions.vocabulary.cut,
+    }
