@@ -3,13 +3,15 @@
 Taking the least cross-validated log loss outright costs where the curve is logistic: differences of a few
 thousandths of a nat are mostly noise, and the noise picks the more flexible one. So the first candidate is
 kept unless another's held-out loss is lower by more than one standard error of the paired difference (the
-one-standard-error rule of Breiman, Friedman, Olshen & Stone 1984, section 3.4.3).
+one-standard-error rule of Breiman, Friedman, Olshen & Stone 1984, section 3.4.3). Below 200 labels by more than
+two: the error itself is taken from few labels there, and the folds' fits share most of theirs. Of 50 labels on
+a curve in steps one error took temperature in 24 draws of 150 and cost 0.0017 ± 0.0005 nats, two took it in 8.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,11 +26,19 @@ if TYPE_CHECKING:
 
     from calibrators.base import Calibrator
 
-#: Candidates from so many labels on; the one named first is the one to beat.
-CANDIDATES: tuple[tuple[int, tuple[str, ...]], ...] = (
-    (0, ("platt", "temperature")),
-    (200, ("platt", "beta", "venn_abers")),
-    (1001, ("platt", "beta", "venn_abers", "isotonic")),
+
+class Field(NamedTuple):
+    """Candidates from ``least`` labels on: ``kinds[0]`` stays unless beaten by ``errors`` standard errors."""
+
+    least: int
+    kinds: tuple[str, ...]
+    errors: float
+
+
+FIELDS: tuple[Field, ...] = (
+    Field(0, ("platt", "temperature"), errors=2.0),
+    Field(200, ("platt", "beta", "venn_abers"), errors=1.0),
+    Field(1001, ("platt", "beta", "venn_abers", "isotonic"), errors=1.0),
 )
 #: More labels than this settle nothing further about which curve fits; the fit itself uses them all.
 MOST_COMPARED = 50_000
@@ -52,9 +62,9 @@ class Selection:
         return self.calibrator.kind
 
 
-def candidates(n: int) -> tuple[str, ...]:
+def field_of(n: int) -> Field:
     """The calibrators that ``n`` labels can bear."""
-    return [kinds for least, kinds in CANDIDATES if n >= least][-1]
+    return [field for field in FIELDS if n >= field.least][-1]
 
 
 def group_index(groups: ArrayLike | None, n: int) -> NDArray[np.intp]:
@@ -87,17 +97,17 @@ def auto(
     values = as_scores(scores)
     labels = as_labels(correct, values.size)
     weight = as_weights(weights, values.size)
-    kinds = candidates(values.size)
-    chosen = kinds[0]
+    field = field_of(values.size)
+    chosen = field.kinds[0]
     order = _shuffled_ranks(group_index(groups, values.size), np.random.default_rng(seed))
     rows = _compared_rows(order)
     losses: dict[str, float] = {}
     if rows.size and order[rows].max() > 0:
         fold = order[rows] % folds
         held = None if weight is None else weight[rows]
-        lost = {kind: _held_out(kind, values[rows], labels[rows], held, fold) for kind in kinds}
+        lost = {kind: _held_out(kind, values[rows], labels[rows], held, fold) for kind in field.kinds}
         losses = {kind: float(np.average(rowwise, weights=held)) for kind, rowwise in lost.items()}
-        chosen = _better(lost, losses, order[rows], held)
+        chosen = _better(lost, losses, order[rows], held, field.errors)
     return Selection(named(chosen)().fit(values, labels, weight), losses, int(rows.size) if losses else 0)
 
 
@@ -135,8 +145,9 @@ def _better(
     losses: Mapping[str, float],
     group: NDArray[np.intp],
     weights: NDArray[np.float64] | None,
+    errors: float,
 ) -> str:
-    """Of the candidates the least loss among those that beat the first by a standard error, or the first.
+    """Of the candidates the least loss among those that beat the first by ``errors`` standard errors, or it.
 
     The error is that of the mean paired difference over groups, since rows of one group are not independent.
     """
@@ -145,6 +156,6 @@ def _better(
     beating = [first]
     for kind in lost:
         gained = np.bincount(group, weights=share * (lost[first] - lost[kind]))
-        if gained.sum() > np.sqrt(np.sum((gained - gained.mean()) ** 2)):
+        if gained.sum() > errors * np.sqrt(np.sum((gained - gained.mean()) ** 2)):
             beating.append(kind)
     return min(beating, key=losses.__getitem__)

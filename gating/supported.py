@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gating.risk import check_level, k_max, upper_bound
-from gating.walk import NOTHING, Problem, ThresholdChoice, risk_posterior, strongest_start
+from gating.risk import check_level, upper_bound
+from gating.walk import NOTHING, Plan, Problem, ThresholdChoice, risk_posterior
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,25 +21,25 @@ def best_supported(problem: Problem) -> ThresholdChoice:
     """The certificate at the place where the split walk starts, for whatever risk it bears out.
 
     Meant for a problem on which the walk found nothing; its ``target_risk`` is then the Clopper-Pearson
-    bound at that one place. Trying one target after the other until a walk passes would not be valid, and a
-    second walk would cost half of delta; this costs nothing. The start s depends on no certification label,
-    so U(s) < R(s) has probability <= delta. Where R(s) is above the target, the walk's false pass at s and
-    this bound's failure are both that one event. Where R(s) is not, a failed walk means
-    U(s) > target >= R(s), so that this bound is true, and only the walk further on can err, with probability
-    <= delta. Either way "the walk, else this" is false with probability <= delta.
+    bound at that one place, at the walk's own level. Trying one target after the other until a walk passes
+    would not be valid, and a second walk would cost half of delta; this costs nothing. The start s depends on
+    no certification label, so U(s) < R(s) has at most the level's probability. Where R(s) is above the
+    target, the walk's false pass at s and this bound's failure are both that one event. Where R(s) is not, a
+    failed walk means U(s) > target >= R(s), so that this bound is true, and only the walk further on can err,
+    with at most the same probability. With what the test of all answers may err, "the walk, else this" is
+    false with probability <= delta.
 
     Where no number of right answers could have passed, nothing was tested, and the place is that of the
     least bound that the pilot's model expects. (None, None) without labels, or where all answers are wrong.
     """
-    place = strongest_start(problem, k_max(problem.answered, problem.target_risk, problem.delta))
-    if place is None:
-        place = _least_expected_bound(problem)
+    plan = Plan.of(problem)
+    place = _least_expected_bound(problem) if plan.start is None else plan.start
     if place is None:
         return NOTHING
-    bound = upper_bound(int(problem.errors[place]), int(problem.answered[place]), problem.delta)
+    bound = upper_bound(int(problem.errors[place]), int(problem.answered[place]), plan.level)
     if bound >= 1:
         return NOTHING
-    return problem.select(place, "best_supported", target_risk=bound)
+    return problem.select(place, "best_supported", target_risk=bound, level=plan.level)
 
 
 def _least_expected_bound(problem: Problem) -> int | None:

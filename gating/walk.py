@@ -6,6 +6,10 @@ beforehand need no correction as long as the first that cannot be rejected ends 
 here is towards more coverage, from a start that the pilot labels choose where the first test is likeliest
 to pass.
 
+Where the pilot gives it a chance, a twentieth of delta goes to a test of "answer everything" beforehand, and the
+walk has the rest (Bonferroni): a pilot that shows the errors of a good model in the wrong places leads the walk
+astray, and would cost an easy route answers that need no gate.
+
 What the guarantee rests on. Grid and start see the pilot labels and scores, never a certification label.
 Given the scores, those labels are independent and P(errors <= k_max) <= delta at every threshold above
 whose certification scores the expected risk exceeds the target (Hoeffding 1956, theorem 4); at a threshold
@@ -39,6 +43,10 @@ PSEUDO_LABELS = 20.0
 #: Fewest thresholds of a grid: at 300 to 1,000 labels 50 lose coverage, 200 gain less than a hundredth. More
 #: than 10⁴ labels tell finer steps apart, of 1/√n.
 GRID_SIZE = 100
+#: Of delta, what "answer everything" is tested at first, where the pilot gives that so much of a chance. It
+#: costs less than a hundredth of coverage where the chance is bad, and nothing where there is none.
+EVERYTHING_SHARE = 0.05
+WORTH_A_TEST = 0.01
 #: The model's risks are kept this far from 0 and 1, where a Beta distribution is none.
 _LEAST_RISK = 1e-6
 
@@ -94,10 +102,14 @@ class Problem:
         errors, answered = certify.above(thresholds)
         return cls(pilot, certify, every_score, thresholds, errors, answered, target_risk, delta)
 
-    def select(self, place: int | None, method: str, target_risk: float | None = None) -> ThresholdChoice:
+    def select(
+        self, place: int | None, method: str, *, target_risk: float | None = None, level: float | None = None
+    ) -> ThresholdChoice:
         """The threshold at ``place`` with its certificate; None selects nothing.
 
-        ``place`` must have passed its test at ``target_risk`` (the problem's own unless told).
+        ``place`` must have passed its test at ``target_risk`` (the problem's own unless told). The bound is that
+        of its counts at ``level`` (delta unless told), which no choice among places is allowed for: what holds
+        at 1 - delta is the target.
         """
         if place is None:
             return NOTHING
@@ -110,11 +122,40 @@ class Problem:
             answered=answered,
             total=len(self.certify),
             # The test P(Bin(n, α) <= k) <= δ passed, so α is itself a bound: the bisection's last bit is not.
-            bound=min(upper_bound(errors, answered, self.delta), target),
+            bound=min(upper_bound(errors, answered, level or self.delta), target),
             method=method,
             splits={"pilot": len(self.pilot), "certify": len(self.certify)},
         )
         return ThresholdChoice(float(self.thresholds[place]), certificate)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the pilot decides: the level ``everything`` of the test of all answers (0: none), the ``start`` of
+    the walk (None: there is none) and its ``level``. The two levels add up to delta.
+    """
+
+    everything: float
+    start: int | None
+    level: float
+
+    @classmethod
+    def of(cls, problem: Problem) -> Plan:
+        """From pilot labels and scores alone."""
+        if len(problem.pilot) == 0 or not problem.thresholds.size:
+            return cls(0.0, None, problem.delta)
+        wrong, right = risk_posterior(problem, problem.pilot)
+        everything = EVERYTHING_SHARE * problem.delta
+        last = problem.answered[-1:]
+        allowed = k_max(last, problem.target_risk, everything)
+        if passing_probability(last, allowed, wrong[-1:], right[-1:])[0] < WORTH_A_TEST:
+            everything = 0.0
+        level = problem.delta - everything
+        allowed = k_max(problem.answered, problem.target_risk, level)
+        if not (allowed >= 0).any():  # no place can pass, whatever its labels
+            return cls(everything, None, level)
+        start = int(np.argmax(passing_probability(problem.answered, allowed, wrong, right)))
+        return cls(everything, start, level)
 
 
 def split_walk(
@@ -142,9 +183,13 @@ def split_walk(
 
 def choose(problem: Problem) -> ThresholdChoice:
     """The split walk on a problem that is laid out already."""
-    allowed = k_max(problem.answered, problem.target_risk, problem.delta)
-    place = walk(problem.errors, allowed, strongest_start(problem, allowed))
-    return problem.select(place, "split_walk")
+    plan = Plan.of(problem)
+    if plan.everything:
+        allowed = k_max(problem.answered[-1:], problem.target_risk, plan.everything)
+        if problem.errors[-1] <= allowed[0]:
+            return problem.select(problem.errors.size - 1, "split_walk")
+    allowed = k_max(problem.answered, problem.target_risk, plan.level)
+    return problem.select(walk(problem.errors, allowed, plan.start), "split_walk")
 
 
 def walk(errors: Counts, allowed: Counts, start: int | None) -> int | None:
@@ -154,17 +199,6 @@ def walk(errors: Counts, allowed: Counts, start: int | None) -> int | None:
     failures = np.flatnonzero(errors[start:] > allowed[start:])
     last = start + (int(failures[0]) if failures.size else errors.size - start) - 1
     return last if last >= start else None
-
-
-def strongest_start(problem: Problem, allowed: Counts) -> int | None:
-    """The place where the first test is likeliest to pass, as far as pilot labels and scores tell.
-
-    None where no place can pass, whatever its labels, or where no pilot label says anything.
-    """
-    if len(problem.pilot) == 0 or not (allowed >= 0).any():
-        return None
-    wrong, right = risk_posterior(problem, problem.pilot)
-    return int(np.argmax(passing_probability(problem.answered, allowed, wrong, right)))
 
 
 def risk_posterior(problem: Problem, labelled: Labelled) -> tuple[Floats, Floats]:

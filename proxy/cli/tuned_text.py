@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -90,7 +91,7 @@ def _conditions(figures: Figures) -> Table:
             name,
             f"{one.n:,}",
             "none" if one.threshold is None else f"{one.threshold:.3g}",
-            "no" if one.certificate is None else f"<= {_percent(one.certificate.bound)}",
+            "no" if one.certificate is None else f"<= {_at_most(one.certificate.target_risk)}",
             "-" if gated is None else _percent(gated.coverage),
             "-" if gated is None else _percent(gated.risk),
             _percent(one.always.risk),
@@ -99,10 +100,10 @@ def _conditions(figures: Figures) -> Table:
 
 
 def in_words(certificate: Certificate) -> str:
-    """One sentence of a certificate."""
+    """One sentence of a certificate: its target, which the choice of the threshold is allowed for."""
     coverage = certificate.answered / certificate.total
     return (
-        f"error <= {_percent(certificate.bound)} with {_percent(1 - certificate.delta)} at coverage "
+        f"error <= {_at_most(certificate.target_risk)} with {_percent(1 - certificate.delta)} at coverage "
         f"{_percent(coverage)} ({certificate.errors} wrong of {certificate.answered} answered, "
         f"{certificate.total} labels)"
     )
@@ -131,6 +132,11 @@ def _held_out(figures: Figures, gated: HeldOut) -> Table:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _at_most(share: float) -> str:
+    """Rounded up: what is certified is never said smaller than it is."""
+    return f"{ceil(round(1000 * share, 6)) / 10:.1f} %"
 
 
 def _number(value: float | None) -> str:
