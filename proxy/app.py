@@ -28,6 +28,7 @@ from proxy.recording import Recorder, StoreLink
 from proxy.routing import Route, RouteTable
 from proxy.surfaces import SURFACES
 from proxy.upstreams import make_upstreams
+from proxy.watching import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from proxy.config import Config
     from proxy.config import Route as RouteConfig
     from proxy.keeper import Source
-    from proxy.policies import Loaded
+    from proxy.policies import Alarm, Loaded
     from proxy.upstreams.client import UpstreamClient
 
     Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -112,6 +113,9 @@ def _route(
         policy=None if policy is None else policy.label,
         version=None if policy is None else policy.version,
         revoked=policy is not None and known.revoked(config.name, policy.version),
+        closed=policy is not None
+        and config.on_alarm == "abstain"
+        and known.alarm(config.name, policy.version) is not None,
         recorder=recorder,
         metrics=metrics.route(config.name),
         upstream_metrics=metrics.upstream(upstream.name),
@@ -134,7 +138,18 @@ def _gate(config: RouteConfig, folder: Path, known: Known) -> tuple[Gate, Loaded
         gate = Gate(policy, threshold=config.threshold, on_unmeasured=config.on_unmeasured)
     except GatingError as exc:
         raise ConfigError(f"{place}: {exc}") from exc
-    return gate, loaded
+    return _alarmed(gate, config, known.alarm(config.name, loaded.version)), loaded
+
+
+def _alarmed(gate: Gate, config: RouteConfig, alarm: Alarm | None) -> Gate:
+    """The gate as the route wants it once labels have refuted its policy's certificate."""
+    if alarm is None or config.on_alarm == "warn":
+        return gate
+    if config.on_alarm == "abstain":
+        return Gate(gate.rule, gate.threshold, on_unmeasured="abstain")  # Route.applies says no from now on
+    if alarm.threshold is None or gate.limit is None:
+        return gate
+    return Gate(gate.rule, max(gate.limit, alarm.threshold), gate.on_unmeasured)
 
 
 def _check_gathered(needs: frozenset[Need], who_reads: str, mend: str) -> None:
@@ -173,7 +188,9 @@ def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics |
         setting.source,
         link=link,
         recorder=recorder,
+        watch=Watch(link, metrics),
         metrics=metrics,
+        routes=lambda: app.parts.routes.routes,
         apply=lambda config, known: app.replace(lasting(config, known=known, before=app.parts)),
     )
     return app

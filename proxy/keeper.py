@@ -21,12 +21,14 @@ from proxy.policies import Known, PolicyName, look_up, stored_names
 from proxy.recording.link import PAUSE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from proxy.config import Config
     from proxy.metrics import Metrics
     from proxy.recording import Recorder, StoreLink
+    from proxy.routing import Route
+    from proxy.watching import Watch
 
 logger = logging.getLogger("idk")
 
@@ -35,8 +37,8 @@ logger = logging.getLogger("idk")
 LOOK_S = 0.25
 #: How long one wait for a change in the store is; a store that tells nobody is asked again after it.
 FOLLOW_S = 2.0
-#: How often what is too old is forgotten.
-RETAIN_S = 60.0
+#: How often drift is looked for, and what is too old forgotten.
+SELDOM_S = 60.0
 #: Keys of ``server`` that a running process cannot change.
 _FIXED = ("host", "port", "workers", "store", "log", "log_text", "audit_key_env", "drain_s")
 
@@ -84,7 +86,9 @@ class Keeper:
         *,
         link: StoreLink,
         recorder: Recorder,
+        watch: Watch,
         metrics: Metrics,
+        routes: Callable[[], Iterable[Route]],
         apply: Callable[[Config, Known], None],
     ) -> None:
         self._config = config
@@ -92,6 +96,8 @@ class Keeper:
         self._source = source
         self._link = link
         self._recorder = recorder
+        self._watch = watch
+        self._routes = routes
         self._metrics = metrics
         self._apply = apply
         self._stamp = () if source is None else source.seen
@@ -108,7 +114,7 @@ class Keeper:
             self._put(self._config, replace(self._known, reached=False))
         if self._source is not None and self._source.stamp(self._config) != self._stamp:
             await self._reload(self._source)
-        work = [self._recorder.run(), self._follow_store(), self._retain()]
+        work = [self._recorder.run(), self._follow_store(), self._now_and_then()]
         if self._source is not None:
             work.append(self._follow_file(self._source))
             if threading.current_thread() is threading.main_thread():
@@ -185,7 +191,7 @@ class Keeper:
                 self._metrics.reloads.labels("refused").inc()
                 logger.error("%s; the last good policy stays in force", exc)  # noqa: TRY400 - said whole
             else:
-                logger.info("the store's policies are in force: %s", ", ".join(_labels(known)) or "none")
+                logger.info("in force from the store: %s", ", ".join(_labels(known)) or "no policy")
 
     async def _follow_store(self) -> None:
         while True:
@@ -195,20 +201,22 @@ class Keeper:
                 )
                 if now != self._revision:
                     await self._look_up()
+                    await self._watch.look(self._routes())
             except StoreError:  # said and counted
                 await asyncio.sleep(PAUSE_S)
 
-    async def _retain(self) -> None:
+    async def _now_and_then(self) -> None:
         while True:
             keep = self._config.server.retention
             before = time() - 86_400 * keep.days
             with suppress(StoreError):
+                await self._watch.look_for_drift(self._routes())
                 await self._link.do(
                     "retain",
                     lambda store, b=before, n=keep.decisions: store.retain(b, n),  # type: ignore[misc] # bound now
-                    timeout_s=RETAIN_S,
+                    timeout_s=SELDOM_S,
                 )
-            await asyncio.sleep(RETAIN_S)
+            await asyncio.sleep(SELDOM_S)
 
     def _put(self, config: Config, known: Known) -> None:
         self._apply(config, known)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from proxy.config import Config
     from proxy.config import Route as RouteConfig
-    from proxy.storage import RiskState, Store, StoredPolicy
+    from proxy.storage import Store, StoredPolicy
 
 #: ``support`` or ``support@3``; whatever has a slash, or ends in .json, is a file.
 _STORED = re.compile(r"(?P<name>[A-Za-z0-9_.\-]{1,64})(?:@(?P<version>[1-9][0-9]{0,8}))?")
@@ -53,22 +53,33 @@ class Loaded:
     version: str
 
 
+class Alarm(NamedTuple):
+    """A certificate that labels have refuted; ``threshold`` is the tightened one, where there is one."""
+
+    version: str
+    threshold: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the store said last: the policies by the text in the configuration, and the risks by their routes.
+    """What the store said last: the policies by the text in the configuration, and the alarms by their routes.
 
     ``reached``: False where it never said anything, so that nobody knows what it has revoked.
     """
 
     policies: Mapping[str, StoredPolicy] = field(default_factory=dict)
-    risks: Mapping[str, RiskState] = field(default_factory=dict)
+    alarms: Mapping[str, Alarm] = field(default_factory=dict)
     reached: bool = True
-    store: str = ""
+    store: str = field(default="", compare=False)
+
+    def alarm(self, route: str, version: str | None) -> Alarm | None:
+        """The alarm on a route, if it is of this version."""
+        alarm = self.alarms.get(route)
+        return alarm if alarm is not None and alarm.version == version else None
 
     def revoked(self, route: str, version: str | None) -> bool:
         """Whether the certificate of this version must not be shown on the route."""
-        state = self.risks.get(route)
-        return not self.reached or (state is not None and state.alarm and state.policy == version)
+        return not self.reached or self.alarm(route, version) is not None
 
 
 def stored_names(config: Config) -> set[str]:
@@ -85,7 +96,10 @@ async def look_up(store: Store, texts: Iterable[str]) -> Known:
         stored = None if named is None else await store.policy(named.name, named.version)
         if stored is not None:
             found[text] = stored
-    return Known(found, {state.route: state for state in await store.risks()}, store=store.name)
+    alarms = {
+        state.route: Alarm(state.policy, state.threshold) for state in await store.risks() if state.alarm
+    }
+    return Known(found, alarms, store=store.name)
 
 
 def known_of(config: Config, folder: Path, environ: Mapping[str, str]) -> Known:

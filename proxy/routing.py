@@ -44,6 +44,8 @@ class Route:
     version: str | None = None
     #: Whether labels have refuted the policy's certificate.
     revoked: bool = False
+    #: Whether its policy applies to nothing any more, for the same reason (``on_alarm: abstain``).
+    closed: bool = False
     recorder: Recorder | None = None
     #: What brings the evidence that the gate needs and an answer does not hold.
     gatherers: tuple[Gatherer, ...] = ()
@@ -69,6 +71,8 @@ class Route:
 
     def applies(self, request: Request) -> bool:
         """Whether the request is like those that the route's policy was fitted on."""
+        if self.closed:
+            return False
         rule = self.gate.rule if self.gate is not None else None
         if not isinstance(rule, Policy) or not rule.fingerprint:
             return True

@@ -94,13 +94,11 @@ def test_a_hangup_reloads_at_once_and_ends_nothing(tmp_path: Path, upstream: Fak
         assert sum("Started server process" in line for line in proxy.log) == workers
 
 
-def pushed(tmp_path: Path, name: str = "support", **changes: object) -> dict:
-    """Push a policy into the folder's store, by the command; gives what it prints."""
+def pushed(tmp_path: Path, url: str = "sqlite:///idk.db", **changes: object) -> dict:
+    """Push a policy by the command; gives what it prints."""
     saved = {**fitted_policy().to_dict(), **changes}
     (tmp_path / "new.json").write_text(json.dumps(saved))
-    result = idk(
-        "policy", "push", "new.json", "--name", name, "--store", "sqlite:///idk.db", "--json", cwd=tmp_path
-    )
+    result = idk("policy", "push", "new.json", "--name", "support", "--store", url, "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 

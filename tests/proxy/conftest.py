@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from proxy.recording import Recorder
+
 
 class Running:
     """An application with its parts."""
@@ -53,7 +55,10 @@ def serving(upstream: FakeUpstream, tmp_path: Path) -> Callable[..., AbstractAsy
 
     @asynccontextmanager
     async def serve(
-        *routes: dict[str, Any], environ: dict[str, str] | None = None, **sections: Any
+        *routes: dict[str, Any],
+        environ: dict[str, str] | None = None,
+        recorder: Recorder | None = None,
+        **sections: Any,
     ) -> AsyncIterator[Running]:
         settings = {"base_url": upstream.base_url, "max_retries": 0, "timeout_s": 10}
         settings |= sections.pop("upstream", {})
@@ -63,7 +68,7 @@ def serving(upstream: FakeUpstream, tmp_path: Path) -> Callable[..., AbstractAsy
             "routes": [{"models": ["*"], "upstream": "u", **route} for route in routes],
         }
         loaded = parse(yaml.safe_dump(config), "test.yaml")
-        running = Running(build(loaded, folder=tmp_path, environ=environ or {}))
+        running = Running(build(loaded, folder=tmp_path, environ=environ or {}, recorder=recorder))
         try:
             yield running
         finally:

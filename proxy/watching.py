@@ -1,0 +1,185 @@
+"""The watch over what a policy promised: labels of the audit sample, volunteered ones, and drift without any.
+
+Audit labels count in the order in which their answers were drawn, up to the first that has none yet: whoever
+labels may begin with the least confident ones, and an alarm that took them as they come would be false too
+often. Volunteered labels are another matter: people report wrong answers, not right ones. Counting every served
+answer that nobody reported as right can only make the risk look smaller than it is, so that an alarm on them is
+as valid as one on audit labels; a certificate they never make.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from gating.drift import RiskWatch, kolmogorov_smirnov, level_of_look, tightened
+from gating.policy import Policy
+from proxy.storage import RiskState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from proxy.metrics import Metrics
+    from proxy.recording import StoreLink
+    from proxy.routing import Route
+    from proxy.storage import Store, Tally, Watched
+
+logger = logging.getLogger("idk")
+
+#: How many confidences are compared: the first of a policy version with the last.
+WINDOW = 500
+#: The share of false warnings of drift, over all looks of a process at one policy.
+DRIFT_DELTA = 0.05
+#: How often a state is written anew where other processes wrote it first.
+_TRIES = 5
+
+
+class Target(NamedTuple):
+    """What a policy promises: the risk at confidences from ``threshold`` on (None: each answer has its own)."""
+
+    risk: float
+    delta: float
+    threshold: float | None
+
+    @classmethod
+    def of(cls, policy: Policy) -> Target | None:
+        """That of its certificate; with conditions the weakest of theirs, which holds for any mixture of them."""
+        if policy.conditions is None:
+            made = [policy.certificate]
+        else:
+            made = [group.certificate for group in policy.conditions.groups.values()]
+        known = [one for one in made if one is not None]
+        if not known or len(known) < len(made):
+            return None
+        threshold = policy.threshold if policy.conditions is None else None
+        return cls(max(one.target_risk for one in known), min(one.delta for one in known), threshold)
+
+
+def assess(
+    before: RiskState, target: Target | None, seen: Sequence[Watched], tally: Tally, at: float
+) -> RiskState:
+    """The state after all labels that count; an alarm of ``before`` stays."""
+    wrong = list(_counted(seen, None if target is None else target.threshold))
+    after = msgspec.structs.replace(
+        before,
+        labels=len(wrong),
+        errors=sum(wrong),
+        answered=tally.answered,
+        reported=tally.reported,
+    )
+    if target is not None:
+        after = _bet(after, target, wrong)
+    # What went out meanwhile changes no alarm: only labels are worth telling everyone.
+    if (
+        msgspec.structs.replace(after, answered=before.answered, log_e_feedback=before.log_e_feedback)
+        == before
+    ):
+        return before
+    return msgspec.structs.replace(after, at=at, revision=before.revision + 1)
+
+
+def _bet(state: RiskState, target: Target, wrong: Sequence[bool]) -> RiskState:
+    watch = RiskWatch(target.risk, target.delta)
+    floor = 0.0 if target.threshold is None else target.threshold
+    threshold = floor
+    for one in wrong:
+        watch = watch.add(one)
+        threshold = tightened(threshold, one, target_risk=target.risk, certified=floor)
+    volunteered = RiskWatch.of_counts(
+        target.risk, target.delta, max(state.answered, state.reported), state.reported
+    )
+    cause = state.cause or ("audit" if watch.alarm else "feedback" if volunteered.alarm else None)
+    return msgspec.structs.replace(
+        state,
+        log_e=watch.log_e,
+        log_e_feedback=volunteered.log_e,
+        alarm=state.alarm or cause is not None,
+        cause=cause,
+        threshold=threshold if target.threshold is not None else None,
+    )
+
+
+def _counted(seen: Sequence[Watched], threshold: float | None) -> Iterable[bool]:
+    """Whether each served answer was wrong, in the order of the draw, up to the first without a label."""
+    for item in seen:
+        served = item.decision in ("answer", "rescue") and item.confidence is not None
+        if not served or (threshold is not None and item.confidence < threshold):  # type: ignore[operator] # not None
+            continue
+        if item.label is None:
+            return
+        if item.label != "abstained":  # the model itself said that it does not know
+            yield item.label == "incorrect"
+
+
+class Watch:
+    """Brings the kept states up to date, exactly, whichever process does it first; and shows them."""
+
+    def __init__(self, link: StoreLink, metrics: Metrics) -> None:
+        self._link = link
+        self._metrics = metrics
+        self._looks: dict[str, int] = {}
+
+    async def look(self, routes: Iterable[Route]) -> None:
+        """Assess every route with a policy; raises StoreError."""
+        for route in routes:
+            if route.gate is not None and isinstance(route.gate.rule, Policy) and route.version is not None:
+                state = await self._assessed(route.name, route.version, Target.of(route.gate.rule))
+                self._show(state)
+
+    async def _assessed(self, route: str, version: str, target: Target | None) -> RiskState:
+        for _ in range(_TRIES):
+            before, after = await self._link.do("risk", lambda store: _assess(store, route, version, target))
+            if after is before:
+                return before
+            if await self._link.do("risk", lambda store, state=after: store.put_risk(state)):  # type: ignore[misc] # bound now
+                if after.alarm and not before.alarm:
+                    logger.warning(
+                        "%s: the risk of %s is above its target by the labels of the %s: its certificate is "
+                        "revoked; tune and push another policy",
+                        route, version, after.cause,
+                    )  # fmt: skip
+                return after
+        return before
+
+    def _show(self, state: RiskState) -> None:
+        self._metrics.alarm.labels(state.route).set(int(state.alarm))
+        if state.risk is not None:
+            self._metrics.observed_risk.labels(state.route).set(state.risk)
+
+    async def look_for_drift(self, routes: Iterable[Route]) -> None:
+        """Compare the newest confidences with the first ones of the version in force; raises StoreError."""
+        for route in routes:
+            if route.version is not None:
+                await self._compare(route.name, route.version)
+
+    async def _compare(self, route: str, version: str) -> None:
+        first = await self._link.do(
+            "drift", lambda store: store.confidences(route, 0.0, WINDOW, policy=version, oldest=True)
+        )
+        last = await self._link.do(
+            "drift", lambda store: store.confidences(route, 0.0, WINDOW, policy=version)
+        )
+        shift = kolmogorov_smirnov(first, last)
+        if shift is None:
+            return
+        self._metrics.drift.labels(route).set(shift.distance)
+        look = self._looks[version] = self._looks.get(version, 0) + 1
+        if shift.p_value < level_of_look(look, DRIFT_DELTA):
+            logger.warning(
+                "%s: the confidences under %s have moved (%.2f apart); the answers may be as right as before",
+                route, version, shift.distance,
+            )  # fmt: skip
+
+
+async def _assess(
+    store: Store, route: str, version: str, target: Target | None
+) -> tuple[RiskState, RiskState]:
+    before = await store.risk(route)
+    revision = 0 if before is None else before.revision
+    if before is None or before.policy != version:
+        before = RiskState(route=route, policy=version, revision=revision)
+    seen, tally = await store.watched(route, version), await store.tally(route, version)
+    return before, assess(before, target, seen, tally, time())

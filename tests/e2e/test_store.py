@@ -1,0 +1,201 @@
+"""Real proxies with a real store: labels revoke a certificate everywhere, and a store that fails holds nobody up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxy.storage import Label, Sealer, make_store
+from tests.e2e.conftest import certified_policy
+from tests.e2e.proxies import Proxy, asking, enforced, idk, route, write_config
+from tests.e2e.test_reload import config, pushed, said, until
+from tests.fakes import answer, says
+from tests.proxy.storage.redis_servers import alone
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from proxy.storage import Store
+    from tests.fakes import FakeUpstream
+    from tests.proxy.storage.redis_servers import Server
+
+KEY = "a key of more than sixteen characters"
+
+
+def stored(tmp_path: Path, url: str, call: Callable[[Store], Awaitable[Any]], key: str | None = None) -> Any:
+    """What ``call`` finds in the store, by a process of its own."""
+
+    async def run() -> Any:
+        store = make_store(url, tmp_path, Sealer(key))
+        await store.open()
+        try:
+            return await call(store)
+        finally:
+            await store.aclose()
+
+    return asyncio.run(run())
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Server]:
+    """A Redis server of the test's own."""
+    with alone(tmp_path / "redis") as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request: pytest.FixtureRequest) -> str:
+    """Each kind of store that several processes share."""
+    if request.param == "sqlite":
+        return "sqlite:///idk.db"
+    return f"redis://127.0.0.1:{request.getfixturevalue('redis').port}/0"
+
+
+def ask(proxy: Proxy, upstream: FakeUpstream, name: str, logprob: float = -0.01) -> dict[str, Any]:
+    """The ``idk`` of an answer that the certified policy speaks of, with its text."""
+    prompt = upstream.script(answer(says("Paris", logprob=logprob)))
+    response = proxy.post(asking("certified", prompt, temperature=0), headers={"x-idk-route": name})
+    assert response.status_code == 200, response.text
+    text = response.json()["choices"][0]["message"]["content"]
+    return {**response.json()["idk"], "text": text, "id": response.headers["x-request-id"]}
+
+
+async def _call_wrong(store: Store, ids: list[str]) -> None:
+    for each in ids:
+        label = Label(id=each, choice=0, label="incorrect", source="audit", at=time.time())
+        assert await store.add_label(label)
+
+
+def test_audit_labels_revoke_the_certificate_on_every_replica(
+    tmp_path: Path, upstream: FakeUpstream, url: str
+):
+    (tmp_path / "certified.json").write_text(json.dumps(certified_policy().to_dict()))
+    push = idk("policy", "push", "certified.json", "--name", "certified", "--store", url, cwd=tmp_path)
+    assert (push.returncode, push.stdout) == (0, "certified@1 is in force\n"), push.stderr
+    gates = {"models": ["certified"], "mode": "enforce", "policy": "certified", "audit": 1.0}
+    routes = [{**route(name, on_alarm=name), **gates} for name in ("warn", "tighten", "abstain")]
+    path = write_config(tmp_path, config(upstream, *routes, store=url))
+    with Proxy("--config", path, cwd=tmp_path) as one, Proxy("--config", path, cwd=tmp_path) as two:
+        for name in ("warn", "tighten", "abstain"):
+            made = [ask(one, upstream, name) for _ in range(8)]
+            assert {(each["certified"], each["text"]) for each in made} == {(True, "Paris")}
+            until(lambda n=name: len(stored(tmp_path, url, lambda s: s.audit(n))) == 8, "not all are drawn")
+            stored(tmp_path, url, lambda s, m=made: _call_wrong(s, [each["id"] for each in m]))
+        began = time.monotonic()
+        for proxy in (one, two):
+            for name in ("warn", "tighten", "abstain"):
+                until(lambda p=proxy, n=name: not ask(p, upstream, n)["certified"], "it is still certified")
+                assert proxy.metric("idk_risk_alarm", route=name) == 1
+                assert proxy.metric("idk_observed_risk", route=name) == 1
+                assert (
+                    proxy.metric("idk_policy_info", route=name, policy="certified@1", certified="false") == 1
+                )
+            assert time.monotonic() - began < 5.0
+            assert ask(proxy, upstream, "warn")["text"] == "Paris"
+            until(
+                lambda p=proxy: ask(p, upstream, "tighten")["text"] == "I don't know.", "it does not tighten"
+            )
+            closed = ask(proxy, upstream, "abstain")
+            assert (closed["text"], closed["choices"][0]["reason"]) == ("I don't know.", "unmeasured")
+        # Another version begins anew.
+        pushed_again = idk(
+            "policy", "push", "certified.json", "--name", "certified", "--store", url, cwd=tmp_path
+        )
+        assert pushed_again.returncode == 0
+        until(lambda: ask(two, upstream, "tighten")["certified"], "the new version is not certified")
+        assert ask(two, upstream, "abstain")["text"] == "Paris"
+    with Proxy("--config", path, cwd=tmp_path) as again:
+        assert ask(again, upstream, "warn")["certified"]
+
+
+def test_a_revoked_certificate_stays_revoked_after_a_restart(tmp_path: Path, upstream: FakeUpstream):
+    (tmp_path / "certified.json").write_text(json.dumps(certified_policy().to_dict()))
+    gates = {"models": ["certified"], "mode": "enforce", "policy": "certified.json", "audit": 1.0}
+    path = write_config(tmp_path, config(upstream, {**route("r"), **gates}))
+    url = "sqlite:///idk.db"
+    with Proxy("--config", path, cwd=tmp_path) as proxy:
+        made = [ask(proxy, upstream, "r") for _ in range(8)]
+        assert all(each["certified"] for each in made)
+        for each in made:
+            assert proxy.post({"id": each["id"], "label": "incorrect"}, "/v1/feedback").status_code == 200
+        # Volunteered labels raise alarms: eight of eight answers were reported.
+        until(lambda: proxy.metric("idk_risk_alarm", route="r") == 1, "no alarm")
+        assert stored(tmp_path, url, lambda s: s.risk("r")).cause == "feedback"
+    with Proxy("--config", path, cwd=tmp_path) as proxy:
+        assert not ask(proxy, upstream, "r")["certified"]
+    # Where nobody can ask the store, nobody knows: not certified.
+    (tmp_path / "idk.db").rename(tmp_path / "moved.db")
+    (tmp_path / "idk.db").mkdir()
+    with Proxy("--config", path, cwd=tmp_path) as proxy:
+        assert not ask(proxy, upstream, "r")["certified"]
+
+
+def test_texts_are_kept_for_the_sample_alone_and_sealed(tmp_path: Path, upstream: FakeUpstream):
+    routes = [enforced("plain", least=-1.0), enforced("audited", least=-1.0, audit=1.0)]
+    path = write_config(tmp_path, config(upstream, *routes))
+    environ = {**os.environ, "IDK_AUDIT_KEY": KEY}
+    with Proxy("--config", path, cwd=tmp_path, env=environ) as proxy:
+        for name in ("plain", "audited"):
+            prompt = upstream.script(answer(says("a-secret-answer", logprob=-9.0)))
+            assert proxy.post(asking(name, prompt)).json()["idk"]["choices"][0]["decision"] == "abstain"
+    kept = b"".join(each.read_bytes() for each in tmp_path.glob("idk.db*"))
+    assert b"below_threshold" in kept
+    assert b"a-secret-answer" not in kept
+    url = "sqlite:///idk.db"
+    ((item, _),) = stored(tmp_path, url, lambda s: s.audit("audited"), KEY)
+    assert (item.answer.answer, item.decision.decision) == ("a-secret-answer", "abstain")
+    assert stored(tmp_path, url, lambda s: s.audit("plain"), KEY) == []
+
+
+def test_a_redis_that_dies_delays_no_answer_and_what_waited_is_written(
+    tmp_path: Path, upstream: FakeUpstream, redis: Server
+):
+    url = f"redis://127.0.0.1:{redis.port}/0"
+    path = write_config(tmp_path, config(upstream, enforced("r", least=-1.0), store=url))
+    with Proxy("--config", path, cwd=tmp_path) as proxy:
+
+        def overhead_s() -> float:
+            """The mean of twenty requests."""
+            began = [proxy.metric(f"idk_overhead_seconds_{each}", route="r") for each in ("sum", "count")]
+            for _ in range(20):
+                assert said(proxy, upstream)["text"] == "Paris"
+            ended = [proxy.metric(f"idk_overhead_seconds_{each}", route="r") for each in ("sum", "count")]
+            return (ended[0] - began[0]) / (ended[1] - began[1])
+
+        before = overhead_s()
+        redis.kill()
+        proxy.says("the store fails; answers go on without it")
+        assert overhead_s() - before < 0.005
+        redis.start()
+        proxy.says("answers again")
+        until(lambda: len(stored(tmp_path, url, _all)) == 40, "what waited is not written")
+        assert proxy.metric("idk_store_errors_total", operation="record") < 20
+
+
+async def _all(store: Store) -> list[Any]:
+    from proxy.storage import DecisionQuery
+
+    return (await store.decisions(DecisionQuery(limit=100))).items
+
+
+def test_a_policy_pushed_to_redis_is_in_force_on_two_replicas_within_a_second(
+    tmp_path: Path, upstream: FakeUpstream, redis: Server
+):
+    url = f"redis://127.0.0.1:{redis.port}/0"
+    assert pushed(tmp_path, url=url)["policy"] == "support@1"
+    path = write_config(tmp_path, config(upstream, route("r", mode="enforce", policy="support"), store=url))
+    with ExitStack() as stack:
+        replicas = [stack.enter_context(Proxy("--config", path, cwd=tmp_path)) for _ in range(2)]
+        assert [said(each, upstream)["policy"] for each in replicas] == ["support@1"] * 2
+        pushed(tmp_path, url=url, threshold=0.9999)
+        began = time.monotonic()
+        for each in replicas:
+            until(lambda p=each: said(p, upstream)["policy"] == "support@2", "the push does not arrive")
+        assert time.monotonic() - began < 1.0

@@ -1,0 +1,183 @@
+"""The watch over risk: which labels count, when it is alarmed, and that all replicas say the same."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import numpy as np
+import pytest
+
+from gating import Certificate
+from gating.drift import RiskWatch
+from gating.risk import upper_bound
+from proxy.metrics import Metrics
+from proxy.recording import StoreLink
+from proxy.storage import RiskState, Sealer, Tally, Watched, make_store
+from proxy.watching import Target, Watch, assess
+from tests.proxy.storage.making import decided, drawn, said
+from tests.proxy.test_pipeline import POLICY
+
+TARGET = Target(0.1, 0.1, 0.6)
+NEW = RiskState(route="support", policy="support@1")
+NOBODY = Tally(answered=0, reported=0)
+
+
+def seen(*labels: str | None, confidence: float = 0.9, decision: str = "answer") -> list[Watched]:
+    return [Watched(decision=decision, confidence=confidence, label=label) for label in labels]
+
+
+def test_labels_count_in_the_order_of_the_draw_up_to_the_first_gap():
+    state = assess(NEW, TARGET, seen("correct", "incorrect", None, "incorrect"), NOBODY, 5.0)
+    assert (state.labels, state.errors, state.risk, state.at, state.revision) == (2, 1, 0.5, 5.0, 1)
+    assert state.log_e == pytest.approx(RiskWatch(0.1, 0.1).add(False).add(True).log_e)
+
+
+@pytest.mark.parametrize("others", [
+    seen(None, decision="abstain"), seen("incorrect", decision="abstain"), seen(None, confidence=0.59),
+    [Watched(decision="answer", confidence=None, label="incorrect")], seen("abstained"),
+])  # fmt: skip
+def test_what_the_certificate_does_not_speak_of_neither_counts_nor_holds_up(others):
+    state = assess(NEW, TARGET, [*others, *seen("correct")], NOBODY, 5.0)
+    assert (state.labels, state.errors) == (1, 0)
+
+
+def test_nothing_new_is_no_new_state():
+    state = assess(NEW, TARGET, seen("correct"), NOBODY, 5.0)
+    assert assess(state, TARGET, seen("correct", None), Tally(answered=9, reported=0), 6.0) is state
+
+
+def test_many_wrong_answers_alarm_and_an_alarm_stays():
+    state = assess(NEW, TARGET, seen(*["incorrect"] * 6), NOBODY, 5.0)
+    assert (state.alarm, state.cause) == (True, "audit")
+    assert state.threshold == pytest.approx(0.6 + 6 * 0.05 * 0.9)
+    later = assess(state, TARGET, seen(*["incorrect"] * 6, *["correct"] * 500), NOBODY, 6.0)
+    assert (later.alarm, later.threshold, later.log_e < 0) == (True, 0.6, True)
+
+
+def test_without_a_certificate_there_is_a_risk_and_no_alarm():
+    state = assess(NEW, None, seen(*["incorrect"] * 50), NOBODY, 5.0)
+    assert (state.risk, state.alarm, state.threshold) == (1.0, False, None)
+
+
+def test_volunteered_labels_alarm_by_what_was_reported_of_all_that_went_out():
+    few = assess(NEW, TARGET, [], Tally(answered=1000, reported=50), 5.0)
+    assert (few.alarm, few.labels, few.risk) == (False, 0, None)
+    many = assess(few, TARGET, [], Tally(answered=1000, reported=200), 6.0)
+    assert (many.alarm, many.cause, many.labels) == (True, "feedback", 0)
+
+
+def test_no_more_false_alarms_than_promised_when_wrong_answers_are_reported_five_times_as_often():
+    rng = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(200):
+        wrong = rng.random(300) < 0.1
+        labelled = rng.random(300) < np.where(wrong, 0.5, 0.1)
+        reported = int((wrong & labelled).sum())
+        alarms += assess(NEW, TARGET, [], Tally(answered=300, reported=reported), 1.0).alarm
+    assert alarms == 0  # by the reported share of the labelled alone, each would be one
+
+
+def test_a_target_is_that_of_the_certificate():
+    certificate = Certificate(0.2, 0.05, errors=3, answered=120, total=200, bound=upper_bound(3, 120, 0.05))
+    import dataclasses
+
+    policy = dataclasses.replace(POLICY, certificate=certificate)
+    assert Target.of(policy) == (0.2, 0.05, policy.threshold)
+    assert Target.of(dataclasses.replace(POLICY, certificate=None)) is None
+
+
+# With a store
+
+
+@pytest.fixture
+async def link(tmp_path):
+    made = StoreLink(make_store("sqlite:///idk.db", tmp_path, Sealer()), Metrics())
+    await made.do("test", lambda store: store.revision())
+    yield made
+    await made.aclose()
+
+
+class _Route:
+    """What the watch reads of a route."""
+
+    name = "support"
+    version = "support@1"
+
+    class gate:  # noqa: N801
+        rule = POLICY
+
+
+async def labelled(store, number, label="incorrect"):
+    records = [decided(f"{label}-{n}") for n in range(number)]
+    await store.add_decisions(records, [drawn(each) for each in records])
+    for each in records:
+        await store.add_label(said(each.id, label))
+
+
+async def test_two_processes_agree_and_the_certificate_is_revoked_once(link, caplog):
+    store = link.store
+    await labelled(store, 30)
+    metrics = [Metrics(), Metrics()]
+    with caplog.at_level(logging.WARNING, "idk"):
+        await asyncio.gather(*(Watch(link, each).look([_Route]) for each in metrics))
+    state = await store.risk("support")
+    assert (state.labels, state.errors, state.alarm, state.revision) == (30, 30, True, 1)
+    assert [record.message for record in caplog.records if "certificate is revoked" in record.message] != []
+    for each in metrics:
+        assert each.registry.get_sample_value("idk_risk_alarm", {"route": "support"}) == 1
+        assert each.registry.get_sample_value("idk_observed_risk", {"route": "support"}) == 1
+
+
+async def test_another_version_begins_anew(link):
+    await labelled(link.store, 30)
+    metrics = Metrics()
+    await Watch(link, metrics).look([_Route])
+
+    class Second(_Route):
+        version = "support@2"
+
+    await Watch(link, metrics).look([Second])
+    assert metrics.registry.get_sample_value("idk_risk_alarm", {"route": "support"}) == 0
+    begun = await link.store.risk("support")
+    assert (begun.policy, begun.labels, begun.alarm, begun.revision) == ("support@2", 0, False, 2)
+
+
+async def test_a_gap_holds_the_rest_back(link):
+    await link.store.add_decisions([decided("first")], [drawn(decided("first"))])
+    await labelled(link.store, 30)
+    metrics = Metrics()
+    await Watch(link, metrics).look([_Route])
+    assert metrics.registry.get_sample_value("idk_observed_risk", {"route": "support"}) is None
+    await link.store.add_label(said("first", "correct"))
+    await Watch(link, metrics).look([_Route])
+    assert metrics.registry.get_sample_value("idk_observed_risk", {"route": "support"}) == 30 / 31
+
+
+async def test_moved_confidences_are_drift_and_too_few_are_unknown(link, caplog):
+    rng = np.random.default_rng(0)
+    metrics = Metrics()
+    watch = Watch(link, metrics)
+
+    async def decide(name, values):
+        records = [decided(f"{name}-{n}", 1000.0 + n, confidence=float(v)) for n, v in enumerate(values)]
+        await link.store.add_decisions(records, [])
+
+    def drift():
+        return metrics.registry.get_sample_value("idk_drift", {"route": "support"})
+
+    await decide("few", rng.uniform(0.5, 1, 40))
+    await watch.look_for_drift([_Route])
+    assert drift() is None
+    await decide("more", rng.uniform(0.5, 1, 960))
+    await watch.look_for_drift([_Route])
+    assert drift() < 0.15
+    with caplog.at_level(logging.WARNING, "idk"):
+        records = [
+            decided(f"low-{n}", 9000.0 + n, confidence=float(v))
+            for n, v in enumerate(rng.uniform(0, 0.5, 500))
+        ]
+        await link.store.add_decisions(records, [])
+        await watch.look_for_drift([_Route])
+    assert drift() == 1.0
+    assert "have moved" in caplog.text
