@@ -21,6 +21,7 @@ from proxy.exceptions import ConfigError
 from proxy.feedback import FeedbackEndpoint
 from proxy.health import Health, cold_routes, not_allowed
 from proxy.keeper import Keeper
+from proxy.leaving import leaving
 from proxy.metrics import Metrics
 from proxy.passthrough import Relay
 from proxy.policies import Known, policy_of, store_of
@@ -315,9 +316,10 @@ def _lifespan(app: App) -> Callable[[Starlette], AbstractAsyncContextManager[Non
             await keeper.start()
         app.health.ready = True
         try:
-            yield
+            with leaving(app.health.leave, app.parts.config.server.drain_lead_s):
+                yield
         finally:
-            app.health.ready = False
+            app.health.leave()
             if keeper is not None:
                 await keeper.stop()
             await app.aclose()

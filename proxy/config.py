@@ -54,6 +54,8 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Of one upstream's answer; a held stream costs at most a small multiple of it.
     max_answer_bytes: Annotated[int, Meta(ge=1_024)] = 50_000_000
     drain_s: Seconds = 30.0
+    #: How long a server that is told to end listens on, not ready any more, so that a balancer turns away first.
+    drain_lead_s: Annotated[float, Meta(ge=0.0, le=3_600.0)] = 0.0
     keepalive_s: Seconds = 5.0
 
 

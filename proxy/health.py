@@ -27,6 +27,10 @@ class Health:
 
     ready = False
 
+    def leave(self) -> None:
+        """It is asked to end."""
+        self.ready = False
+
 
 def cold_routes(health: Health, metrics: Metrics, routes: RouteTable, keys: Keys) -> list[BaseRoute]:
     """Starlette's routes."""

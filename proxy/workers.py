@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from uvicorn.supervisors import Multiprocess
 
+from proxy.leaving import end_with_parent
 from proxy.metrics import SHARED, Metrics, forget_the_dead
 from proxy.server import config_of, settle_memory
 
@@ -35,6 +36,7 @@ def application(setting: Setting) -> App:
     """One worker's application."""
     from proxy import app
 
+    end_with_parent()
     directory = os.environ[SHARED]
     forget_the_dead(directory)
     made = app.application(setting, os.environ, Metrics(directory=directory))
@@ -44,7 +46,8 @@ def application(setting: Setting) -> App:
 
 class _Supervisor(Multiprocess):
     def terminate_all(self) -> None:
-        # Connections that would only wait for the end are refused instead, as with a single process.
+        # Connections that would only wait for the end are refused instead, as with a single process; the workers
+        # have listeners of their own, and leave in order.
         for listener in self.sockets:
             listener.close()
         super().terminate_all()

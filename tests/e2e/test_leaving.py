@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import signal
 import socket
 import threading
 import time
 from typing import TYPE_CHECKING
 
+import httpx
 import openai
 import pytest
 
-from tests.e2e.proxies import asking, events
+from tests.e2e.proxies import Proxy, asking, enforced, events, write_config
 from tests.fakes import DEADLINE_S, answer, held, raw, says
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.e2e.proxies import Proxy
     from tests.fakes import FakeUpstream
 
+PID = re.compile(r"Started server process \[(\d+)\]")
 LONG = says(*(f"word{place} " for place in range(20)), logprob=-0.01)
 #: The third token alone decides; 17 more would come.
 DOOMED = says(*(f"word{place} " for place in range(20)), logprob=[-0.01, -0.01, -9.0, *([-0.01] * 17)])
@@ -153,3 +157,31 @@ class TestSettled:
     def test_observe_never_cancels(self, proxy, upstream):
         prompt = upstream.script(answer(DOOMED))
         assert "word19" in proxy.post(asking("observe", prompt, stream=True)).text
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_server_told_to_end_is_not_ready_first_and_listens_on_meanwhile(tmp_path, upstream, workers):
+    config = {
+        "server": {"workers": workers, "drain_lead_s": 3600},
+        "upstreams": {"fake": {"base_url": upstream.base_url}},
+        "routes": [enforced("enforce")],
+    }
+    with Proxy("--config", write_config(tmp_path, config), cwd=tmp_path) as proxy:
+
+        def ready() -> int:
+            return httpx.get(f"{proxy.url}/health/ready", timeout=DEADLINE_S).status_code
+
+        def becomes_unready() -> bool:
+            # Every worker is: many connections, each taken by any of them.
+            return all(ready() == 503 for _ in range(20 * workers))
+
+        assert ready() == 200
+        proxy.stop()
+        until = time.monotonic() + DEADLINE_S
+        while not becomes_unready():
+            assert time.monotonic() < until, "it stays ready"
+        body = proxy.post(asking("enforce", upstream.script(answer(says("Paris"))))).json()
+        assert body["choices"][0]["message"]["content"] == "Paris"
+        for pid in PID.findall("".join(proxy.log)):
+            os.kill(int(pid), signal.SIGINT)  # a person has no patience
+        proxy.wait()

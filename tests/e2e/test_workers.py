@@ -129,3 +129,23 @@ def test_what_is_under_way_ends_before_the_workers_do(proxy: Proxy, upstream: Fa
         call.released.set()
         assert waiting.result(DEADLINE_S).json()["choices"][0]["message"]["content"] == "Oslo"
     assert proxy.wait() == 0
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; a zombie does not."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def test_workers_whose_parent_was_killed_finish_and_end(proxy: Proxy, upstream: FakeUpstream):
+    workers = started(proxy, 2)
+    with ThreadPoolExecutor() as pool:
+        prompt = upstream.script(held(answer(says("Bern"))))
+        waiting = pool.submit(proxy.post, asking(ROUTE, prompt))
+        call = upstream.call(prompt)
+        proxy.signal(signal.SIGKILL)
+        until(lambda: sum(map(alive, workers)) == 1, "the idle one goes on")
+        call.released.set()
+        assert waiting.result(DEADLINE_S).json()["choices"][0]["message"]["content"] == "Bern"
+    until(lambda: not any(map(alive, workers)), "they go on")
