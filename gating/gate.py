@@ -74,7 +74,17 @@ class Gate:
             return self.rule.threshold
         return self.threshold
 
-    def _limit_for(self, evidence: Evidence) -> float | None:
+    @property
+    def reads_words(self) -> bool:
+        """Whether the condition of an answer is told by the words of its question and passages."""
+        policy = self.rule
+        return (
+            isinstance(policy, Policy)
+            and policy.conditions is not None
+            and policy.conditions.vocabulary is not None
+        )
+
+    def limit_for(self, evidence: Evidence) -> float | None:
         """The threshold in force for an answer, which may be that of its condition."""
         if self.threshold is None and isinstance(self.rule, Policy):
             return self.rule.threshold_for(evidence)
@@ -88,7 +98,7 @@ class Gate:
         probability, or that a gate without a policy is asked to apply.
         """
         if threshold is None:
-            threshold = self._limit_for(evidence)
+            threshold = self.limit_for(evidence)
         else:
             self._check(threshold)
         if is_abstention(evidence.answer):

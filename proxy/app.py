@@ -14,11 +14,15 @@ from starlette.applications import Starlette
 
 from gating import SCORERS, Gate
 from gating.gate import Uncalibrated
+from gating.policy import Policy
 from gating.types import GatingError
 from proxy.auth import Keys
+from proxy.config import Rag
+from proxy.context import finder
 from proxy.endpoint import GatedEndpoint
 from proxy.exceptions import ConfigError
 from proxy.feedback import FeedbackEndpoint
+from proxy.gathering.closed_book import ClosedBook
 from proxy.health import Health, cold_routes, not_allowed
 from proxy.keeper import Keeper
 from proxy.leaving import leaving
@@ -26,6 +30,7 @@ from proxy.metrics import Metrics
 from proxy.passthrough import Relay
 from proxy.policies import Known, policy_of, store_of
 from proxy.recording import Recorder, StoreLink
+from proxy.remedies.rescue import Rescue
 from proxy.routing import Route, RouteTable
 from proxy.surfaces import SURFACES
 from proxy.upstreams import make_upstreams
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     from proxy.asgi import Receive, Scope, Send
     from proxy.config import Config
     from proxy.config import Route as RouteConfig
+    from proxy.context import Finder
     from proxy.keeper import Source
     from proxy.policies import Alarm, Loaded
     from proxy.upstreams.client import UpstreamClient
@@ -51,7 +57,7 @@ TOP_LOGPROBS = 5
 #: What an observing route without scorers reads.
 _DEFAULT_SCORER = "mean_logprob"
 #: The kinds of evidence that the pipeline brings in.
-_GATHERED: frozenset[str] = frozenset({"logprobs", "top_logprobs"})
+_GATHERED: frozenset[str] = frozenset({"logprobs", "top_logprobs", "closed_book"})
 _SLASHES = re.compile(r"/+")
 
 
@@ -107,6 +113,7 @@ def _route(
     recorder: Recorder | None,
 ) -> Route:
     gate, policy = (None, None) if config.mode == "off" else _gate(config, folder, known)
+    context = _context(config, gate)
     return Route(
         config=config,
         upstream=upstream,
@@ -121,8 +128,29 @@ def _route(
         metrics=metrics.route(config.name),
         upstream_metrics=metrics.upstream(upstream.name),
         top_logprobs=TOP_LOGPROBS if gate is not None and "top_logprobs" in gate.needs else 0,
+        gatherers=(ClosedBook(),) if gate is not None and "closed_book" in gate.needs else (),
+        remedies=(Rescue(config.rag.instruct),) if config.rag.rescue else (),
+        context=context,
         forwards_credentials=upstream.forwards_credentials,
     )
+
+
+def _context(config: RouteConfig, gate: Gate | None) -> Finder | None:
+    """Where the route's requests have their context; raises ConfigError where a policy needs to know it."""
+    place = f"routes.{config.name}"
+    found = None if config.rag == Rag() else finder(config.rag.context, config.rag.template, f"{place}.rag")
+    rule = gate.rule if gate is not None else None
+    conditional = isinstance(rule, Policy) and rule.conditions is not None
+    if conditional and (found is None or not found.tells):
+        raise ConfigError(
+            f"{place}.rag.context: the policy tells answers with passages from those without; say where a "
+            "request has them, or `request` where only its own idk.context brings any"
+        )
+    if gate is not None and "closed_book" in gate.needs and found is None:
+        raise ConfigError(
+            f"{place}.rag.context: the gate reads the answer without context; say where a request has it"
+        )
+    return found
 
 
 def _gate(config: RouteConfig, folder: Path, known: Known) -> tuple[Gate, Loaded | None]:

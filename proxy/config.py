@@ -329,6 +329,7 @@ def _problems(config: Config) -> Iterator[str]:
                 yield f"keys.{key.name}.routes: `{name}` is no route; {_nearest(name, names)}"
     for place, route in enumerate(config.routes):
         yield from _route_problems(f"routes[{place}]", route, config)
+        yield from _rag_problems(f"routes[{place}]", route.rag)
         if route.mode == "off" and route.audit:
             yield f"routes[{place}].audit: a route that is off judges nothing; use mode: observe"
 
@@ -411,14 +412,17 @@ def _route_problems(place: str, route: Route, config: Config) -> Iterator[str]:
     yield from _unavailable(place, route)
 
 
+def _rag_problems(place: str, rag: Rag) -> Iterator[str]:
+    if rag.instruct and not rag.rescue:
+        yield f"{place}.rag.instruct: says how a rescue asks, and there is none; set rescue: true beside it"
+
+
 def _unavailable(place: str, route: Route) -> Iterator[str]:
     """What the contract names and this version does not do yet is refused, never ignored."""
     if route.on_low == "escalate" or route.escalate_to is not None:
         yield f"{place}.on_low: escalate is not available in this version; use abstain"
     if route.samples:
         yield f"{place}.samples: sampling is not available in this version; leave it 0"
-    if route.rag.rescue or route.rag.context is not None:
-        yield f"{place}.rag: is not available in this version; leave it out"
 
 
 def _duplicates(place: str, names: list[str]) -> Iterator[str]:

@@ -51,12 +51,13 @@ class Found:
     """A request's ``passages`` (n,), n >= 1.
 
     ``request`` is to be asked with them; ``without`` is the same question without them, None where nothing
-    would be left to ask.
+    would be left to ask; ``question`` is what the user said last in it.
     """
 
     passages: tuple[str, ...]
     request: Request
     without: Request | None
+    question: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +71,14 @@ class Finder:
     def find(self, surface: Surface, request: Request) -> Found | None:
         """The request's context, or None where it has none."""
         passages = list(request.context)
-        asks = False
+        question: str | None = None
 
         def edit(role: str, name: str | None, text: str) -> str | None:
-            nonlocal asks
+            nonlocal question
             kept, found = self.cut(role, name, text) if self.cut is not None else (text, ())
             passages.extend(found)
-            asks = asks or (role == "user" and bool(kept))
+            if role == "user" and kept:
+                question = kept
             return kept
 
         without = surface.edited(request, edit)
@@ -87,7 +89,7 @@ class Finder:
             context = SEPARATOR.join(request.context)
             whole = _edited_last(surface, request, lambda text: filled(self.template, context, text))
             without = msgspec.structs.replace(without, context=())
-        return Found(tuple(passages), whole, without if asks else None)
+        return Found(tuple(passages), whole, None if question is None else without, question)
 
 
 def instructed(surface: Surface, request: Request) -> Request:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gating.gate import Gate
+    from proxy.context import Found
     from proxy.routing import Route
     from proxy.wire import Completion, Request, Surface, Verdict
 
@@ -67,6 +68,11 @@ class Exchange:
     waited: float = 0.0
     #: None until something is spent: most requests never do.
     spent: Spent | None = None
+    #: Whether it came with context, None where the route cannot tell; and that context.
+    context: bool | None = None
+    found: Found | None = None
+    #: Whether its verdict is counted: that of another one's remedy is counted with it.
+    counted: bool = True
     #: Why the budget of further calls was not enough; None where it was.
     over_budget: str | None = None
 

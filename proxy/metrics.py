@@ -111,6 +111,12 @@ class Metrics:
             )
         )
         self._routes: dict[str, RouteMetrics] = {}
+        self.rescues = Counter(
+            "idk_rescues",
+            "Questions asked again without their context: served, abstained or failed.",
+            ("route", "outcome"),
+            registry=registry,
+        )
         self.reloads = Counter(
             "idk_config_reloads", "Changed configurations.", ("outcome",), registry=registry
         )
@@ -200,6 +206,10 @@ class RouteMetrics:
     def cancelled(self, cause: str) -> None:
         """Count an upstream call that was ended: ``abstained`` or ``disconnect``."""
         self._metrics.cancelled.labels(self._route, cause).inc()
+
+    def rescued(self, outcome: str) -> None:
+        """Count a question that was asked again without its context: ``served``, ``abstained`` or ``failed``."""
+        self._metrics.rescues.labels(self._route, outcome).inc()
 
     def extra_tokens(self, kind: str, count: int) -> None:
         """Count tokens paid beyond the answer: ``prompt`` or ``completion``."""

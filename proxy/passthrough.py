@@ -161,6 +161,8 @@ class Relay:
     async def ungated(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
         """A gated surface's request on a route that is off: the answer's bytes as they come."""
         route, request = exchange.route, exchange.request
+        if request.context:
+            raise BadRequest("idk: this route is off, and puts no context before a question", param="idk")
         ask = Ask(route.config.model, route.config.params, logprobs=False, top_logprobs=0)
         body = exchange.surface.outgoing(request, ask)
         response = await route.upstream.post(exchange.surface.path, body, exchange.credentials)

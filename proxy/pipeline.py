@@ -11,7 +11,10 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gating.early import watch
+from gating.relatedness import words_of
 from gating.types import Decision
 from proxy.asking import ask_upstream
 from proxy.exceptions import BadRequest, UpstreamStatus
@@ -43,7 +46,8 @@ class Reply:
 
 
 def check(exchange: Exchange) -> None:
-    """Refuse what the route does not allow; raises BadRequest."""
+    """Refuse what the route does not allow, and find the request's context; raises BadRequest."""
+    _find_context(exchange)
     if exchange.request.ungateable is not None and exchange.route.holds:
         raise BadRequest(
             f"{exchange.request.ungateable}; this route withholds what it cannot measure",
@@ -58,6 +62,22 @@ def check(exchange: Exchange) -> None:
         )
     if exchange.gate.limit is None:
         raise BadRequest("idk: a threshold is on the confidence, and this route has no policy", param="idk")
+
+
+def _find_context(exchange: Exchange) -> None:
+    request, finder = exchange.request, exchange.route.context
+    if finder is None:
+        if request.context:
+            raise BadRequest(
+                "idk: this route takes no context; set its rag.context (`request`, for this field alone)",
+                param="idk",
+            )
+        return
+    exchange.found = finder.find(exchange.surface, request)
+    if exchange.found is not None:
+        exchange.context, exchange.request = True, exchange.found.request
+    elif finder.tells:
+        exchange.context = False
 
 
 async def complete(exchange: Exchange) -> Reply:
@@ -109,7 +129,8 @@ async def _final(
     for remedy in exchange.route.remedies:
         if judged.withheld:
             judged = await remedy(judged, answer)
-    count(exchange, judged.verdict)
+    if exchange.counted:
+        count(exchange, judged.verdict)
     if exchange.id:
         record(exchange, judged.completion, judged.verdict)
     return judged
@@ -130,9 +151,8 @@ def judge(exchange: Exchange, completion: Completion, *, cancelled: bool = False
     """The gate's word on each choice."""
     route, gate, request = exchange.route, exchange.gate, exchange.request
     applies = route.applies(request)
-    decisions = tuple(
-        _decide(gate, choice, request.threshold, applies=applies) for choice in completion.choices
-    )
+    choices = completion.choices if exchange.context is None else _in_context(exchange, completion.choices)
+    decisions = tuple(_decide(gate, choice, request.threshold, applies=applies) for choice in choices)
     if cancelled:
         # A cut answer is never served, whatever was said of the part that came.
         decisions = tuple(replace(d, decision="abstain", reason="below_threshold") for d in decisions)
@@ -150,15 +170,38 @@ def judge(exchange: Exchange, completion: Completion, *, cancelled: bool = False
         route=route.name,
         mode=route.config.mode,
         policy=route.policy,
-        certified=not route.revoked and gate.certified(request.threshold, applies=applies),
+        certified=not route.revoked and _certified(exchange, choices, applies=applies),
         choices=report_choices(decisions, completion.choices),
         extra=exchange.extra,
     )
     return Verdict(decisions, withheld, report, route.config.abstain_text)
 
 
+def _in_context(exchange: Exchange, choices: Sequence[Choice]) -> tuple[Choice, ...]:
+    """The choices, whose evidence says under which condition they were given."""
+    found, words = exchange.found, None
+    if found is not None and exchange.gate.reads_words:
+        words = words_of(found.question, found.passages)
+    return tuple(
+        msgspec.structs.replace(
+            choice, evidence=replace(choice.evidence, context=exchange.context, words=words)
+        )
+        for choice in choices
+    )
+
+
+def _certified(exchange: Exchange, choices: Sequence[Choice], *, applies: bool) -> bool:
+    """Whether a certificate covers every choice; where conditions are known it must be that of its own."""
+    gate, threshold = exchange.gate, exchange.request.threshold
+    if exchange.context is None:
+        return gate.certified(threshold, applies=applies)
+    return bool(choices) and all(
+        gate.certified(threshold, applies=applies, evidence=choice.evidence) for choice in choices
+    )
+
+
 def _decide(gate: Gate, choice: Choice, threshold: float | None, *, applies: bool) -> Decision:
-    limit = gate.limit if threshold is None else threshold
+    limit = gate.limit_for(choice.evidence) if threshold is None else threshold
     if choice.refusal:
         return Decision("abstain", "upstream_abstained", threshold=limit)
     if choice.tool_call:

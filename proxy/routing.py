@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gating.gate import Gate
     from proxy.auth import Caller
     from proxy.config import Route as RouteConfig
+    from proxy.context import Finder
     from proxy.gathering import Gatherer
     from proxy.metrics import RouteMetrics, UpstreamMetrics
     from proxy.recording import Recorder
@@ -51,6 +52,8 @@ class Route:
     gatherers: tuple[Gatherer, ...] = ()
     #: What may bring another answer where the gate withholds everything, in the order in which they are tried.
     remedies: tuple[Remedy, ...] = ()
+    #: Where a request's context stands; None where nobody said.
+    context: Finder | None = None
     #: Whether the client's own Authorization goes on, to its upstream or to one of those that it may turn to.
     forwards_credentials: bool = False
 
@@ -84,6 +87,8 @@ def fingerprint(config: RouteConfig, model: str, sampling: Mapping[str, float]) 
     made_with: dict[str, object] = {"upstream": config.upstream, "model": config.model or model}
     for name in SAMPLING:
         made_with[name] = config.params.get(name, sampling.get(name))
+    if config.rag.template is not None:
+        made_with["template"] = config.rag.template
     return made_with
 
 

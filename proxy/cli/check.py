@@ -16,6 +16,11 @@ Config = Annotated[Path, typer.Option("--config", "-c", help="The configuration.
 
 def check(
     config: Config = Path("idk.yaml"),
+    example: Annotated[
+        Path | None,
+        typer.Option(help="A request's JSON: shows which route takes it, and what of it is context."),
+    ] = None,
+    surface: Annotated[str, typer.Option(help="The wire format of the example.")] = "chat",
     as_json: Annotated[bool, typer.Option("--json", help="Print the routes as JSON.")] = False,
 ) -> None:
     """Check a configuration and the policies that it names, without asking any upstream.
@@ -33,6 +38,11 @@ def check(
         known = known_of(loaded, folder, os.environ)
         parts = build(loaded, folder=folder, environ=os.environ, known=known)
     routes = parts.routes.routes
+    if example is not None:
+        from proxy.cli import check_example
+
+        check_example.show(example, surface, parts.routes, as_json=as_json)
+        return
     if as_json:
         print(
             msgspec.json.encode(

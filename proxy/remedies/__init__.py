@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from proxy.remedies.base import Ask, Remedy, handed_on, kept
+from proxy.remedies.base import Remedy, handed_on, kept
 
-__all__ = ["Ask", "Remedy", "handed_on", "kept"]
+__all__ = ["Remedy", "handed_on", "kept"]

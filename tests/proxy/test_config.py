@@ -304,8 +304,7 @@ HASH = "0" * 64
         (route("on_low: escalate"), "routes[0].on_low: escalate is not available"),
         (route("escalate_to: r"), "routes[0].on_low: escalate is not available"),
         (route("samples: 3"), "routes[0].samples: sampling is not available"),
-        (route("rag: {rescue: true}"), "routes[0].rag: is not available"),
-        (route("rag: {context: x}"), "routes[0].rag: is not available"),
+        (route("rag: {instruct: true}"), "routes[0].rag.instruct: says how a rescue asks"),
     ],
 )
 def test_what_fits_its_type_and_still_makes_no_sense(text, said):

@@ -1,0 +1,71 @@
+"""The rescue: where the answer with context is withheld, the question is asked once without it.
+
+Passages that do not help make a model refuse what it knows. Its answer without them is gated by the calibrator
+and the threshold of answers without passages, and goes out only if it passes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from proxy.context import instructed
+from proxy.exceptions import HttpError, UpstreamError
+from proxy.exchange import Exchange
+from proxy.remedies.base import handed_on, kept
+
+if TYPE_CHECKING:
+    from proxy.exchange import Judged
+    from proxy.remedies.base import Ask
+
+logger = logging.getLogger("idk")
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """``instruct``: the question that is asked again says that passages may be irrelevant."""
+
+    instruct: bool = False
+
+    async def __call__(self, judged: Judged, answer: Ask) -> Judged:
+        """The answer without context where it passes, else the first one's abstention.
+
+        No certificate covers it: the labels of answers without passages were not drawn from questions whose
+        answer with passages was withheld.
+        """
+        exchange = judged.exchange
+        found = exchange.found
+        if found is None or found.without is None:
+            return judged
+        metrics = exchange.route.metrics
+        request = instructed(exchange.surface, found.without) if self.instruct else found.without
+        again = Exchange(
+            replace(exchange.route, remedies=()),
+            exchange.surface,
+            request,
+            exchange.credentials,
+            exchange.limit,
+            held=True,
+            context=False,
+            counted=False,
+        )
+        began = perf_counter()
+        try:
+            async with asyncio.timeout(exchange.route.config.budget.timeout_s):
+                second = await answer(again)
+        except (HttpError, TimeoutError) as exc:
+            logger.warning("%s: rescue: %s", exchange.route.name, exc or "out of time")
+            if isinstance(exc, UpstreamError):
+                exchange.route.upstream_metrics.failed(exc.kind)
+            metrics.rescued("failed")
+            return judged
+        finally:
+            exchange.waited += perf_counter() - began
+        if not any(decision.served for decision in second.verdict.decisions):
+            metrics.rescued("abstained")
+            return kept(judged, second)
+        metrics.rescued("served")
+        return handed_on(judged, second, "rescue", certified=False)
