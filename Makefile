@@ -30,6 +30,10 @@ redis:
 test: setup redis lint types
 	$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/browser --ignore=tests/clients --ignore=tests/faults
 
+# The same tests that `make test` runs with three kills each.
+test-crash: setup redis
+	IDK_CRASHES=50 $(BIN)/python -m pytest tests/e2e/test_crash.py
+
 # Debian's chromium is what the pages are looked at with; elsewhere the tests say what to install.
 test-browser: setup
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \

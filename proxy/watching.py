@@ -105,8 +105,9 @@ def _bet(state: RiskState, target: Target, wrong: Sequence[bool]) -> RiskState:
 def _counted(seen: Sequence[Watched], threshold: float | None) -> Iterable[bool]:
     """Whether each served answer was wrong, in the order of the draw, up to the first without a label."""
     for item in seen:
-        served = item.decision in ("answer", "rescue") and item.confidence is not None
-        if not served or (threshold is not None and item.confidence < threshold):  # type: ignore[operator] # not None
+        if item.decision != "answer" or item.confidence is None:
+            continue
+        if threshold is not None and item.confidence < threshold:  # a request's own threshold let it out
             continue
         if item.label is None:
             return

@@ -73,9 +73,9 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     answer: str | None = None
 
     @property
-    def served(self) -> bool:
-        """Whether the gate lets the model's own answer out."""
-        return self.decision in ("answer", "rescue")
+    def by_confidence(self) -> bool:
+        """Whether the answer went out because its confidence was enough: what a certificate speaks of."""
+        return self.decision == "answer" and self.confidence is not None
 
 
 class Label(Struct, frozen=True, kw_only=True):
@@ -119,7 +119,7 @@ class Watched(Struct, frozen=True, kw_only=True):
 
 
 class Tally(Struct, frozen=True, kw_only=True):
-    """Choices that a policy let out on a route, and how many of them someone reported as wrong."""
+    """Choices that a policy let out on a route by their confidence, and how many were reported as wrong."""
 
     answered: int
     reported: int

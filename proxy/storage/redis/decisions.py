@@ -36,7 +36,7 @@ def _kept(client: Client, record: DecisionRecord) -> tuple[str | bytes, ...]:
     return (
         member(record.id, record.choice), record.id, str(record.choice), record.completion_id or "",
         repr(record.at), record.route, record.policy or "",
-        "" if record.confidence is None else repr(record.confidence), str(int(record.served)),
+        "" if record.confidence is None else repr(record.confidence), str(int(record.by_confidence)),
         str(int(record.at // MINUTE_S) * MINUTE_S), encode((record.route, record.decision, record.reason)),
         body, text or b"",
     )  # fmt: skip

@@ -22,7 +22,7 @@ async def add(client: Client, label: Label) -> bool:
         await client.run(
             scripts.ADD_LABEL, member(label.id, label.choice), label.source, label.label, encode(label),
             repr(label.at), "" if of is None else of.route, "" if of is None else of.policy or "",
-            str(int(of is not None and of.served)),
+            str(int(of is not None and of.by_confidence)),
         )
     )  # fmt: skip
 

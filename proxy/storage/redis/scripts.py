@@ -41,7 +41,7 @@ return to
 """
 )
 
-#: ARGV, for each decision: member, id, choice, completion id, at, route, policy, confidence, served (1),
+#: ARGV, for each decision: member, id, choice, completion id, at, route, policy, confidence, by confidence (1),
 #: minute, outcome, body, text; '' where there is none
 ADD_DECISIONS = (
     _HEAD
@@ -81,7 +81,7 @@ end
 """
 )
 
-#: ARGV: member, source, label, body, at, route, policy, served (1) -> 1 where it changed anything
+#: ARGV: member, source, label, body, at, route, policy, by confidence (1) -> 1 where it changed anything
 ADD_LABEL = (
     _HEAD
     + """

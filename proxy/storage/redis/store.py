@@ -1,8 +1,9 @@
 """The store in Redis, for many replicas.
 
-A write is kept as well as Redis keeps it: with ``appendonly yes`` a killed server loses nothing it has answered,
-a machine that fails the last second of it (none with ``appendfsync always``); a failover may lose what had not
-reached the replica yet.
+A write is kept as well as Redis keeps it. With ``appendonly yes`` and ``appendfsync always`` a server that is
+killed loses nothing it has answered; with ``everysec`` up to two seconds of it, since it answers before it writes
+while an earlier fsync is under way; without ``appendonly`` whatever came after the last snapshot. A failover may
+lose what had not reached the replica yet.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def add(
                 record.decision, record.reason, record.confidence, body, text,
             ),
         ).rowcount  # fmt: skip
-        if new and record.served and record.policy is not None:
+        if new and record.by_confidence and record.policy is not None:
             connection.execute(
                 "INSERT INTO tallies VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET answered = answered + 1",
                 (record.route, record.policy),
@@ -135,7 +135,8 @@ def tally(connection: sqlite3.Connection, route: str, policy: str) -> Tally:
     ).fetchone()
     (reported,) = connection.execute(
         "SELECT count(*) FROM labels JOIN decisions USING (id, choice) WHERE labels.source = 'feedback'"
-        " AND labels.label = 'incorrect' AND route = ? AND policy = ? AND decision IN ('answer', 'rescue')",
+        " AND labels.label = 'incorrect' AND route = ? AND policy = ? AND decision = 'answer'"
+        " AND confidence IS NOT NULL",
         (route, policy),
     ).fetchone()
     return Tally(answered=0 if row is None else row[0], reported=reported)

@@ -248,9 +248,13 @@ async def test_what_the_watch_sees(store):
 
 async def test_what_was_let_out_and_reported_is_counted(store):
     await store.add_decisions(
-        [decided("a"), decided("b"), decided("c", decision="abstain"), decided("d", policy="support@2")], []
-    )
-    for name in "abcd":
+        [
+            decided("a"), decided("b"), decided("c", decision="abstain"), decided("d", policy="support@2"),
+            decided("e", reason="tool_call", confidence=None), decided("f", decision="rescue"),
+        ],
+        [],
+    )  # fmt: skip
+    for name in "abcdef":
         await store.add_label(said(name, "incorrect", "feedback"))
     await store.add_label(said("b", "correct", "feedback"))
     await store.add_label(said("b", "incorrect", "audit"))

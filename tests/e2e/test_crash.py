@@ -1,0 +1,175 @@
+"""Killed at random moments while it writes, the store loses no label that was acknowledged, and stays whole.
+
+``make test-crash`` kills fifty times; here a few times stand for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from random import Random
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from proxy.exceptions import StoreError
+from proxy.storage import Label, Sealer, make_store
+from tests.e2e.proxies import Proxy, asking, enforced, write_config
+from tests.e2e.test_reload import config
+from tests.fakes import answer, says
+from tests.proxy.storage.making import decided
+from tests.proxy.storage.redis_servers import Server, alone, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+    from typing import Any
+
+    from proxy.storage import Store
+    from tests.fakes import FakeUpstream
+
+KILLS = int(os.environ.get("IDK_CRASHES", "3"))
+#: How long after its start the writing goes on, at the most.
+LONGEST_S = 0.4
+WRITERS = 4
+
+
+def stored(folder: Path, url: str, call: Callable[[Store], Awaitable[Any]]) -> Any:
+    """What ``call`` finds, by a store opened anew."""
+
+    async def run() -> Any:
+        store = make_store(url, folder, Sealer())
+        await store.open()
+        try:
+            return await call(store)
+        finally:
+            await store.aclose()
+
+    return asyncio.run(run())
+
+
+async def labels_of(store: Store, route: str) -> dict[str, str]:
+    return {each.label.id: each.label.label for each in await store.labelled(route, limit=1_000_000)}
+
+
+def answer_some(proxy: Proxy, upstream: FakeUpstream, number: int) -> list[str]:
+    """Ask; gives the ids."""
+    prompt = upstream.script(answer(says("Paris")))
+    with httpx.Client() as client:
+        url = f"{proxy.url}/v1/chat/completions"
+        return [client.post(url, json=asking("r", prompt)).headers["x-request-id"] for _ in range(number)]
+
+
+def label_until_killed(proxy: Proxy, ids: list[str], acknowledged: dict[str, str]) -> None:
+    """Send labels, now the one word and now the other, and note which were acknowledged."""
+    words = ("correct", "incorrect")
+    try:
+        with httpx.Client(timeout=10) as client:
+            for turn in range(1_000_000):
+                id_, word = ids[turn % len(ids)], words[turn // len(ids) % 2]
+                # What is under way may or may not be kept; until it is known either will do.
+                acknowledged[id_] += "?" + word
+                response = client.post(f"{proxy.url}/v1/feedback", json={"id": id_, "label": word})
+                if response.status_code == 200:
+                    acknowledged[id_] = word
+    except httpx.TransportError:
+        return
+
+
+def test_a_killed_proxy_loses_no_acknowledged_label(tmp_path: Path, upstream: FakeUpstream):
+    chance = Random(7)
+    path = write_config(tmp_path, config(upstream, enforced("r", least=-1.0)))
+    acknowledged: dict[str, str] = {}
+    with ThreadPoolExecutor(WRITERS) as pool:
+        for _ in range(KILLS):
+            with Proxy("--config", path, cwd=tmp_path) as proxy:
+                ids = answer_some(proxy, upstream, 8 * WRITERS)
+                acknowledged |= dict.fromkeys(ids, "")
+                writing = [
+                    pool.submit(label_until_killed, proxy, ids[place::WRITERS], acknowledged)
+                    for place in range(WRITERS)
+                ]
+                threading.Event().wait(chance.uniform(0.02, LONGEST_S))
+                proxy.signal(signal.SIGKILL)
+                for each in writing:
+                    each.result()
+            kept = stored(tmp_path, "sqlite:///idk.db", lambda store: labels_of(store, "r"))
+            for id_, word in acknowledged.items():
+                assert kept.get(id_, "") in word.split("?"), (id_, word)
+    assert sum(word in ("correct", "incorrect") for word in acknowledged.values()) > KILLS
+    with sqlite3.connect(tmp_path / "idk.db") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection.close()
+
+
+async def write_until_killed(url: str, folder: Path, round_: int, acknowledged: dict[str, str]) -> int:
+    """Policies, decisions and labels, until the store is gone; gives the last version that was acknowledged."""
+    store = make_store(url, folder, Sealer())
+    version = 0
+    try:
+        await store.open()
+        for turn in range(1_000_000):
+            record = decided(f"idk-{round_}-{turn}")
+            await store.add_decisions([record], [])
+            acknowledged[record.id] = "?correct"
+            await store.add_label(Label(id=record.id, choice=0, label="correct", source="audit", at=1.0))
+            acknowledged[record.id] = "correct"
+            version = (await store.push_policy("support", {"turn": turn}, "ada", 1.0)).version
+    except StoreError:
+        return version
+    finally:
+        with suppress(StoreError):
+            await store.aclose()
+    return version
+
+
+def test_a_killed_redis_loses_no_acknowledged_label(tmp_path: Path):
+    """With ``appendfsync always``: with ``everysec`` Redis answers before it writes while an fsync is under way."""
+    chance = Random(7)
+    acknowledged: dict[str, str] = {}
+    with alone(tmp_path / "redis", "--appendfsync", "always") as server, ThreadPoolExecutor(1) as pool:
+        url = f"redis://127.0.0.1:{server.port}/0"
+        for round_ in range(KILLS):
+            writing = pool.submit(
+                lambda n=round_: asyncio.run(write_until_killed(url, tmp_path, n, acknowledged))
+            )
+            threading.Event().wait(chance.uniform(0.1, LONGEST_S))
+            server.kill()
+            version = writing.result()
+            _restart(server)
+            kept = stored(tmp_path, url, lambda store: labels_of(store, "support"))
+            for id_, word in acknowledged.items():
+                assert kept.get(id_, "") in word.split("?"), (id_, word)
+            versions = [
+                each.version for each in stored(tmp_path, url, lambda store: store.policies("support"))
+            ]
+            assert versions == list(range(len(versions), 0, -1))
+            assert version <= len(versions)
+    assert len(acknowledged) > KILLS
+
+
+def _restart(server: Server) -> None:
+    server.start()
+    wait_for(server.answers, "redis-server does not start again")
+
+
+@pytest.mark.parametrize("moment", ["begin", "commit"])
+def test_a_half_written_transaction_leaves_nothing(tmp_path: Path, moment: str):
+    """The file as a kill between two statements leaves it."""
+    stored(tmp_path, "sqlite:///idk.db", lambda store: store.push_policy("support", {}, "ada", 1.0))
+    connection = sqlite3.connect(tmp_path / "idk.db", isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("INSERT INTO policies VALUES ('support', 2, '{}', 'bob', 2.0)")
+    if moment == "commit":
+        connection.execute("COMMIT")
+    connection.close()
+    found = stored(tmp_path, "sqlite:///idk.db", lambda store: store.policy("support"))
+    assert (found.version, found.in_force) == (1, True)
+    pushed = stored(tmp_path, "sqlite:///idk.db", lambda store: store.push_policy("support", {}, "ada", 3.0))
+    assert pushed.version == (3 if moment == "commit" else 2)
