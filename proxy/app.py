@@ -32,7 +32,7 @@ from proxy.policies import Known, policy_of, store_of
 from proxy.recording import Recorder, StoreLink
 from proxy.remedies.rescue import Rescue
 from proxy.routing import Route, RouteTable
-from proxy.surfaces import SURFACES
+from proxy.surfaces import OVER_CHAT, SURFACES
 from proxy.upstreams import make_upstreams
 from proxy.watching import Watch
 
@@ -245,7 +245,8 @@ class Doors:
         self._left: asyncio.Event | None = None
         self._gated: dict[str, Endpoint] = dict.fromkeys(("/v1/feedback", "/feedback"), feedback)
         for surface in SURFACES.values():
-            endpoint = GatedEndpoint(surface, routes, keys, relay, server)
+            over_chat = OVER_CHAT.get(surface.name)
+            endpoint = GatedEndpoint(surface, over_chat, routes, keys, relay, server)
             self._gated |= {surface.path: endpoint, f"/v1{surface.path}": endpoint}
         self._cold = Starlette(
             routes=cold_routes(health, parts.metrics, routes, keys),

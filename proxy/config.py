@@ -88,6 +88,9 @@ class Upstream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     litellm: str | None = None
     api_key_env: str | None = None
     auth: Literal["key", "forward"] = "key"
+    #: The wire formats that it speaks itself; the others are translated to chat completions. By default what a
+    #: server of OpenAI's format has (chat, completions, responses), through LiteLLM chat alone.
+    formats: tuple[Literal["chat", "completions", "responses", "messages"], ...] | None = None
     logprobs: Literal["auto", "native", "none"] = "auto"
     timeout_s: Seconds = 60.0
     connect_timeout_s: Seconds = 5.0

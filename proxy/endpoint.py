@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxy import asgi, pipeline
 from proxy.asking import ask_upstream
-from proxy.exceptions import HttpError, UpstreamError
+from proxy.exceptions import BadRequest, HttpError, UpstreamError, UpstreamStatus
 from proxy.exchange import Exchange
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from proxy.config import Server
     from proxy.exchange import Judged
     from proxy.passthrough import Relay
-    from proxy.routing import RouteTable
-    from proxy.wire import ChoiceReport, Surface, Verdict
+    from proxy.routing import Route, RouteTable
+    from proxy.wire import ChoiceReport, Request, Surface, Verdict
 
 logger = logging.getLogger("idk")
 
@@ -31,9 +31,16 @@ class GatedEndpoint:
     """Answers one path of a surface."""
 
     def __init__(
-        self, surface: Surface, routes: RouteTable, keys: Keys, relay: Relay, server: Server
+        self,
+        surface: Surface,
+        over_chat: Surface | None,
+        routes: RouteTable,
+        keys: Keys,
+        relay: Relay,
+        server: Server,
     ) -> None:
         self._surface = surface
+        self._over_chat = over_chat
         self._routes = routes
         self._keys = keys
         self._relay = relay
@@ -69,26 +76,58 @@ class GatedEndpoint:
         route = self._routes.find(request.model, caller, _named_route(headers))
         base.append((b"x-idk-route", route.name.encode()))
         credentials = self._keys.credentials(headers) if route.forwards_credentials else None
-        exchange = Exchange(route, self._surface, request, credentials, limit=self._server.max_answer_bytes)
+        exchange = self._exchange(route, request, body, credentials)
         push = asgi.pusher(scope, send)
         if route.recorder is not None:
             exchange.id = request_id.decode()
             exchange.drawn = route.recorder.drawn(route.config.audit)
         async with asgi.CancelOnDisconnect(receive) as client:
             try:
-                if route.gate is None:
-                    await self._relay.ungated(exchange, send, push, base)
-                elif request.stream:
-                    await self._stream(exchange, send, push, base)
-                else:
-                    await self._whole(exchange, send, base)
+                await self._served(exchange, send, push, base)
             except UpstreamError as exc:
                 route.upstream_metrics.failed(exc.kind)
-                raise
+                if not self._lacks_format(exchange, exc):
+                    raise
+                route.upstream.formats.discard(self._surface.name)
+                again = self._exchange(route, request, body, credentials)
+                exchange.surface, exchange.request = again.surface, again.request
+                await self._served(exchange, send, push, base)
         if client.gone:
             route.metrics.cancelled("disconnect")
         else:
             pipeline.record_times(exchange)
+
+    def _exchange(self, route: Route, request: Request, body: bytes, credentials: bytes | None) -> Exchange:
+        """In the client's own format where the upstream speaks it, else translated; raises BadRequest."""
+        limit = self._server.max_answer_bytes
+        if self._surface.name in route.upstream.formats:
+            return Exchange(route, self._surface, request, credentials, limit)
+        if self._over_chat is None or "chat" not in route.upstream.formats:
+            raise BadRequest(
+                f"the route's upstream does not speak the format of /v1{self._surface.path}; "
+                f"use one of {', '.join(sorted(route.upstream.formats))}",
+                code="format_not_spoken",
+            )
+        return Exchange(route, self._over_chat, self._over_chat.parse(body), credentials, limit)
+
+    def _lacks_format(self, exchange: Exchange, exc: UpstreamError) -> bool:
+        """Whether the upstream has no such path, rather than no such model; nothing was sent to the client yet."""
+        return (
+            isinstance(exc, UpstreamStatus)
+            and exc.http_status in (404, 405, 501)
+            and "model" not in f"{exc.code} {exc.message}".lower()
+            and exchange.surface is self._surface
+            and self._over_chat is not None
+            and "chat" in exchange.route.upstream.formats
+        )
+
+    async def _served(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
+        if exchange.route.gate is None:
+            await self._relay.ungated(exchange, send, push, base)
+        elif exchange.request.stream:
+            await self._stream(exchange, send, push, base)
+        else:
+            await self._whole(exchange, send, base)
 
     async def _whole(self, exchange: Exchange, send: Send, base: Headers) -> None:
         pipeline.check(exchange)
@@ -126,7 +165,7 @@ class GatedEndpoint:
         logger.warning("%s: stream ended by an error: %s", exchange.route.name, exc)
         if isinstance(exc, UpstreamError):
             exchange.route.upstream_metrics.failed(exc.kind)
-        await out.end(self._surface.error_event(exc))
+        await out.end(exchange.surface.error_event(exc))
 
 
 def _named_route(headers: Headers) -> str | None:

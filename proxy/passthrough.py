@@ -13,16 +13,18 @@ from gating.types import Decision
 from proxy import asgi
 from proxy.exceptions import BadRequest, HttpError, NotFound, UpstreamError
 from proxy.surfaces.chat_wire import error_body
+from proxy.surfaces.translated import TranslatedSurface
 from proxy.wire import Ask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from proxy.asgi import Headers, Message, Push, Receive, Scope, Send
+    from proxy.asgi import Headers, Message, Push, Receive, Scope, Send, Wait
     from proxy.auth import Caller, Keys
     from proxy.config import Server
     from proxy.exchange import Exchange
     from proxy.routing import Route, RouteTable
+    from proxy.surfaces.translated import Plain
     from proxy.upstreams.transport import Response
 
 logger = logging.getLogger("idk")
@@ -167,8 +169,10 @@ class Relay:
         body = exchange.surface.outgoing(request, ask)
         response = await route.upstream.post(exchange.surface.path, body, exchange.credentials)
         route.metrics.decided(_OFF)
-        kind = asgi.EVENT_STREAM if request.stream else (asgi.JSON, *_length(response))
-        await _send_on(response, send, push, [*base, *kind, *_OFF_HEADERS], route)
+        plain = exchange.surface.plain(request) if isinstance(exchange.surface, TranslatedSurface) else None
+        whole = (asgi.JSON,) if plain is not None else (asgi.JSON, *_length(response))
+        kind = asgi.EVENT_STREAM if request.stream else whole
+        await _send_on(response, send, push, [*base, *kind, *_OFF_HEADERS], route, plain)
 
 
 _OFF = Decision("answer", "off")
@@ -220,8 +224,10 @@ def _length(response: Response) -> Headers:
     return [header for header in response.headers if header[0] == b"content-length"]
 
 
-async def _send_on(response: Response, send: Send, push: Push, headers: Headers, route: Route) -> None:
-    """The upstream's answer, piece by piece.
+async def _send_on(
+    response: Response, send: Send, push: Push, headers: Headers, route: Route, plain: Plain | None = None
+) -> None:
+    """The upstream's answer, piece by piece, through ``plain`` where it is to be translated.
 
     Its head has gone out when the upstream fails in the middle: then the client's connection is cut as the
     upstream's was, by leaving the response unfinished, so that nobody takes a part for the whole.
@@ -231,14 +237,23 @@ async def _send_on(response: Response, send: Send, push: Push, headers: Headers,
         if (asgi.header(headers, b"content-type") or b"").startswith(b"text/event-stream"):
             # The head now, whenever the first event comes: servers keep it for the body's first piece.
             await send({"type": "http.response.body", "body": b"", "more_body": True})
-        await response.pour(push)
+        await response.pour(push if plain is None else _through(plain, push))
+        rest = b"" if plain is None else plain.end()
     except UpstreamError as exc:
         route.upstream_metrics.failed(exc.kind)
         logger.warning("%s: passed-through answer cut short: %s", route.name, exc)
         return
     finally:
         response.close()
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    await send({"type": "http.response.body", "body": rest, "more_body": False})
+
+
+def _through(plain: Plain, push: Push) -> Push:
+    def translated(data: bytes) -> Wait | None:
+        ready = plain.feed(data)
+        return push(ready) if ready else None
+
+    return translated
 
 
 def _is_api(path: str) -> bool:

@@ -34,6 +34,8 @@ class Request(msgspec.Struct, frozen=True):
     context: tuple[str, ...] = ()
     #: What the client asks for that no gate can hold; None: nothing. A route that enforces refuses it.
     ungateable: str | None = None
+    #: The client's own fields, where ``fields`` are a translation of them.
+    origin: Mapping[str, msgspec.Raw] | None = None
 
 
 class Edit(Protocol):

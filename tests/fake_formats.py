@@ -215,9 +215,75 @@ def _message_events(request: Any, said: Said, place: int, item: Mapping[str, Any
     ]
 
 
+# Anthropic's messages
+
+
+def _message_prompt(request: Any) -> Any:
+    return text_of(request["messages"][-1]["content"])
+
+
+_STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+
+
+def _blocks(said: Said) -> list[dict[str, Any]]:
+    text = said.message.get("refusal") or said.text
+    calls = [
+        {
+            "type": "tool_use",
+            "id": tool["id"],
+            "name": tool["function"]["name"],
+            "input": json.loads(tool["function"]["arguments"]),
+        }
+        for tool in said.message.get("tool_calls") or ()
+    ]
+    return [*([{"type": "text", "text": text}] if text else []), *calls]
+
+
+def _anthropic(request: Any, choices: Sequence[Said]) -> dict[str, Any]:
+    (said,) = choices
+    refuses = bool(said.message.get("refusal"))
+    return {
+        "id": "msg_fake",
+        "type": "message",
+        "role": "assistant",
+        "model": request["model"],
+        "content": _blocks(said),
+        "stop_reason": "refusal" if refuses else _STOPS[said.finish_reason],
+        "stop_sequence": None,
+        "usage": {"input_tokens": 7, "output_tokens": _tokens(said)},
+    }
+
+
+def _anthropic_events(request: Any, choices: Sequence[Said]) -> list[tuple[str | None, dict[str, Any] | str]]:
+    (said,) = choices
+    whole = _anthropic(request, choices)
+    start = {**whole, "content": [], "stop_reason": None, "usage": {"input_tokens": 7, "output_tokens": 1}}
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": start}, {"type": "ping"}]
+    for place, block in enumerate(whole["content"]):
+        texts = block["type"] == "text"
+        empty = {**block, **({"text": ""} if texts else {"input": {}})}
+        pieces = said.tokens or (block.get("text", ""),) if texts else (json.dumps(block["input"]),)
+        events.append({"type": "content_block_start", "index": place, "content_block": empty})
+        for piece in pieces:
+            delta = (
+                {"type": "text_delta", "text": piece}
+                if texts
+                else {"type": "input_json_delta", "partial_json": piece}
+            )
+            events.append({"type": "content_block_delta", "index": place, "delta": delta})
+        events.append({"type": "content_block_stop", "index": place})
+    ended = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
+    events += [
+        {"type": "message_delta", "delta": ended, "usage": {"output_tokens": _tokens(said)}},
+        {"type": "message_stop"},
+    ]
+    return [(event["type"], event) for event in events]
+
+
 FORMATS: Mapping[str, Format] = {
     "/v1/completions": Format(_completion_prompt, _completion, _completion_events),
     "/v1/responses": Format(_response_prompt, _response, _response_events),
+    "/v1/messages": Format(_message_prompt, _anthropic, _anthropic_events),
 }
 
 

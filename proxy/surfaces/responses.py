@@ -123,8 +123,7 @@ class Responses:
 
     def error_event(self, exc: HttpError) -> bytes:
         """The event on which OpenAI's SDKs raise."""
-        error = {"type": "error", "code": exc.code, "message": exc.message, "param": exc.param}
-        return b"event: error\ndata: " + msgspec.json.encode({**error, "sequence_number": 0}) + b"\n\n"
+        return wire.response_error_event(exc)
 
 
 _DECODER = msgspec.json.Decoder(wire.ResponseObject)

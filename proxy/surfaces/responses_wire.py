@@ -9,12 +9,14 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from gating.types import Evidence, Unmeasured
+from proxy import sse
 from proxy.surfaces import chat_wire as chat
 from proxy.wire import Choice, VendorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from proxy.exceptions import HttpError
     from proxy.wire import Ask, Request
 
 #: What a request names to get logprobs.
@@ -270,3 +272,15 @@ def abstention_events(response: Mapping[str, Any]) -> list[dict[str, Any]]:
         {"type": "response.output_item.done", "output_index": 0, "item": item},
         {"type": "response.completed", "response": dict(response)},
     ]
+
+
+def response_error_event(exc: HttpError) -> bytes:
+    """The event on which OpenAI's SDKs raise."""
+    error = {
+        "type": "error",
+        "code": exc.code,
+        "message": exc.message,
+        "param": exc.param,
+        "sequence_number": 0,
+    }
+    return b"event: error\n" + sse.event(msgspec.json.encode(error))

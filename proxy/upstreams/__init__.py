@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxy.exceptions import ConfigError
 from proxy.upstreams.attempts import Attempts
 from proxy.upstreams.breaker import Breaker
-from proxy.upstreams.http import HttpUpstream, Secrets
+from proxy.upstreams.http import HTTP_FORMATS, HttpUpstream, Secrets
 from proxy.upstreams.origin import Origin
 from proxy.upstreams.pool import members_of
 from proxy.upstreams.retry import Backoff
@@ -76,6 +76,7 @@ def make_upstream(
         forwards_credentials=config.auth == "forward",
         gives_logprobs=gives_logprobs,
         attempts=attempts,
+        formats=HTTP_FORMATS if config.formats is None else config.formats,
     )
 
 

@@ -19,6 +19,11 @@ class UpstreamClient(Protocol):
     gives_logprobs: bool
 
     @property
+    def formats(self) -> set[str]:
+        """The names of the surfaces whose format it speaks."""
+        ...
+
+    @property
     def forwards_credentials(self) -> bool:
         """Whether the client's own Authorization is sent on in place of the proxy's key."""
         ...

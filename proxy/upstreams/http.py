@@ -13,7 +13,7 @@ from proxy.upstreams.retry import retry_after
 from proxy.wire import VendorError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from proxy.upstreams.attempts import Attempts
     from proxy.upstreams.transport import Response, Transport
@@ -23,6 +23,10 @@ _JSON_HEADERS = (
     # What is read must come unpacked; packing it again for the client would cost more than it saves.
     (b"accept-encoding", b"identity"),
 )
+#: What a server of OpenAI's format speaks, if the configuration does not say.
+HTTP_FORMATS = ("chat", "completions", "responses")
+#: Anthropic's API wants the version of its format named, and a key in a header of its own.
+_ANTHROPIC_VERSION = (b"anthropic-version", b"2023-06-01")
 #: No vendor's error is longer; what is longer is cut, not kept in memory.
 _ERROR_BYTES = 65_536
 
@@ -61,16 +65,22 @@ class HttpUpstream:
         forwards_credentials: bool,
         gives_logprobs: bool,
         attempts: Attempts,
+        formats: Iterable[str] = HTTP_FORMATS,
     ) -> None:
         self.name = name
         self.forwards_credentials = forwards_credentials
         self.gives_logprobs = gives_logprobs
+        self.formats = set(formats)
         self._transport = transport
         self._secrets = secrets
         self._attempts = attempts
         self._headers: tuple[tuple[bytes, bytes], ...] = _JSON_HEADERS
         if secrets.api_key is not None:
             self._headers += ((b"authorization", b"Bearer " + secrets.api_key.encode()),)
+        if "messages" in self.formats:
+            self._headers += (_ANTHROPIC_VERSION,)
+            if secrets.api_key is not None:
+                self._headers += ((b"x-api-key", secrets.api_key.encode()),)
 
     async def post(self, path: str, body: bytes, credentials: bytes | None) -> Response:
         """Ask for a completion, again where that may help and nothing was generated."""

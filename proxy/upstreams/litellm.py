@@ -57,6 +57,7 @@ class LiteLLMUpstream:
     ) -> None:
         self.name = name
         self.gives_logprobs = gives_logprobs
+        self.formats = {"chat"}
         self._config = config
         self._secrets = secrets
         self._attempts = attempts

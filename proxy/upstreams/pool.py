@@ -78,6 +78,11 @@ class PoolUpstream:
         for member in self.members:
             member.client.gives_logprobs = value
 
+    @property
+    def formats(self) -> set[str]:
+        """What every member speaks: the next must understand what the first was asked."""
+        return set.intersection(*(member.client.formats for member in self.members))
+
     async def post(self, path: str, body: bytes, credentials: bytes | None) -> Response:
         """The first member's answer that is one; raises the last one's error."""
         *others, last = self._order()

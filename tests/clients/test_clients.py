@@ -78,23 +78,7 @@ def test_every_environment_has_a_client():
     assert {client.environment for client in CLIENTS} == set(PYTHON) | set(NODE)
 
 
-#: Clients of a surface that is not there yet; each is refused, and the test says so until it is.
-AHEAD = {"anthropic"}
-
-
-@pytest.mark.parametrize(
-    "client",
-    [
-        pytest.param(
-            client,
-            id=client.environment,
-            marks=pytest.mark.xfail(
-                client.environment in AHEAD, reason="/v1/messages is not gated yet", strict=True
-            ),
-        )
-        for client in CLIENTS
-    ],
-)
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.environment)
 def test_what_its_user_sees(client, proxy):
     """A missing environment is a failure: ``make test-clients`` makes them."""
     assert run(client, proxy.base_url) == client.sees

@@ -26,7 +26,7 @@ GATED = [
 ]
 #: They give a model's words, and this version has no gate for them.
 AROUND = [
-    "/v1/messages",
+    "/v1/messages/batches",
     "/v1/engines/x/completions",
     "/v1/Chat/Completions",
     "/v1/v1/chat/completions",

@@ -115,7 +115,7 @@ async def test_json_that_is_none(serving, body):
 
 
 @pytest.mark.parametrize("path", [
-    "/v1/messages", "/v1/responses/1", "/v1/threads/1/runs",
+    "/v1/messages/batches", "/v1/responses/1", "/v1/threads/1/runs",
     "/v1/Chat/Completions/x", "/v1/x/models/m:generateContent",
     "/v1/infer", "/v1/x/m:streamGenerateContent", "/v1/m:rawPredict", "/v1/m:predict", "/v1/model/m/invoke",
     "/v1/engines/e/completions",

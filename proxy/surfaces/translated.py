@@ -1,0 +1,186 @@
+"""A surface over an upstream that speaks another format: translated to the chat's, gated there, translated back.
+
+Everything that decides (holding, abstentions, logprobs) happens in the chat's format; a translation is a pure
+function of what the chat's surface would have sent to its client, so that it can let out nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from proxy import sse
+from proxy.exceptions import UpstreamGarbage
+from proxy.surfaces.chat import Chat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.exceptions import HttpError
+    from proxy.wire import Ask, Completion, Edit, Request, StreamReader, Verdict, Watch
+
+
+class Translation(Protocol):
+    """One format in terms of the chat's."""
+
+    name: str
+    path: str
+
+    def to_chat(self, body: bytes) -> dict[str, Any]:
+        """A client's body as a chat's; raises BadRequest."""
+        ...
+
+    def from_chat(self, answer: dict[str, Any], request: Request) -> dict[str, Any]:
+        """A chat's answer, with its ``idk``, as this format's."""
+        ...
+
+    def events(self, request: Request) -> EventTranslation:
+        """What translates one stream."""
+        ...
+
+    def error(self, exc: HttpError) -> bytes:
+        """An error in this format."""
+        ...
+
+    def error_event(self, exc: HttpError) -> bytes:
+        """The same inside a stream."""
+        ...
+
+
+class EventTranslation(Protocol):
+    """One stream, event by event."""
+
+    def chunk(self, chunk: dict[str, Any]) -> bytes:
+        """What goes out for a chat's chunk."""
+        ...
+
+    def done(self) -> bytes:
+        """What ends the stream."""
+        ...
+
+
+class TranslatedSurface:
+    """See ``Surface``; ``path`` is the client's, and the upstream is asked for chat completions."""
+
+    def __init__(self, translation: Translation) -> None:
+        self._translation = translation
+        self._chat = Chat()
+        self.name = translation.name
+        self.path = self._chat.path
+        self.takes_n = self._chat.takes_n
+
+    def parse(self, body: bytes) -> Request:
+        """The chat's request that asks the same; raises BadRequest."""
+        request = self._chat.parse(msgspec.json.encode(self._translation.to_chat(body)))
+        return msgspec.structs.replace(request, origin=_FIELDS.decode(body))
+
+    def outgoing(self, request: Request, ask: Ask) -> bytes:
+        """The chat's body."""
+        return self._chat.outgoing(request, ask)
+
+    def edited(self, request: Request, edit: Edit) -> Request:
+        """As the chat's."""
+        return self._chat.edited(request, edit)
+
+    def read(self, body: bytes, ask: Ask) -> Completion:
+        """As the chat's."""
+        return self._chat.read(body, ask)
+
+    def render(self, request: Request, ask: Ask, completion: Completion, verdict: Verdict) -> bytes:
+        """The chat's answer, translated."""
+        answer = msgspec.json.decode(self._chat.render(request, ask, completion, verdict))
+        return msgspec.json.encode(self._translation.from_chat(answer, request))
+
+    def stream(
+        self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], Watch] | None
+    ) -> StreamReader:
+        """The chat's reader, what it gives translated."""
+        reader = self._chat.stream(request, ask, hold=hold, watch=watch)
+        return _TranslatedStream(reader, self._translation.events(request))
+
+    def plain(self, request: Request) -> Plain:
+        """What translates an answer that no gate has seen."""
+        return Plain(self._translation, request)
+
+    def error(self, exc: HttpError) -> bytes:
+        """In the client's format."""
+        return self._translation.error(exc)
+
+    def error_event(self, exc: HttpError) -> bytes:
+        """In the client's format."""
+        return self._translation.error_event(exc)
+
+
+#: One event holds a few tokens; a megabyte of them is no event.
+_EVENT_LIMIT = 1_000_000
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class _TranslatedStream:
+    def __init__(self, reader: StreamReader, translation: EventTranslation) -> None:
+        self._reader = reader
+        self._translation = translation
+
+    def feed(self, data: bytes) -> bytes:
+        return self._translated(self._reader.feed(data))
+
+    @property
+    def settled(self) -> bool:
+        return self._reader.settled
+
+    def completion(self) -> Completion:
+        return self._reader.completion()
+
+    def finish(self, completion: Completion, verdict: Verdict, *, cancelled: bool = False) -> bytes:
+        return self._translated(self._reader.finish(completion, verdict, cancelled=cancelled))
+
+    def _translated(self, events: bytes) -> bytes:
+        """Whole events only come from the reader, each on one line."""
+        out: list[bytes] = []
+        for line in events.split(b"\n\n"):
+            payload = line.removeprefix(b"data: ")
+            if payload == sse.DONE:
+                out.append(self._translation.done())
+            elif payload:
+                out.append(self._translation.chunk(msgspec.json.decode(payload)))
+        return b"".join(out)
+
+
+class Plain:
+    """A chat's answer as it comes, translated: a stream event by event, a whole one at its end."""
+
+    def __init__(self, translation: Translation, request: Request) -> None:
+        self._translation = translation
+        self._request = request
+        self._events = translation.events(request) if request.stream else None
+        self._splitter = sse.Splitter(_EVENT_LIMIT)
+        self._body = bytearray()
+
+    def feed(self, data: bytes) -> bytes:
+        """What of it may go out now; raises UpstreamGarbage."""
+        if self._events is None:
+            self._body += data
+            return b""
+        return b"".join(
+            self._events.done() if payload == sse.DONE else self._events.chunk(_decoded(payload))
+            for payload in self._splitter.feed(data)
+        )
+
+    def end(self) -> bytes:
+        """The rest; raises UpstreamGarbage."""
+        if self._events is not None:
+            return b""
+        return msgspec.json.encode(self._translation.from_chat(_decoded(bytes(self._body)), self._request))
+
+
+def _decoded(payload: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(payload, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise UpstreamGarbage("the upstream's answer is no JSON object") from exc
+
+
+def named_event(payload: dict[str, Any]) -> bytes:
+    """An event whose name is its payload's type."""
+    return b"event: " + str(payload["type"]).encode() + b"\n" + sse.event(msgspec.json.encode(payload))
