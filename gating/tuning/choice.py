@@ -7,32 +7,27 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from calibrators import CALIBRATORS, auto
-from calibrators.metrics import log_loss
-from calibrators.platt import PlattCalibrator
 from gating.combine import Logistic, Single
 from gating.scorers import SCORERS
+from gating.tuning.costs import FOLDS, FREE, cheapest, cost_of, single_losses
 from gating.tuning.splits import split
 from gating.types import GatingError, Unmeasured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from calibrators import Calibrator
     from gating.combine import Combination
-    from gating.tuning.graded import Column, Graded
+    from gating.tuning.graded import Graded
     from gating.tuning.splits import Rows
 
-#: Of the comparison of scorers.
-FOLDS = 5
 #: More labels than this settle nothing further about which scorer is best, or how much each weighs.
 MOST_COMPARED = 50_000
 #: Of the fit split, the most that a combination's weights are learnt on; its calibrator is fitted on the rest.
 COMBINATION_SHARE = 0.5
-#: The evidence that comes with the answer, without a further call.
-LOGPROBS = frozenset({"logprobs", "top_logprobs"})
-#: The calibrator that is chosen by cross-validation.
+#: What is chosen by cross-validation: the calibrator of that name, and the scorers.
 AUTO = "auto"
 
 
@@ -43,12 +38,18 @@ def check_calibrator(name: str) -> None:
 
 
 class PolicyParts(NamedTuple):
-    """What was fitted; ``log_odds`` (m,) of the answers at ``rows`` (m,) are what the calibrator saw."""
+    """What was fitted; ``log_odds`` (m,) of the answers at ``rows`` (m,) are what the calibrator saw.
+
+    ``considered`` holds the cross-validated log loss of what was chosen among, if anything was; ``cheaper``
+    names the best scorer that costs less than what was taken, None where none does.
+    """
 
     combination: Combination
     calibrator: Calibrator
     log_odds: NDArray[np.float64]
     rows: Rows
+    considered: Mapping[str, float]
+    cheaper: str | None
 
 
 def fit_policy_parts(
@@ -56,13 +57,16 @@ def fit_policy_parts(
 ) -> PolicyParts:
     """The scorers as one and the calibrator on top, from the answers at ``rows`` (m,).
 
-    ``names`` are combined, a single one stands as it is; None takes the single best. Raises GatingError where
-    the rows have no answer of a class.
+    ``names`` are combined, a single one stands as it is; None takes the single best that costs least, AUTO the
+    cheapest that are no worse than the best. Raises GatingError where the rows have no answer of a class.
     """
     rows = rows[graded.labelled[rows]]
     require_both_classes(graded, rows)
-    if names is None:
-        names = (best_single(graded, rows, rng),)
+    compared = _compared(graded, rows, rng)
+    considered: Mapping[str, float] = {}
+    if names is not None and tuple(names) == (AUTO,):
+        names, considered = cheapest(graded, compared, rng)
+    names = names or (best_single(graded, compared, rng),)
     for name in names:
         graded.column(name)
     if len(names) == 1:
@@ -76,7 +80,8 @@ def fit_policy_parts(
     log_odds, measured = joined_log_odds(combination, graded, rows)
     require_both_classes(graded, rows[measured])
     fitted = fit_calibrator(calibrator, log_odds, graded, rows[measured], rng)
-    return PolicyParts(combination, fitted, log_odds, rows[measured])
+    cheaper = cheaper_than(names, graded, compared, rng)
+    return PolicyParts(combination, fitted, log_odds, rows[measured], considered, cheaper)
 
 
 def fit_calibrator(
@@ -101,6 +106,14 @@ def joined_log_odds(
     return np.array(known, dtype=np.float64), measured
 
 
+def _compared(graded: Graded, rows: Rows, rng: np.random.Generator) -> Rows:
+    """At most MOST_COMPARED of ``rows`` (m,), by whole questions."""
+    if rows.size <= MOST_COMPARED:
+        return rows
+    share = MOST_COMPARED / rows.size
+    return rows[split(graded.group[rows], {"compared": share, "rest": 1 - share}, rng)["compared"]]
+
+
 def best_single(graded: Graded, rows: Rows, rng: np.random.Generator) -> str:
     """The scorer with the least cross-validated log loss on ``rows`` (m,); of equal ones the cheapest.
 
@@ -109,37 +122,37 @@ def best_single(graded: Graded, rows: Rows, rng: np.random.Generator) -> str:
     nothing else.
     """
     own = [name for name in graded.columns if name in SCORERS]
-    free = [name for name in own if SCORERS[name].needs <= LOGPROBS and graded.columns[name].measured.any()]
+    free = [name for name in own if cost_of(SCORERS[name]) == FREE and graded.columns[name].measured.any()]
     names = free or own or list(graded.columns)
     if not names:
         raise GatingError(
             "no record has evidence to score (token_logprobs, top_logprobs, samples or features); "
             "`idk evaluate` writes records that do"
         )
-    if rows.size > MOST_COMPARED:
-        share = MOST_COMPARED / rows.size
-        rows = rows[split(graded.group[rows], {"compared": share, "rest": 1 - share}, rng)["compared"]]
+    return _least_loss(names, graded, rows, rng)
+
+
+def cheaper_than(names: Sequence[str], graded: Graded, rows: Rows, rng: np.random.Generator) -> str | None:
+    """The best single scorer that costs less than the policy of ``names``: less evidence, or one of its own."""
+    price = max(cost_of(graded.column(name).scorer) for name in names)
+    less = [
+        name
+        for name, column in graded.columns.items()
+        if name in SCORERS
+        and column.measured[rows].any()
+        and (cost_of(column.scorer) < price or (len(names) > 1 and name in names))
+    ]
+    lowest = min((cost_of(SCORERS[name]) for name in less), default=FREE)
+    less = [name for name in less if cost_of(SCORERS[name]) == lowest]
+    return _least_loss(less, graded, rows, rng) if less else None
+
+
+def _least_loss(names: Sequence[str], graded: Graded, rows: Rows, rng: np.random.Generator) -> str:
+    if len(names) == 1:
+        return names[0]
     fold = rng.permutation(graded.group.max() + 1)[graded.group[rows]] % FOLDS
-    losses = {name: held_out_loss(graded.columns[name], graded.outcome, rows, fold) for name in names}
+    losses = {name: float(single_losses(graded, name, rows, fold).mean()) for name in names}
     return min(losses, key=losses.__getitem__)
-
-
-def held_out_loss(column: Column, outcome: NDArray[np.int8], rows: Rows, fold: NDArray[np.intp]) -> float:
-    """Log loss in nats over ``rows`` (m,), each predicted by a Platt fit that did not see its ``fold`` (m,).
-
-    An unmeasured answer is predicted by the base rate, so that a scorer gains nothing by silence.
-    """
-    measured, correct = column.measured[rows], outcome[rows].astype(np.float64)
-    log_odds = column.log_odds(rows)
-    confidence = np.empty(rows.size)
-    for one in range(FOLDS):
-        out = fold == one
-        confidence[out] = (correct[~out].sum() + 1) / ((~out).sum() + 2)  # Laplace's rule: never 0 or 1
-        seen, told = ~out & measured, out & measured
-        if seen.any() and told.any():
-            fitted = PlattCalibrator().fit(log_odds[seen], correct[seen])
-            confidence[told] = fitted.predict(log_odds[told])
-    return log_loss(confidence, correct) or 0.0
 
 
 def require_both_classes(graded: Graded, rows: Rows) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from calibrators.metrics import TARGETS, auroc, auroc_interval, brier_skill, log_loss
 from gating.tuning.choice import fit_calibrator
+from gating.tuning.costs import Cheaper, losses_of
 from gating.tuning.graded import RIGHT, WRONG
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ class Figures:
 
     ``scorers`` holds what each scorer alone would have done, ``policy`` what its own do together; ``always``
     is answering everything, for comparison; ``conditions`` what holds for each of them, where there are some.
+    ``considered`` is the fit split's cross-validated log loss of what the scorers were chosen among, where they
+    were; ``cheaper`` what the policy gains over a scorer that costs less, None where none does.
     """
 
     n: Mapping[str, int]
@@ -136,6 +139,8 @@ class Figures:
     held_out: HeldOut | None
     always: HeldOut
     conditions: Mapping[str, ConditionFigures] = field(default_factory=dict)
+    considered: Mapping[str, float] = field(default_factory=dict)
+    cheaper: Cheaper | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -150,7 +155,22 @@ class Figures:
             "held_out": UNKNOWN if self.held_out is None else asdict(self.held_out),
             "always": asdict(self.always),
             "conditions": {name: figures.to_dict() for name, figures in self.conditions.items()},
+            "considered": dict(self.considered),
+            "cheaper": None if self.cheaper is None else self.cheaper.to_dict(),
         }
+
+
+def cheaper_figures(
+    name: str, test: Judged, graded: Graded, fit: Rows, calibrator: str, rng: np.random.Generator
+) -> Cheaper:
+    """What the policy that judged ``test`` gains over the scorer ``name`` alone, where both read the answer."""
+    column = graded.columns[name]
+    fit = _usable(column, graded, fit)
+    both = test.usable & column.measured[test.rows]
+    rows, correct = test.rows[both], test.outcome[both].astype(np.float64)
+    alone = fit_calibrator(calibrator, column.log_odds(fit), graded, fit, rng).predict(column.log_odds(rows))
+    gained = losses_of(alone, correct) - losses_of(test.confidence[both], correct)
+    return Cheaper.of(name, gained, graded.group[rows])
 
 
 def held_out(test: Judged, threshold: float | NDArray[np.float64] | None) -> HeldOut | None:

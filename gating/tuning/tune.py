@@ -19,7 +19,7 @@ from gating.tuning.by_condition import (
     grouping_of,
 )
 from gating.tuning.choice import AUTO, check_calibrator, fit_policy_parts
-from gating.tuning.figures import Figures, ScorerFigures, always, held_out
+from gating.tuning.figures import Figures, ScorerFigures, always, cheaper_figures, held_out
 from gating.tuning.graded import RIGHT
 from gating.tuning.judged import judge, thresholds_of
 from gating.tuning.splits import one_of_each, split
@@ -89,10 +89,11 @@ def tune(
 ) -> Tuned:
     """Fit, choose a threshold for ``goal``, and say what that does on answers that neither of them saw.
 
-    ``scorers`` names what to combine (None: the single best), ``calibrator`` is ``auto`` or a name in
-    ``CALIBRATORS``. Where records speak of passages each condition gets a calibrator and a threshold of its
-    own, told apart as ``by`` says (None: with or without passages). The same ``graded`` and ``seed`` give the
-    same policy. Raises GatingError on names that are unknown and on labels that teach nothing: fewer than
+    ``scorers`` names what to combine (None: the single best that costs least; ``auto`` alone: the cheapest that
+    are no worse than the best), ``calibrator`` is ``auto`` or a name in ``CALIBRATORS``. Where records speak of
+    passages each condition gets a calibrator and a threshold of its own, told apart as ``by`` says (None: with
+    or without passages). The same ``graded`` and ``seed`` give the same policy. Raises GatingError on names
+    that are unknown and on labels that teach nothing: fewer than
     LEAST_LABELS, one class, too few questions.
     """
     check_calibrator(calibrator)
@@ -122,6 +123,10 @@ def tune(
         for column, found in graded.columns.items()
     }
     figures = _figures(graded, policy, alone, judged["test"], n)
+    if parts.cheaper is not None and by is None:  # else what is gained by condition would be counted too
+        found = cheaper_figures(parts.cheaper, judged["test"], graded, splits["fit"], calibrator, rng)
+        figures = replace(figures, cheaper=found)
+    figures = replace(figures, considered=parts.considered)
     return Tuned(policy, figures, choice, MappingProxyType(splits), MappingProxyType(judged))
 
 

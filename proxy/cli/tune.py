@@ -29,7 +29,11 @@ def tune(
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="Answer from this confidence on.")] = None,
     scorers: Annotated[
-        str | None, typer.Option(help="Names to combine, as a,b; without, the single best is taken.")
+        str | None,
+        typer.Option(
+            help="Names to combine, as a,b; auto: the cheapest that are no worse than the best, samples costing "
+            "more than p_true and that more than logprobs. [default: the best single one that costs least]"
+        ),
     ] = None,
     calibrator: Annotated[str, typer.Option(help="A calibrator's name, or auto.")] = "auto",
     conditions: Annotated[

@@ -24,6 +24,8 @@ def show(tuned: Tuned, console: Console | None = None) -> None:
     console.print(f"split by question: {splits}\n")
     console.print(f"each scorer alone, on the test split (base rate {_percent(figures.base_rate)})")
     console.print(_scorers(figures, {scorer.name for scorer in policy.scorers}))
+    for line in (*_considered(figures, names), *_paying(figures)):
+        console.print(line)
     console.print(_threshold(tuned))
     if figures.conditions:
         console.print(
@@ -47,6 +49,31 @@ def _scorers(figures: Figures, chosen: set[str]) -> Table:
         table.add_section()
         table.add_row("together", *_cells(figures.policy), style="bold")
     return table
+
+
+def _considered(figures: Figures, taken: str) -> list[str]:
+    """What the scorers were chosen among."""
+    if not figures.considered:
+        return []
+    losses = ", ".join(f"{name.replace('+', ' + ')} {loss:.3f}" for name, loss in figures.considered.items())
+    return [
+        f"log loss on the fit split, cheapest first: {losses}",
+        f"taken: {taken}, the cheapest within one standard error of the least",
+    ]
+
+
+def _paying(figures: Figures) -> list[str]:
+    """Whether what the policy costs is worth it."""
+    cheaper = figures.cheaper
+    if cheaper is None:
+        return []
+    if cheaper.gain is None or cheaper.error is None:
+        return [f"too few unseen answers tell whether it pays beside {cheaper.scorer} alone"]
+    gain = f"gain {cheaper.gain:+.3f} ± {cheaper.error:.3f} nats of log loss"
+    if cheaper.pays:
+        return [f"it pays: {cheaper.scorer} alone costs less and does worse on the test split ({gain})"]
+    told = f"{cheaper.scorer} alone costs less and is no worse on the test split ({gain})"
+    return [f"[bold yellow]It does not pay[/]: {told}; tune with --scorers {cheaper.scorer}"]
 
 
 def _cells(scorer: ScorerFigures) -> tuple[str, ...]:

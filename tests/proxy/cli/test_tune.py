@@ -106,6 +106,59 @@ def test_several_scorers_are_shown_together(tmp_path, capsys):
     assert "together" in capsys.readouterr().out
 
 
+def with_samples(folder, worth, n=300):
+    """Answers of which three samples in four agree, ``worth`` of a logit for each that does."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for row in range(n):
+        score, agree = -float(rng.exponential()), int(rng.integers(0, 5))
+        right = rng.random() < 1 / (1 + np.exp(-3 * (score + 0.7) - worth * (agree - 2)))
+        told = {
+            "id": f"q{row}",
+            "answer": "Paris",
+            "token_logprobs": [score],
+            "samples": ["Paris"] * agree + ["Lyon"] * (4 - agree),
+            "label": "correct" if right else "incorrect",
+        }
+        lines.append(json.dumps(told) + "\n")
+    path = folder / "records.jsonl"
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def test_it_says_whether_samples_pay(tmp_path, capsys):
+    path = with_samples(tmp_path, 0.0)
+    options = ("--wrong-cost", "1", "--scorers", "mean_logprob,agreement")
+    assert tune(path, *options)[0] == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "It does not pay: mean_logprob alone costs less" in said
+    assert "tune with --scorers mean_logprob" in said
+    assert tune(path, *options, "--json")[0] == 0
+    cheaper = json.loads(capsys.readouterr().out)["cheaper"]
+    assert (cheaper["scorer"], cheaper["pays"]) == ("mean_logprob", False)
+    assert tune(path, "--wrong-cost", "1")[0] == 0
+    assert "costs less" not in capsys.readouterr().out
+
+
+def test_auto_takes_samples_where_they_pay(tmp_path, capsys):
+    status, out = tune(with_samples(tmp_path, 2.0), "--wrong-cost", "1", "--scorers", "auto")
+    said = " ".join(capsys.readouterr().out.split())
+    assert status == 0
+    assert "log loss on the fit split, cheapest first: mean_logprob 0." in said
+    assert "the cheapest within one standard error of the least" in said
+    assert "it pays: mean_logprob alone costs less and does worse" in said
+    assert "mean_logprob" in json.loads(out.read_text())["scorers"] or "cocoa" in said
+
+
+def test_too_few_answers_tell_nothing_of_the_cost(tmp_path, capsys):
+    path = with_samples(tmp_path, 0.0, n=60)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    grouped = [line | {"group": "a" if row < 40 else "b"} for row, line in enumerate(lines)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in grouped))
+    assert tune(path, "--wrong-cost", "1", "--scorers", "agreement")[0] == 0
+    assert "too few unseen answers tell" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
