@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from itertools import takewhile
+from bisect import bisect_left, bisect_right
+from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING
 
 from gating.types import Evidence, Unmeasured
@@ -101,6 +102,28 @@ def evidence_of(
         # Of another length they cannot be cut to the answer; whole, the scorers see that they do not fit.
         top_logprobs = top_logprobs[place] if len(top_logprobs) == len(tokens) else top_logprobs
     return Evidence(content, token_logprobs=logprobs[place], top_logprobs=top_logprobs, samples=samples)
+
+
+def call_evidence(
+    arguments: Sequence[str], tokens: Sequence[str], logprobs: Sequence[float | None]
+) -> Evidence:
+    """The evidence of an answer that is calls of tools: the tokens that spell their ``arguments``, in order.
+
+    ``tokens`` (n,) with ``logprobs`` (n,) are all that the model said, the call's own syntax among them: what a
+    template makes certain says nothing of the arguments. Unmeasured where they are not spelt there.
+    """
+    text, said = "\n".join(arguments), "".join(tokens)
+    ends = list(accumulate(map(len, tokens)))
+    kept: list[float | None] = []
+    start = 0
+    for argument in arguments:
+        start = said.find(argument, start)
+        if start < 0 or not argument:
+            return Evidence(text, token_logprobs=Unmeasured("the arguments are not among the tokens"))
+        end = start + len(argument)
+        kept += logprobs[bisect_right(ends, start) : bisect_left(ends, end) + 1]
+        start = end
+    return Evidence(text, token_logprobs=kept)  # type: ignore[arg-type] # None is what the scorers refuse
 
 
 def _locate(

@@ -137,6 +137,10 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     on_low: Literal["abstain", "escalate"] = "abstain"
     escalate_to: Name | None = None
     on_unmeasured: Literal["abstain", "answer"] = "abstain"
+    #: An answer that its length limit cut off: scored as it stands, or unmeasured.
+    on_length: Literal["score", "unmeasured"] = "score"
+    #: Whether a tool call is gated by the tokens of its arguments; else it passes, being no answer.
+    gate_tools: bool = False
     abstain_text: Annotated[str, Meta(min_length=1)] = "I don't know."
     allow_override: bool = False
     #: The share of requests whose answers are kept for labelling, drawn at random whatever the gate says.

@@ -95,6 +95,7 @@ class Exchange:
             logprobs=reads,
             top_logprobs=max(route.top_logprobs, wanted) if reads else wanted,
             alternatives=route.top_logprobs,
+            gate_tools=route.config.gate_tools,
         )
 
     @property

@@ -15,7 +15,7 @@ import msgspec
 
 from gating.early import watch
 from gating.relatedness import words_of
-from gating.types import Decision
+from gating.types import Decision, Evidence, Unmeasured
 from proxy.asking import ask_upstream
 from proxy.exceptions import BadRequest, UpstreamStatus
 from proxy.exchange import Exchange, Judged
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gating.gate import Gate
     from proxy.asgi import Push, Wait
     from proxy.gathering.base import NoGathering
+    from proxy.routing import Route
     from proxy.upstreams.transport import Response
     from proxy.wire import Choice, Completion, StreamReader, Watch
 
@@ -152,7 +153,7 @@ def judge(exchange: Exchange, completion: Completion, *, cancelled: bool = False
     route, gate, request = exchange.route, exchange.gate, exchange.request
     applies = route.applies(request)
     choices = completion.choices if exchange.context is None else _in_context(exchange, completion.choices)
-    decisions = tuple(_decide(gate, choice, request.threshold, applies=applies) for choice in choices)
+    decisions = tuple(_decide(route, gate, choice, request.threshold, applies=applies) for choice in choices)
     if cancelled:
         # A cut answer is never served, whatever was said of the part that came.
         decisions = tuple(replace(d, decision="abstain", reason="below_threshold") for d in decisions)
@@ -200,13 +201,19 @@ def _certified(exchange: Exchange, choices: Sequence[Choice], *, applies: bool) 
     )
 
 
-def _decide(gate: Gate, choice: Choice, threshold: float | None, *, applies: bool) -> Decision:
+def _decide(route: Route, gate: Gate, choice: Choice, threshold: float | None, *, applies: bool) -> Decision:
     limit = gate.limit_for(choice.evidence) if threshold is None else threshold
     if choice.refusal:
         return Decision("abstain", "upstream_abstained", threshold=limit)
-    if choice.tool_call:
+    if choice.tool_call and not route.config.gate_tools:
         return Decision("answer", "tool_call", threshold=limit)
-    return gate.decide(choice.evidence, threshold=threshold, applies=applies)
+    evidence = choice.evidence
+    if choice.finish_reason == "length" and route.config.on_length == "unmeasured":
+        evidence = Evidence(evidence.answer, token_logprobs=_CUT_SHORT)
+    return gate.decide(evidence, threshold=threshold, applies=applies)
+
+
+_CUT_SHORT = Unmeasured("its length limit cut it off")
 
 
 def record(exchange: Exchange, completion: Completion, verdict: Verdict) -> None:

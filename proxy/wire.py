@@ -65,6 +65,8 @@ class Ask(msgspec.Struct, frozen=True):
     seed: int | None = None
     max_tokens: int | None = None
     usage: bool = False
+    #: Whether the evidence of a tool call is wanted: that of its arguments.
+    gate_tools: bool = False
 
 
 class Choice(msgspec.Struct, frozen=True):

@@ -78,7 +78,7 @@ class Chat(ChoicesSurface):
         answer, body = self._answer[ask.alternatives > 0](body)
         usage = answer.usage
         return Completion(
-            choices=tuple(_choice(choice, alternatives=ask.alternatives) for choice in answer.choices),
+            choices=tuple(_choice(choice, ask) for choice in answer.choices),
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
             body=body,
@@ -98,12 +98,15 @@ class Chat(ChoicesSurface):
         return ChatStream(request, ask, hold=hold, watch=watch)
 
 
-def _choice(choice: wire.AnswerChoice[wire.Read], *, alternatives: int) -> Choice:
+def _choice(choice: wire.AnswerChoice[wire.Read], ask: Ask) -> Choice:
     message = choice.message
+    calls = message.calls_a_tool
     return Choice(
         index=choice.index,
-        evidence=wire.evidence(message.content or "", choice.logprobs, alternatives=alternatives),
+        evidence=wire.calls_evidence(message.arguments, choice.logprobs)
+        if calls and ask.gate_tools
+        else wire.evidence(message.content or "", choice.logprobs, alternatives=ask.alternatives),
         finish_reason=choice.finish_reason,
-        tool_call=message.calls_a_tool,
+        tool_call=calls,
         refusal=message.declines,
     )

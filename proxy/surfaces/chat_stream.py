@@ -37,6 +37,8 @@ class _Growing:
     finish_reason: str | None = None
     tool_call: bool = False
     refusal: bool = False
+    #: The arguments of each call as they grow, by its number.
+    arguments: dict[int, str] = field(default_factory=dict)
 
     def add(self, choice: wire.ChunkChoice[wire.Read]) -> None:
         delta = choice.delta
@@ -45,7 +47,8 @@ class _Growing:
             self.texts.append(text)
         if choice.finish_reason is not None:
             self.finish_reason = choice.finish_reason
-        self.tool_call = self.tool_call or delta.calls_a_tool
+        if delta.calls_a_tool:
+            self._call(delta)
         self.refusal = self.refusal or bool(delta.refusal)
         logprobs = choice.logprobs
         if isinstance(logprobs, Unmeasured):
@@ -58,6 +61,13 @@ class _Growing:
         self.tokens += tokens
         if self.watch is not None:
             self._follow(self.watch, text or "", tokens)
+
+    def _call(self, delta: wire.Message) -> None:
+        self.tool_call = True
+        calls = delta.tool_calls if isinstance(delta.tool_calls, list) else [{}]
+        for call, arguments in zip(calls, delta.arguments, strict=False):
+            number = call.get("index", 0) if isinstance(call, dict) else 0
+            self.arguments[number] = self.arguments.get(number, "") + arguments
 
     def _follow(self, watch: Watch, text: str, tokens: list[wire.Token]) -> None:
         """Only where each chunk's tokens are its text can a prefix be read without seeing the whole."""
@@ -73,13 +83,15 @@ class _Growing:
     def settled(self) -> bool:
         return self.watch is not None and self.watch.settled and not self.tool_call and not self.refusal
 
-    def choice(self, index: int, *, alternatives: int) -> Choice:
+    def choice(self, index: int, ask: Ask) -> Choice:
         text = "".join(self.texts)
-        evidence = (
-            Evidence(text, token_logprobs=self.malformed)
-            if self.malformed is not None
-            else wire.tokens_evidence(text, self.tokens, alternatives=alternatives)
-        )
+        if self.tool_call and ask.gate_tools:
+            read = wire.Logprobs(content=self.tokens) if self.malformed is None else self.malformed
+            evidence = wire.calls_evidence([said for _, said in sorted(self.arguments.items())], read)
+        elif self.malformed is not None:
+            evidence = Evidence(text, token_logprobs=self.malformed)
+        else:
+            evidence = wire.tokens_evidence(text, self.tokens, alternatives=ask.alternatives)
         return Choice(
             index=index,
             evidence=evidence,
@@ -100,7 +112,7 @@ class ChatStream:
         self._request = request
         self._hold = hold
         self._watch = watch
-        self._alternatives = ask.alternatives
+        self._ask = ask
         self._for_client = self.for_client(request, ask)
         self._read = self.readers[ask.alternatives > 0]
         #: The usage was asked for by the proxy alone: its chunk is not the client's.
@@ -179,8 +191,7 @@ class ChatStream:
         usage = self._usage
         return Completion(
             choices=tuple(
-                growing.choice(index, alternatives=self._alternatives)
-                for index, growing in sorted(self._growing.items())
+                growing.choice(index, self._ask) for index, growing in sorted(self._growing.items())
             ),
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeAlias, Typ
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from gating.evidence import evidence_of
+from gating.evidence import call_evidence, evidence_of
 from gating.types import Evidence, Unmeasured
 from proxy.exceptions import UpstreamGarbage
 from proxy.surfaces.json_bytes import null, replace_logprobs, strict_json
@@ -109,6 +109,14 @@ class Message(Struct):
     def calls_a_tool(self) -> bool:
         """Whether it holds a tool call, in the present or the older form."""
         return bool(self.tool_calls or self.function_call)
+
+    @property
+    def arguments(self) -> list[str]:
+        """Those of its calls, in order."""
+        calls = self.tool_calls if isinstance(self.tool_calls, list) else []
+        functions = [call.get("function") or call.get("custom") for call in calls if isinstance(call, dict)]
+        found = [function for function in [*functions, self.function_call] if isinstance(function, dict)]
+        return [str(function.get("arguments") or function.get("input") or "") for function in found]
 
     @property
     def declines(self) -> bool:
@@ -263,6 +271,14 @@ def tokens_evidence(text: str, tokens: Sequence[Token], *, alternatives: int) ->
         else None,
         token_bytes=token_bytes,
     )
+
+
+def calls_evidence(arguments: Sequence[str], logprobs: Read) -> Evidence:
+    """The evidence of an answer that is tool calls."""
+    if isinstance(logprobs, Unmeasured):
+        return Evidence("\n".join(arguments), token_logprobs=logprobs)
+    tokens = (logprobs and logprobs.content) or []
+    return call_evidence(arguments, [token.token for token in tokens], [token.logprob for token in tokens])
 
 
 #: The fields of an answer that say nothing of its content; an answer in which something is withheld keeps

@@ -76,6 +76,7 @@ class Item(Struct):
     type: str = ""
     id: str | None = None
     content: list[Part] | None = None
+    arguments: str | None = None
 
 
 class Usage(Struct):
@@ -125,11 +126,15 @@ def choice_of(response: ResponseObject, ask: Ask) -> Choice:
     parts = [part for item in response.output if item.type == "message" for part in item.content or ()]
     texts = [part for part in parts if part.type == "output_text"]
     text = "".join(part.text or "" for part in texts)
+    calls = [item for item in response.output if item.type not in _NO_CALL | _SERVER_SIDE]
     return Choice(
         index=0,
-        evidence=evidence_of_parts(text, [part.logprobs for part in texts], ask),
+        # The format has no logprobs for what a call says: it is unmeasured.
+        evidence=Evidence("\n".join(item.arguments or "" for item in calls))
+        if calls and ask.gate_tools
+        else evidence_of_parts(text, [part.logprobs for part in texts], ask),
         finish_reason=_finish_reason(response),
-        tool_call=any(item.type not in _NO_CALL | _SERVER_SIDE for item in response.output),
+        tool_call=bool(calls),
         refusal=not text and any(part.type == "refusal" for part in parts),
     )
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gating.evidence import answer_logprobs, evidence_of
+from gating.evidence import answer_logprobs, call_evidence, evidence_of
 from gating.types import Unmeasured
 
 NO_MATCH = Unmeasured("tokens do not match the content")
@@ -168,3 +168,29 @@ def test_top_logprobs_of_another_length_stay_whole_for_the_scorer_to_refuse():
     found = evidence_of("Paris", ["Paris", ""], [-0.1, -0.2], top_logprobs=[[-0.1]] * 3)
     assert found.top_logprobs == [[-0.1]] * 3
     assert evidence_of("Paris", ["Paris"], [-0.1]).top_logprobs is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tokens", "kept"),
+    [
+        (['{"a": 1}'], ["<call>", '{"a"', ": ", "1}", "</call>"], [1, 2, 3]),
+        (['{"a": 1}'], ["<call>{", '"a": ', "1", "}</call>"], [0, 1, 2, 3]),
+        (["{}", "{}"], ["f", "{}", " g", "{", "}"], [1, 3, 4]),
+        (["x"], ["x"], [0]),
+    ],
+)
+def test_the_tokens_of_a_calls_arguments(arguments, tokens, kept):
+    logprobs = [-float(n) for n in range(len(tokens))]
+    evidence = call_evidence(arguments, tokens, logprobs)
+    assert list(evidence.token_logprobs) == [logprobs[place] for place in kept]
+    assert evidence.answer == "\n".join(arguments)
+
+
+@pytest.mark.parametrize(("arguments", "tokens"), [(["{}"], []), (["a", "a"], ["a"]), ([""], ["a"]), (["ab"], ["a"])])
+def test_arguments_that_are_not_spelt_are_unmeasured(arguments, tokens):
+    evidence = call_evidence(arguments, tokens, [-1.0] * len(tokens))
+    assert isinstance(evidence.token_logprobs, Unmeasured)
+
+
+def test_no_arguments_have_no_tokens():
+    assert call_evidence([], ["a"], [-1.0]).token_logprobs == []
