@@ -315,7 +315,9 @@ def _events(request: Any, choices: Sequence[Said], extra: Mapping[str, Any]) -> 
         for index, said in enumerate(choices):
             if place < len(said.tokens):
                 logprobs = _logprobs(request, said, slice(place, place + 1))
-                events.append(chunk(index, {"content": said.tokens[place]}, logprobs, None))
+                # Where the content is null, the tokens are those of a call.
+                silent = said.message.get("content", "") is None
+                events.append(chunk(index, {} if silent else {"content": said.tokens[place]}, logprobs, None))
     events += [chunk(index, {}, None, said.finish_reason) for index, said in enumerate(choices)]
     if (request.get("stream_options") or {}).get("include_usage"):
         events.append(_json({**envelope, "choices": [], "usage": _usage(choices)}, choices))

@@ -186,7 +186,9 @@ def test_the_tokens_of_a_calls_arguments(arguments, tokens, kept):
     assert evidence.answer == "\n".join(arguments)
 
 
-@pytest.mark.parametrize(("arguments", "tokens"), [(["{}"], []), (["a", "a"], ["a"]), ([""], ["a"]), (["ab"], ["a"])])
+@pytest.mark.parametrize(
+    ("arguments", "tokens"), [(["{}"], []), (["a", "a"], ["a"]), ([""], ["a"]), (["ab"], ["a"])]
+)
 def test_arguments_that_are_not_spelt_are_unmeasured(arguments, tokens):
     evidence = call_evidence(arguments, tokens, [-1.0] * len(tokens))
     assert isinstance(evidence.token_logprobs, Unmeasured)
