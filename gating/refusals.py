@@ -112,6 +112,9 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
                 (?:it|this|that|the question|
                     this question)(?: can't| cannot| can not) be (?:\w+ly )?(?:determined|
                     answered|known|inferred|found|verified)\b
+                (?:can't|cannot|can not) be (?:\w+ly )?(?:answered|determined) (?:because|since|as|from|with|
+                    based|by)\b
+                it (?:does not|doesn't|did not|didn't) mention\b
                 (?:unknown|unanswerable|n/a|idk|not (?:mentioned|specified|stated|provided|given|known|
                     available|sure|enough information|applicable)|no (?:information|idea|answer|clue)|
                     insufficient (?:information|context|data)|(?:can't|cannot|can not) (?:answer|
@@ -135,6 +138,9 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
                 (?:it|this|that)(?: (?:only|just) \w+|'s| is| would be) (?:\w+ )?(?:best|recommended|
                     advisable|necessary|important|about|a question)\b
                 (?:it|they|{SOURCE}) (?:only|just|merely) \w+
+                {SOURCE} (?:only |just |merely )?(?:provides?|contains?|gives?|includes?|has|have) (?:information|
+                    details?|data|facts) (?:about|on|regarding|related to|of)\b
+                the (?:question|answer to the question) ["“'][^"”]*$
                 {SOURCE} (?:is about|are about|discuss(?:es)?|describes?|focus(?:es)?|talks?|deals?)\b
                 is there (?:anything|something|another)|how (?:can|may) i|what (?:can|would you like)\b
             """),

@@ -20,6 +20,7 @@ from proxy.auth import Keys
 from proxy.config import Rag
 from proxy.context import finder
 from proxy.endpoint import GatedEndpoint
+from proxy.examples import load as load_examples
 from proxy.exceptions import ConfigError
 from proxy.feedback import FeedbackEndpoint
 from proxy.gathering.closed_book import ClosedBook
@@ -131,6 +132,9 @@ def _route(
         gatherers=(ClosedBook(),) if gate is not None and "closed_book" in gate.needs else (),
         remedies=(Rescue(config.rag.instruct),) if config.rag.rescue else (),
         context=context,
+        examples=load_examples(config.rag.examples, folder, f"routes.{config.name}.rag.examples")
+        if config.rag.examples
+        else None,
         forwards_credentials=upstream.forwards_credentials,
     )
 

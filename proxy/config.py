@@ -108,6 +108,14 @@ class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     concurrency: Annotated[int, Meta(ge=1)] = 32
 
 
+class Example(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One worked example: a question, perhaps with passages, and its answer, which may be "I don't know."."""
+
+    question: Annotated[str, Meta(min_length=1)]
+    answer: Annotated[str, Meta(min_length=1)]
+    context: tuple[str, ...] = ()
+
+
 class Rag(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a request's context stands, and whether to ask again without it; see ``proxy.context``."""
 
@@ -117,6 +125,8 @@ class Rag(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     template: str | None = None
     #: Whether the question that is asked again says that passages may be irrelevant.
     instruct: bool = False
+    #: Worked examples before every question: a file, one JSON object a line, or the examples themselves.
+    examples: str | tuple[Example, ...] = ()
 
 
 class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -311,6 +321,7 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     (r"upstreams\[.*\]\.breaker", Breaker),
     (r"upstreams\[.*\]", Upstream),
     (r"routes\[.*\]\.budget", Budget),
+    (r"routes\[.*\]\.rag\.examples\[.*\]", Example),
     (r"routes\[.*\]\.rag", Rag),
     (r"routes\[.*\]", Route),
     (r"", Config),

@@ -87,14 +87,14 @@ class Finder:
         whole = request
         if request.context:
             context = SEPARATOR.join(request.context)
-            whole = _edited_last(surface, request, lambda text: filled(self.template, context, text))
+            whole = edited_last(surface, request, lambda text: filled(self.template, context, text))
             without = msgspec.structs.replace(without, context=())
         return Found(tuple(passages), whole, None if question is None else without, question)
 
 
 def instructed(surface: Surface, request: Request) -> Request:
     """The request with the instruction before its last question."""
-    return _edited_last(surface, request, lambda text: f"{INSTRUCTION}{SEPARATOR}{text}")
+    return edited_last(surface, request, lambda text: f"{INSTRUCTION}{SEPARATOR}{text}")
 
 
 def filled(template: str, context: str, question: str) -> str:
@@ -120,7 +120,7 @@ class _Last:
         return text if self.left else self.change(text)
 
 
-def _edited_last(surface: Surface, request: Request, change: Callable[[str], str]) -> Request:
+def edited_last(surface: Surface, request: Request, change: Callable[[str], str]) -> Request:
     """``change`` made to the last text of the user's."""
     counted = _Last()
     surface.edited(request, counted)

@@ -66,6 +66,17 @@ def check(exchange: Exchange) -> None:
 
 
 def _find_context(exchange: Exchange) -> None:
+    """What of the request is context; the route's worked examples come before both of its forms."""
+    _find_passages(exchange)
+    examples, surface, found = exchange.route.examples, exchange.surface, exchange.found
+    if examples is None:
+        return
+    exchange.request = examples.before(surface, exchange.request)
+    if found is not None and found.without is not None:
+        exchange.found = replace(found, without=examples.before(surface, found.without))
+
+
+def _find_passages(exchange: Exchange) -> None:
     request, finder = exchange.request, exchange.route.context
     if finder is None:
         if request.context:
@@ -125,6 +136,8 @@ async def _final(
     cancelled: bool = False,
 ) -> Judged:
     """The verdict that stands, counted: where the first withholds everything the route's remedies were tried."""
+    if exchange.context is not None:
+        completion = _in_context(exchange, completion)
     verdict = judge(exchange, completion, cancelled=cancelled)
     judged = Judged(exchange, completion, verdict, finish, response.headers)
     for remedy in exchange.route.remedies:
@@ -152,7 +165,7 @@ def judge(exchange: Exchange, completion: Completion, *, cancelled: bool = False
     """The gate's word on each choice."""
     route, gate, request = exchange.route, exchange.gate, exchange.request
     applies = route.applies(request)
-    choices = completion.choices if exchange.context is None else _in_context(exchange, completion.choices)
+    choices = completion.choices
     decisions = tuple(_decide(route, gate, choice, request.threshold, applies=applies) for choice in choices)
     if cancelled:
         # A cut answer is never served, whatever was said of the part that came.
@@ -178,17 +191,18 @@ def judge(exchange: Exchange, completion: Completion, *, cancelled: bool = False
     return Verdict(decisions, withheld, report, route.config.abstain_text)
 
 
-def _in_context(exchange: Exchange, choices: Sequence[Choice]) -> tuple[Choice, ...]:
-    """The choices, whose evidence says under which condition they were given."""
+def _in_context(exchange: Exchange, completion: Completion) -> Completion:
+    """The completion, whose evidence says under which condition it was given."""
     found, words = exchange.found, None
     if found is not None and exchange.gate.reads_words:
         words = words_of(found.question, found.passages)
-    return tuple(
+    choices = tuple(
         msgspec.structs.replace(
             choice, evidence=replace(choice.evidence, context=exchange.context, words=words)
         )
-        for choice in choices
+        for choice in completion.choices
     )
+    return msgspec.structs.replace(completion, choices=choices)
 
 
 def _certified(exchange: Exchange, choices: Sequence[Choice], *, applies: bool) -> bool:

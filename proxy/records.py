@@ -35,8 +35,9 @@ MAX_LINE_BYTES = 100_000_000
 MOST_CHOICES = 26
 
 
-#: What passages can be to a question: its own, another's, both, its own with a false answer, or none at all.
-Condition = Literal["none", "relevant", "irrelevant", "mixed", "counterfactual"]
+#: What passages can be to a question: its own, another's, both, its own with a false answer, or none at all;
+#: ``context`` are passages of which nobody knows what they are.
+Condition = Literal["none", "relevant", "irrelevant", "mixed", "counterfactual", "context"]
 
 
 class Observed(Struct, frozen=True, kw_only=True):

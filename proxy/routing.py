@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from proxy.auth import Caller
     from proxy.config import Route as RouteConfig
     from proxy.context import Finder
+    from proxy.examples import Examples
     from proxy.gathering import Gatherer
     from proxy.metrics import RouteMetrics, UpstreamMetrics
     from proxy.recording import Recorder
@@ -52,6 +53,8 @@ class Route:
     gatherers: tuple[Gatherer, ...] = ()
     #: What may bring another answer where the gate withholds everything, in the order in which they are tried.
     remedies: tuple[Remedy, ...] = ()
+    #: Worked examples that are put before every question.
+    examples: Examples | None = None
     #: Where a request's context stands; None where nobody said.
     context: Finder | None = None
     #: Whether the client's own Authorization goes on, to its upstream or to one of those that it may turn to.
@@ -79,16 +82,19 @@ class Route:
         rule = self.gate.rule if self.gate is not None else None
         if not isinstance(rule, Policy) or not rule.fingerprint:
             return True
-        return rule.matches(fingerprint(self.config, request.model, request.sampling))
+        return rule.matches(fingerprint(self, request.model, request.sampling))
 
 
-def fingerprint(config: RouteConfig, model: str, sampling: Mapping[str, float]) -> dict[str, object]:
+def fingerprint(route: Route, model: str, sampling: Mapping[str, float]) -> dict[str, object]:
     """What an answer is made with, as far as its confidence depends on it."""
+    config = route.config
     made_with: dict[str, object] = {"upstream": config.upstream, "model": config.model or model}
     for name in SAMPLING:
         made_with[name] = config.params.get(name, sampling.get(name))
     if config.rag.template is not None:
         made_with["template"] = config.rag.template
+    if route.examples is not None:
+        made_with["examples"] = route.examples.digest
     return made_with
 
 

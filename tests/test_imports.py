@@ -20,7 +20,15 @@ PACKAGES = ("calibrators", "gating", "proxy")
 #: ``proxy.app``: it may use all the parts, and no part may use it.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("proxy", "proxy.exceptions", "proxy.config", "proxy.metrics", "proxy.wire", "proxy.sse", "proxy.asgi"),
-    ("proxy.upstreams", "proxy.storage", "proxy.routing", "proxy.auth", "proxy.records", "proxy.context"),
+    (
+        "proxy.upstreams",
+        "proxy.storage",
+        "proxy.routing",
+        "proxy.auth",
+        "proxy.records",
+        "proxy.context",
+        "proxy.examples",
+    ),
     ("proxy.exchange", "proxy.asking"),
     ("proxy.gathering", "proxy.remedies"),
     ("proxy.pipeline",),

@@ -69,7 +69,7 @@ def _run(
     from proxy.progress import Steps
     from proxy.questions import sample
 
-    setting = Setting(folder, server.base_url, server.model)
+    setting = Setting(folder, server.base_url, server.model, rag.RAG)
     drawn = sample(fit + test, seed, with_passage=True)
     first, second = parted(drawn, fit / (fit + test), seed)
     console.print(

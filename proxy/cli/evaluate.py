@@ -46,6 +46,9 @@ def evaluate(
     api_key_env: Annotated[
         str | None, typer.Option(help="Where the key is, for an upstream with auth: forward.")
     ] = None,
+    examples: Annotated[
+        bool, typer.Option(help="Put the route's worked examples (rag.examples) before each question.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
     """Ask each question as the proxy would, keep the evidence, grade the answer."""
@@ -72,12 +75,16 @@ def evaluate(
             credentials=_credentials(found, api_key_env),
         )
 
+    def without_examples(asker: Asker) -> Asker:
+        return replace(asker, route=replace(asker.route, examples=None))
+
+    asked = asker_of(route, model)
     asker = replace(
-        asker_of(route, model),
+        asked if examples else without_examples(asked),
         system=system,
         params={name: value for name, value in params.items() if value is not None},
         samples=samples,
-        judge=None if judge is None else Judge(asker_of(judge, None)),
+        judge=None if judge is None else Judge(without_examples(asker_of(judge, None))),
     )
 
     questions = _Posed.of(data, limit, contexts)

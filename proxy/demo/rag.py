@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 #: A wrong answer costs two right ones: answer from a confidence of 2/3 on.
 WRONG_COST = 2.0
 #: The model may decline: over-refusal is what passages do to that.
-SYSTEM = f'{SYSTEM_PROMPT} If you do not know the answer, reply "I don\'t know."'
+SYSTEM = f'{SYSTEM_PROMPT} Reply "I don\'t know." if you are not sure of the answer.'
+#: How the routes put passages before a question.
+RAG: Mapping[str, object] = {"context": "request", "template": "Passage: {context}\n\nQuestion: {question}"}
 #: Of the second part, one question in so many is asked with its own passages: those need no proof.
 RELEVANT_IN = 3
 SCORER = ("mean_logprob",)

@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from proxy import app, config
@@ -16,7 +16,7 @@ from proxy.exceptions import RunError
 from proxy.server import server_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 #: The route that withholds, the one that only tells what it would withhold, and the one before any policy.
@@ -35,6 +35,8 @@ class Setting:
     folder: Path
     upstream: str
     model: str
+    #: The ``rag`` section of its routes.
+    rag: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def policy(self) -> Path:
@@ -63,6 +65,7 @@ class Setting:
             "upstream": "embedded",
             "model": self.model,
             "params": {"temperature": 0},
+            "rag": dict(self.rag),
             **gate[name],
         }
 

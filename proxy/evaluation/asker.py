@@ -85,7 +85,7 @@ class Asker:
     def made_with(self) -> dict[str, Any]:
         """The fingerprint of every answer, as the route would take it of a live request."""
         sampling = {name: self.params[name] for name in SAMPLING if name in self.params}
-        return fingerprint(self.route.config, self.model, sampling)
+        return fingerprint(self.route, self.model, sampling)
 
     async def record(self, question: Question) -> Record:
         """Ask, and grade; raises HttpError where the upstream fails."""
@@ -160,6 +160,8 @@ class Asker:
         """The upstream's choices, at least one, by the code that serves; raises HttpError."""
         surface = SURFACES["chat"]
         request = surface.parse(self._body(messages, more))
+        if self.route.examples is not None:
+            request = self.route.examples.before(surface, request)
         observing = replace(self.route, gate=_OBSERVE, policy=None, top_logprobs=self.top_logprobs)
         exchange = Exchange(observing, surface, request, self.credentials)
         ask, response = await ask_upstream(exchange)

@@ -30,7 +30,7 @@ _MOST_TRIED = 200
 
 def conditions(text: str) -> tuple[Condition, ...]:
     """The conditions that ``--contexts`` names; raises ConfigError."""
-    known = get_args(Condition)
+    known = [name for name in get_args(Condition) if name in ("none", "relevant") or name in _MAKE]
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in known:
@@ -56,7 +56,7 @@ def posed(questions: Sequence[Question], wanted: Sequence[Condition], seed: int 
                 passages = None
             elif condition == given:
                 passages = question.context
-            elif given == "relevant":
+            elif given == "relevant" and condition in _MAKE:
                 draw = random.Random(f"{seed} {question.id} {condition}")  # noqa: S311 - no secret
                 passages = _MAKE[condition](questions, place, draw)
                 if passages is None:
@@ -140,6 +140,5 @@ _MAKE: Mapping[str, Callable[[Sequence[Question], int, random.Random], list[str]
         "irrelevant": _exchanged,
         "mixed": _mixed,
         "counterfactual": _falsified,
-        "relevant": lambda _questions, _place, _draw: None,
     }
 )

@@ -29,7 +29,7 @@ SUFFICIENT = frozenset({"relevant", "mixed"})
 #: Those with passages that do not, or that hold a false one.
 INSUFFICIENT = frozenset({"irrelevant", "counterfactual"})
 #: In the order in which they are told.
-ORDER: tuple[Condition, ...] = ("none", "relevant", "mixed", "irrelevant", "counterfactual")
+ORDER: tuple[Condition, ...] = ("none", "relevant", "mixed", "irrelevant", "counterfactual", "context")
 LEVEL = 0.95
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gating.types import Unmeasured
-from proxy.records import Answer, Observed
+from proxy.records import Answer, Condition, Observed
 from proxy.routing import fingerprint
 from proxy.storage import AuditItem, DecisionRecord
 
@@ -81,7 +81,7 @@ def _drawn(event: Event, records: list[DecisionRecord], question: str | None) ->
     if not event.drawn or event.request is None or event.completion is None:
         return []
     request, config = event.request, event.route.config
-    made_with = fingerprint(config, request.model, request.sampling)
+    made_with = fingerprint(event.route, request.model, request.sampling)
     return [
         AuditItem(
             decision=record, propensity=config.audit, answer=_answer(record, choice, question, made_with)
@@ -107,7 +107,12 @@ def _answer(
         samples=observed.samples,
         closed_book=observed.closed_book,
         features=observed.features,
+        condition=_CONDITIONS[choice.evidence.context],
     )
+
+
+#: What a live answer tells of its passages: nobody knows what they are to the question.
+_CONDITIONS: Mapping[bool | None, Condition | None] = {None: None, False: "none", True: "context"}
 
 
 def observed_of(evidence: Evidence) -> Observed:

@@ -170,7 +170,7 @@ def test_any_text_is_read_or_refused_in_one_line(text):
         (route("rag: {rescu: true}"), "routes[0].rag.rescu: unknown key; did you mean `rescue`?"),
         (
             route("rag: {zzz: true}"),
-            "routes[0].rag.zzz: unknown key; known are context, instruct, rescue, template",
+            "routes[0].rag.zzz: unknown key; known are context, examples, instruct, rescue, template",
         ),
     ],
 )

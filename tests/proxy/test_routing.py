@@ -105,16 +105,16 @@ def policy(**made_with):
 
 
 def test_a_fingerprint_says_what_an_answer_is_made_with():
-    config = route("r").config
-    assert fingerprint(config, "m", {"temperature": 0.5}) == {
+    assert fingerprint(route("r"), "m", {"temperature": 0.5}) == {
         "upstream": "u", "model": "m", "temperature": 0.5,
         "top_p": None, "presence_penalty": None, "frequency_penalty": None,
     }  # fmt: skip
 
 
 def test_the_routes_own_model_and_parameters_stand_over_the_requests():
-    config = route("r", model="other", params={"temperature": 0}).config
-    found = fingerprint(config, "m", {"temperature": 0.5, "top_p": 0.9})
+    found = fingerprint(
+        route("r", model="other", params={"temperature": 0}), "m", {"temperature": 0.5, "top_p": 0.9}
+    )
     assert (found["model"], found["temperature"], found["top_p"]) == ("other", 0, 0.9)
 
 
