@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from proxy.exceptions import StoreError
 from proxy.storage.coding import read_decision
@@ -19,6 +19,13 @@ Found = TypeVar("Found")
 
 #: How many members are looked at in one step of a long reading.
 CHUNK = 500
+#: How many go into one run of a script, which holds every other client up.
+AT_ONCE = 100
+
+
+#: What a client raises; a Cluster's own error is none of RedisError's kinds, and without any node it indexes
+#: an empty list.
+_FAILURES = (RedisError, RedisClusterException, OSError, IndexError)
 
 
 class Client:
@@ -38,7 +45,7 @@ class Client:
         """What Redis answers; raises StoreError."""
         try:
             return await call
-        except (TimeoutError, RedisError, OSError, IndexError) as exc:  # IndexError: no node of a Cluster
+        except _FAILURES as exc:
             reason = str(exc) or type(exc).__name__
             raise StoreError(f"{self.name}: {reason}") from exc
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from proxy.exceptions import StoreRefused
 from proxy.storage.coding import decode, encode, keep_audit, keep_decision
 from proxy.storage.redis import scripts
-from proxy.storage.redis.client import CHUNK, Client, member
+from proxy.storage.redis.client import AT_ONCE, CHUNK, Client, member
 from proxy.storage.types import Count, DecisionQuery, DecisionRecord, Page, Tally
 
 if TYPE_CHECKING:
@@ -18,16 +19,16 @@ if TYPE_CHECKING:
 #: Counts are kept by the minute, for as long as a page of live rates may look back.
 MINUTE_S = 60
 _COUNTED_MINUTES = 26 * 60
-#: How many go into one run of a script, which holds every other client up.
-_AT_ONCE = 100
+#: So many of one range of confidences are put in the order of their times here.
+_FEW = 5_000
 
 
 async def add(client: Client, records: Sequence[DecisionRecord], audit: Sequence[AuditItem]) -> None:
-    for start in range(0, len(records), _AT_ONCE):
-        given = [value for record in records[start : start + _AT_ONCE] for value in _kept(client, record)]
+    for start in range(0, len(records), AT_ONCE):
+        given = [value for record in records[start : start + AT_ONCE] for value in _kept(client, record)]
         await client.run(scripts.ADD_DECISIONS, *given)
-    for start in range(0, len(audit), _AT_ONCE):
-        items = [value for item in audit[start : start + _AT_ONCE] for value in _kept_item(client, item)]
+    for start in range(0, len(audit), AT_ONCE):
+        items = [value for item in audit[start : start + AT_ONCE] for value in _kept_item(client, item)]
         await client.run(scripts.ADD_AUDIT, *items)
 
 
@@ -64,7 +65,8 @@ async def of_request(client: Client, id: str) -> list[DecisionRecord]:  # noqa: 
 
 async def page(client: Client, query: DecisionQuery) -> Page:
     found: list[DecisionRecord] = []
-    async for record in _newest(client, query):
+    rare = await _rare(client, query)
+    async for record in _newest(client, query) if rare is None else _in_order(rare, query):
         if _matches(record, query):
             found.append(record)
         if len(found) > query.limit:
@@ -72,7 +74,43 @@ async def page(client: Client, query: DecisionQuery) -> Page:
     items = found[: query.limit]
     if len(found) <= query.limit:
         return Page(items=items, cursor=None)
-    return Page(items=items, cursor=f"{items[-1].at!r}:{member(items[-1].id, items[-1].choice)}")
+    at, name = _of(items[-1])
+    return Page(items=items, cursor=f"{at!r}:{name}")
+
+
+async def _rare(client: Client, query: DecisionQuery) -> list[DecisionRecord] | None:
+    """All of the query's range of confidences, where they are few; None where time is the better order."""
+    if query.route is None or (query.low is None and query.high is None):
+        return None
+    key = client.key("confidence", query.route)
+    low = "-inf" if query.low is None else repr(query.low)
+    high = "+inf" if query.high is None else f"({query.high!r}"
+    if await client.do(client.redis.zcount(key, low, high)) > _FEW:
+        return None
+    return await client.records(await client.do(client.redis.zrangebyscore(key, low, high)))
+
+
+async def _in_order(records: list[DecisionRecord], query: DecisionQuery) -> AsyncIterator[DecisionRecord]:
+    """Those of the query's time, from its cursor on, as ``_newest`` gives them."""
+    before = None if query.cursor is None else _place(query.cursor)
+    for place, record in sorted(((_of(each), each) for each in records), key=itemgetter(0), reverse=True):
+        if query.since is not None and record.at < query.since:
+            continue
+        if (query.until is None or record.at < query.until) and (before is None or place < before):
+            yield record
+
+
+def _of(record: DecisionRecord) -> tuple[float, str]:
+    """The place of a decision in the order of time; those of one time stand in that of their names."""
+    return record.at, member(record.id, record.choice)
+
+
+def _place(cursor: str) -> tuple[float, str]:
+    at, _, name = cursor.partition(":")
+    try:
+        return float(at), name
+    except ValueError as exc:
+        raise StoreRefused("the cursor is none that a page of decisions came with") from exc
 
 
 async def _newest(client: Client, query: DecisionQuery) -> AsyncIterator[DecisionRecord]:
@@ -80,20 +118,14 @@ async def _newest(client: Client, query: DecisionQuery) -> AsyncIterator[Decisio
     key = client.key("at") if query.route is None else client.key("at", query.route)
     top = "+inf" if query.until is None else f"({query.until!r}"
     low = "-inf" if query.since is None else repr(query.since)
-    after = None
-    if query.cursor is not None:
-        at, _, after = query.cursor.partition(":")
-        try:
-            top = repr(float(at))
-        except ValueError as exc:
-            raise StoreRefused("the cursor is none that a page of decisions came with") from exc
+    before = None if query.cursor is None else _place(query.cursor)
+    if before is not None:
+        top = repr(before[0])
     chunk = min(CHUNK, 2 * query.limit + 2)
     start = 0
     while members := await client.do(client.redis.zrevrangebyscore(key, top, low, start=start, num=chunk)):
         for record in await client.records(members):
-            # Those of one time stand in the falling order of their names.
-            passed = (record.at, member(record.id, record.choice)) >= (float(top), after) if after else False
-            if not passed:
+            if before is None or _of(record) < before:
                 yield record
         start += len(members)
         chunk = CHUNK

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxy.exceptions import StoreError
 from proxy.storage.coding import decode, encode, read_audit
 from proxy.storage.redis import scripts
-from proxy.storage.redis.client import CHUNK, Client, member
+from proxy.storage.redis.client import AT_ONCE, CHUNK, Client, member
 from proxy.storage.types import AuditItem, DecisionRecord, Label, Labelled, Source, Watched
 
 if TYPE_CHECKING:
@@ -166,6 +166,6 @@ async def _forget(client: Client, members: Sequence[bytes]) -> int:
         if body is not None:
             of = decode(body, DecisionRecord)
             given += [name, of.id, of.route, of.policy or "", of.completion_id or ""]
-    if given:
-        await client.run(scripts.FORGET, *given)
+    for start in range(0, len(given), 5 * AT_ONCE):
+        await client.run(scripts.FORGET, *given[start : start + 5 * AT_ONCE])
     return len(given) // 5

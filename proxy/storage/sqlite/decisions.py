@@ -133,8 +133,9 @@ def tally(connection: sqlite3.Connection, route: str, policy: str) -> Tally:
     row = connection.execute(
         "SELECT answered FROM tallies WHERE route = ? AND policy = ?", (route, policy)
     ).fetchone()
+    # CROSS JOIN: SQLite begins with the labels, which are the fewer.
     (reported,) = connection.execute(
-        "SELECT count(*) FROM labels JOIN decisions USING (id, choice) WHERE labels.source = 'feedback'"
+        "SELECT count(*) FROM labels CROSS JOIN decisions USING (id, choice) WHERE labels.source = 'feedback'"
         " AND labels.label = 'incorrect' AND route = ? AND policy = ? AND decision = 'answer'"
         " AND confidence IS NOT NULL",
         (route, policy),

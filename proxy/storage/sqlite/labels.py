@@ -63,7 +63,7 @@ def labelled(
     connection: sqlite3.Connection, route: str, source: Source | None, limit: int, sealer: Sealer
 ) -> list[Labelled]:
     rows = connection.execute(
-        f"SELECT {_LABEL}, body, text FROM labels JOIN decisions USING (id, choice)"  # noqa: S608 - of constants
+        f"SELECT {_LABEL}, body, text FROM labels CROSS JOIN decisions USING (id, choice)"  # noqa: S608 - of constants
         " WHERE route = ?1 AND (?2 IS NULL OR source = ?2) ORDER BY labels.at DESC LIMIT ?3",
         (route, source, limit),
     ).fetchall()

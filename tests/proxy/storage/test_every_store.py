@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from proxy.exceptions import StoreError
@@ -140,6 +141,22 @@ async def test_decisions_are_filtered(store):
     assert await ids(route="support", reason="confident") == "eb"
     assert await ids(route="nobody") == ""
     assert await ids(low=0.5, limit=1) == "e"
+
+
+async def test_pages_of_a_range_of_confidences(store):
+    records = [decided(f"{n}", at=float(n // 2), confidence=n % 5 / 5) for n in range(20)]
+    await store.add_decisions(records, [])
+    wanted = DecisionQuery(route="support", low=0.2, high=0.6, since=2.0, until=9.0, limit=3)
+    found, cursor = [], None
+    for _ in range(2):
+        page = await store.decisions(msgspec.structs.replace(wanted, cursor=cursor))
+        found += page.items
+        cursor = page.cursor
+    assert cursor is None
+    assert sorted(each.id for each in found) == sorted(
+        each.id for each in records if each.confidence in (0.2, 0.4) and 2.0 <= each.at < 9.0
+    )
+    assert [each.at for each in found] == sorted((each.at for each in found), reverse=True)
 
 
 async def test_a_cursor_of_nobody_is_refused(store):

@@ -1,0 +1,142 @@
+"""What is a backend's own: URLs, sealing, an older or a foreign file, a server that is not there."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+
+import pytest
+
+from proxy.exceptions import ConfigError, StoreError, StoreRefused
+from proxy.storage import Sealer, make_store, sealer_of
+from proxy.storage.sqlite.scheme import STEPS
+from tests.proxy.storage.making import SECRET, decided, drawn
+from tests.proxy.storage.redis_servers import spare_ports
+
+
+@pytest.mark.parametrize(("url", "said"), [
+    ("idk.db", "store: the URL: give one of"), ("mysql://u:secret@h/x", "store: mysql://h/x: give one of"),
+    ("sqlite://", "three slashes"), ("sqlite://idk.db", "three slashes"), ("redis+cluster://", "HOST:PORT"),
+    ("redis+sentinel://h:1", "name the service"), ("redis+sentinel://h:port/m", "store: redis+sentinel://h:port/m"),
+])  # fmt: skip
+def test_a_wrong_url_is_one_clear_error(tmp_path, url, said):
+    with pytest.raises(ConfigError) as raised:
+        make_store(url, tmp_path, Sealer())
+    assert said in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+async def test_a_file_is_relative_to_the_folder_or_absolute(tmp_path):
+    for url, path in (
+        ("sqlite:///a.db", tmp_path / "a.db"),
+        (f"sqlite:///{tmp_path}/b.db", tmp_path / "b.db"),
+    ):
+        store = make_store(url, tmp_path / "elsewhere" if "b.db" in url else tmp_path, Sealer())
+        await store.open()
+        await store.aclose()
+        assert path.exists()
+
+
+async def test_every_redis_that_is_not_there_is_a_store_error(tmp_path):
+    (port,) = spare_ports(1)
+    for url in (f"redis://:secret@127.0.0.1:{port}/0", f"redis+sentinel://127.0.0.1:{port}/m",
+                f"redis+cluster://127.0.0.1:{port}"):  # fmt: skip
+        store = make_store(url, tmp_path, Sealer())
+        with pytest.raises(StoreError) as raised:
+            await store.open()
+        assert "secret" not in str(raised.value)
+        await store.aclose()
+
+
+# SQLite
+
+
+async def test_a_later_versions_file_is_refused(tmp_path):
+    connection = sqlite3.connect(tmp_path / "idk.db")
+    connection.execute(f"PRAGMA user_version = {len(STEPS) + 1}")
+    connection.close()
+    store = make_store("sqlite:///idk.db", tmp_path, Sealer())
+    with pytest.raises(StoreError, match="written by a later version"):
+        await store.open()
+    await store.aclose()
+
+
+async def test_what_is_no_database_is_refused(tmp_path):
+    (tmp_path / "idk.db").write_text("hello " * 1000)
+    store = make_store("sqlite:///idk.db", tmp_path, Sealer())
+    with pytest.raises(StoreError, match="not a database"):
+        await store.open()
+    await store.aclose()
+
+
+async def test_a_store_that_was_not_opened_says_so(tmp_path):
+    store = make_store("sqlite:///idk.db", tmp_path, Sealer())
+    with pytest.raises(StoreError, match="is not open"):
+        await store.revision()
+    await store.aclose()
+
+
+async def test_several_processes_may_open_an_empty_file_at_once(tmp_path):
+    stores = [make_store("sqlite:///idk.db", tmp_path, Sealer()) for _ in range(8)]
+    await asyncio.gather(*(store.open() for store in stores))
+    pushed = await asyncio.gather(*(store.push_policy("p", {}, "ada", 1.0) for store in stores))
+    assert sorted(each.version for each in pushed) == list(range(1, 9))
+    await asyncio.gather(*(store.aclose() for store in stores))
+
+
+async def test_a_failed_transaction_leaves_nothing(tmp_path):
+    store = make_store("sqlite:///idk.db", tmp_path, Sealer())
+    await store.open()
+    good = decided("a")
+    with pytest.raises(AttributeError):
+        await store.add_decisions([good, None], [])
+    assert await store.decision("a") == []
+    await store.add_decisions([good], [])
+    assert await store.decision("a") == [good]
+    await store.aclose()
+
+
+# Sealing
+
+
+def test_a_sealed_text_opens_with_its_key_alone():
+    sealed = Sealer(SECRET).seal(b"the answer")
+    assert b"the answer" not in sealed
+    assert sealed != Sealer(SECRET).seal(b"the answer")
+    assert Sealer(SECRET).open(sealed) == b"the answer"
+    with pytest.raises(StoreRefused, match="sealed; set the variable"):
+        Sealer().open(sealed)
+    with pytest.raises(StoreRefused, match="another key"):
+        Sealer(SECRET + "!").open(sealed)
+    with pytest.raises(StoreRefused, match="another key"):
+        Sealer(SECRET).open(sealed[:-1] + bytes([sealed[-1] ^ 1]))
+
+
+def test_without_a_key_texts_are_readable_and_stay_so():
+    kept = Sealer().seal(b"the answer")
+    assert Sealer(SECRET).open(kept) == b"the answer"
+    with pytest.raises(StoreError, match="neither open nor sealed"):
+        Sealer().open(b"??")
+
+
+def test_the_key_comes_from_the_environment():
+    assert sealer_of(None, {}).open(sealer_of("K", {}).seal(b"x")) == b"x"
+    with pytest.raises(StoreRefused):
+        sealer_of("K", {}).open(sealer_of("K", {"K": SECRET}).seal(b"x"))
+    with pytest.raises(ConfigError, match="K holds fewer than 16 characters"):
+        sealer_of("K", {"K": "short"})
+
+
+async def test_a_listing_without_the_key_refuses_texts_and_nothing_else(tmp_path):
+    with_key = make_store("sqlite:///idk.db", tmp_path, Sealer(SECRET))
+    await with_key.open()
+    await with_key.add_decisions([decided("a", question="Q?")], [drawn(decided("a"))])
+    await with_key.add_decisions([decided("b")], [])
+    await with_key.aclose()
+    without = make_store("sqlite:///idk.db", tmp_path, Sealer())
+    await without.open()
+    assert [each.id for each in await without.decision("b")] == ["b"]
+    for reading in (without.decision("a"), without.audit("support")):
+        with pytest.raises(StoreRefused, match="sealed"):
+            await reading
+    await without.aclose()
