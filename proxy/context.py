@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 import re2
 
-from proxy.exceptions import ConfigError
+from proxy.exceptions import BadRequest, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -81,14 +81,19 @@ class Finder:
                 question = kept
             return kept
 
-        without = surface.edited(request, edit)
+        without: Request | None = None
+        try:
+            without = surface.edited(request, edit)
+        except BadRequest:  # a format that has no request without a question says so
+            if not passages:
+                raise
         if not passages:
             return None
         whole = request
         if request.context:
             context = SEPARATOR.join(request.context)
             whole = edited_last(surface, request, lambda text: filled(self.template, context, text))
-            without = msgspec.structs.replace(without, context=())
+            without = without and msgspec.structs.replace(without, context=())
         return Found(tuple(passages), whole, None if question is None else without, question)
 
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from proxy.context import INSTRUCTION, finder, instructed
 from proxy.exceptions import BadRequest, ConfigError
+from proxy.surfaces import SURFACES
 from proxy.surfaces.chat import Chat
+from proxy.wire import Ask
 
 CHAT = Chat()
 TAGS = r"(?s)<context>(.*?)</context>"
@@ -129,6 +131,33 @@ def test_what_is_wrong_is_one_line(context, template, message, capfd):
     with pytest.raises(ConfigError, match=message):
         finder(context, template, "r.rag")
     assert capfd.readouterr() == ("", "")
+
+
+FORMATS = {
+    "chat": lambda text: {"messages": [{"role": "user", "content": text}]},
+    "completions": lambda text: {"prompt": text},
+    "responses": lambda text: {"input": text},
+    "messages": lambda text: {"messages": [{"role": "user", "content": text}], "max_tokens": 9},
+}
+
+
+@pytest.mark.parametrize("surface", SURFACES.values(), ids=lambda surface: surface.name)
+def test_every_format_finds_it_and_asks_without_it(surface):
+    def parse(text, **fields):
+        return surface.parse(json.dumps({"model": "m", **FORMATS[surface.name](text), **fields}).encode())
+
+    def sent(request):
+        return surface.outgoing(request, Ask(None, {}, logprobs=False, top_logprobs=0)).decode()
+
+    found = finder(TAGS, None, "r.rag").find(surface, parse("<context>A</context> Who?"))
+    assert (found.passages, found.question) == (("A",), "Who?")
+    assert "<context>" in sent(found.request)
+    assert '"Who?"' in sent(found.without)
+    assert "<context>" not in sent(found.without)
+    assert finder(TAGS, None, "r.rag").find(surface, parse("<context>A</context>")).without is None
+    found = finder("request", None, "r.rag").find(surface, parse("Who?", idk={"context": ["A"]}))
+    assert '"A\\n\\nWho?"' in sent(found.request)
+    assert '"Who?"' in sent(found.without)
 
 
 def test_messages_that_are_none_are_a_bad_request():
