@@ -31,8 +31,9 @@ logger = logging.getLogger("idk")
 
 #: How many events wait at the most: a few megabytes, or minutes of the store's absence at a usual pace.
 MOST_WAITING = 10_000
-#: How long the first of a batch waits for the others.
-GATHER_S = 0.1
+#: How long the first of a batch waits for the others: each batch writes the pages of an index over random ids anew,
+#: so that five times as many in one cost half.
+GATHER_S = 0.5
 #: How many are written at once.
 MOST_AT_ONCE = 500
 #: How long a proxy that ends tries to write what waits.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from proxy.exceptions import StoreRefused
@@ -27,27 +29,34 @@ _CONDITIONS = {
 }
 
 
+#: Rows of one statement, the most first. Each statement gives the interpreter up and must win it back from the
+#: loop's thread, which costs more than the row.
+_ROWS = (64, 8, 1)
+_COLUMNS = "id, choice, completion_id, at, route, policy, decision, reason, confidence, body, text"
+_VALUES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = f"INSERT OR IGNORE INTO decisions ({_COLUMNS}) VALUES "  # noqa: S608 - of constants
+
+
 def add(
     connection: sqlite3.Connection,
     records: Sequence[DecisionRecord],
     items: Sequence[AuditItem],
     sealer: Sealer,
 ) -> None:
-    for record in records:
-        body, text = keep_decision(record, sealer)
-        new = connection.execute(
-            "INSERT OR IGNORE INTO decisions (id, choice, completion_id, at, route, policy, decision, reason,"
-            " confidence, body, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                record.id, record.choice, record.completion_id, record.at, record.route, record.policy,
-                record.decision, record.reason, record.confidence, body, text,
-            ),
-        ).rowcount  # fmt: skip
-        if new and record.by_confidence and record.policy is not None:
-            connection.execute(
-                "INSERT INTO tallies VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET answered = answered + 1",
-                (record.route, record.policy),
-            )
+    rows = [_row(record, sealer) for record in records]
+    connection.execute("SAVEPOINT decisions")
+    if _insert(connection, rows) == len(rows):
+        new = records
+    else:  # some of them came before: which, only one at a time tells
+        connection.execute("ROLLBACK TO decisions")
+        new = [record for record, row in zip(records, rows, strict=True) if _insert(connection, [row])]
+    connection.execute("RELEASE decisions")
+    served = Counter((one.route, one.policy) for one in new if one.by_confidence and one.policy is not None)
+    for place, count in served.items():
+        connection.execute(
+            "INSERT INTO tallies VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET answered = answered + ?3",
+            (*place, count),
+        )
     for item in items:
         of = item.decision
         connection.execute(
@@ -58,6 +67,26 @@ def add(
                 keep_audit(item, sealer),
             ),
         )  # fmt: skip
+
+
+def _row(record: DecisionRecord, sealer: Sealer) -> tuple[object, ...]:
+    body, text = keep_decision(record, sealer)
+    return (
+        record.id, record.choice, record.completion_id, record.at, record.route, record.policy,
+        record.decision, record.reason, record.confidence, body, text,
+    )  # fmt: skip
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> int:
+    """How many of the rows were new."""
+    new = start = 0
+    for size in _ROWS:
+        statement = _INSERT + ", ".join([_VALUES] * size)
+        while len(rows) - start >= size:
+            given = [*chain.from_iterable(rows[start : start + size])]
+            new += connection.execute(statement, given).rowcount
+            start += size
+    return new
 
 
 def of_request(connection: sqlite3.Connection, id: str, sealer: Sealer) -> list[DecisionRecord]:  # noqa: A002
