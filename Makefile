@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults demo demo-rag bench bench-quick bench-agreement bench-calibration bench-risk bench-drift soak clean
+.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults demo demo-rag bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-evaluate soak clean
 
 setup: $(STAMP)
 
@@ -78,6 +78,9 @@ bench-calibration: setup
 
 bench-risk: setup
 	$(BIN)/python -m tests.benchmarks.bench_risk
+
+bench-evaluate: setup
+	$(BIN)/python -m tests.benchmarks.bench_evaluate
 
 bench-drift: setup
 	$(BIN)/python -m tests.benchmarks.bench_drift

@@ -61,11 +61,17 @@ class Policy:
     conditions: Conditions | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a threshold that is no probability, and a certificate without a threshold."""
+        """Refuse a threshold that is no probability, and a certificate without one or of other answers."""
         if self.threshold is not None:
             check_threshold(self.threshold, "policy.threshold")
         elif self.certificate is not None:
             raise GatingError(f"policy.certificate: certifies a threshold, and there is none; {MEND}")
+        groups = () if self.conditions is None else self.conditions.groups.values()
+        for certificate in (self.certificate, *(group.certificate for group in groups)):
+            if certificate is not None and certificate.fingerprint not in (None, dict(self.fingerprint)):
+                raise GatingError(
+                    f"policy.certificate.fingerprint: is not the policy's own, so that it certifies others; {MEND}"
+                )
 
     @property
     def scorers(self) -> tuple[Scorer, ...]:
@@ -243,6 +249,9 @@ def _certificate(saved: Saved) -> Certificate:
         method=saved.text("method"),
         splits=_counts(saved.object("splits")),
         created=saved.text("created"),
+        fingerprint=None
+        if saved.values.get("fingerprint") is None
+        else dict(saved.object("fingerprint").values),
     )
     exact = upper_bound(certificate.errors, certificate.answered, certificate.delta)
     if certificate.bound < exact * (1.0 - ROUNDING):

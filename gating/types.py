@@ -61,7 +61,9 @@ class Certificate:
     """``risk <= target_risk with probability >= 1 - delta``, over the draw of the labels that it counts.
 
     ``errors`` of ``answered`` certification labels at the threshold were wrong, of ``total`` in that split;
-    ``bound`` is the exact upper confidence bound of the risk at level 1 - delta (Clopper & Pearson 1934).
+    ``bound`` is the exact upper confidence bound of the risk at that threshold by itself, at level 1 - delta
+    (Clopper & Pearson 1934). ``fingerprint`` names what the labels were made with: the policy's own, empty where
+    the records do not say, None where the certificate does not (it was written before it could).
     """
 
     target_risk: float
@@ -73,6 +75,7 @@ class Certificate:
     method: str = "split_walk"
     splits: Mapping[str, int] = field(default_factory=dict)
     created: str = ""
+    fingerprint: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Refuse counts or a bound that contradict the claim: a certificate is never false."""
@@ -103,6 +106,7 @@ class Certificate:
             "method": self.method,
             "splits": dict(self.splits),
             "created": self.created,
+            "fingerprint": None if self.fingerprint is None else dict(self.fingerprint),
         }
 
 

@@ -145,6 +145,11 @@ def lines(path: Path, kind: type[_Line]) -> Iterator[tuple[_Line, bytes]]:
 
     Raises ConfigError where the file cannot be read, a line is not what it should be, or an id stands twice.
     """
+    return ((read, line) for _, read, line in numbered(path, kind))
+
+
+def numbered(path: Path, kind: type[_Line]) -> Iterator[tuple[int, _Line, bytes]]:
+    """``lines`` with the line's number in the file, from 1, in front."""
     decoder = msgspec.json.Decoder(kind)
     seen: set[str] = set()
     for number, line in numbered_lines(path):
@@ -155,7 +160,7 @@ def lines(path: Path, kind: type[_Line]) -> Iterator[tuple[_Line, bytes]]:
         if read.id in seen:
             raise ConfigError(f"{path}, line {number}: the id {read.id!r} stands twice; ids are unique")
         seen.add(read.id)
-        yield read, line
+        yield number, read, line
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -197,19 +202,19 @@ def graded(path: Path) -> tuple[Graded, dict[str, Any]]:
 
     collector = Collector()
     made_with: dict[str, Any] | None = None
-    for record, _ in lines(path, Record):
+    for number, record, _ in numbered(path, Record):
         theirs = record.made_with or {}
         if made_with is None:
             made_with = theirs
         elif theirs != made_with:
             raise ConfigError(
-                f"{path}: record {record.id!r} was made with {_in_words(theirs)}, those before it with "
+                f"{path}, line {number}: record {record.id!r} was made with {_in_words(theirs)}, those before it with "
                 f"{_in_words(made_with)}; tune from records of one kind, or remove made_with from all of them"
             )
         try:
             collector.add(record.evidence(), record.label, record.group or record.id)
         except GatingError as exc:
-            raise ConfigError(f"{path}: record {record.id!r}: {exc}") from exc
+            raise ConfigError(f"{path}, line {number}: record {record.id!r}: {exc}") from exc
     if not len(collector):
         raise ConfigError(f"{path}: holds no records; `idk evaluate` writes them")
     return collector.graded(), made_with or {}
@@ -223,11 +228,11 @@ class _Answered(Struct, frozen=True):
 def answered(path: Path, made_with: dict[str, Any]) -> set[str]:
     """The ids in a file of records that is to be continued; raises ConfigError where it holds another kind."""
     ids: set[str] = set()
-    for record, _ in lines(path, _Answered):
+    for number, record, _ in numbered(path, _Answered):
         if record.made_with != made_with:
             raise ConfigError(
-                f"{path}: holds answers made with {_in_words(record.made_with or {})}, and this run would add "
-                f"some made with {_in_words(made_with)}; give another --out"
+                f"{path}, line {number}: holds an answer made with {_in_words(record.made_with or {})}, and this "
+                f"run would add some made with {_in_words(made_with)}; give another --out"
             )
         ids.add(record.id)
     return ids

@@ -110,14 +110,14 @@ def tune(
         provenance.name,
         parts.combination,
         parts.calibrator,
+        fingerprint=dict(provenance.fingerprint),
+        created=provenance.created,
         conditions=None if by is None else calibrated(parts, graded, by, vocabulary),
     )
     judged = {name: judge(draft, graded, rows) for name, rows in splits.items() if name != "fit"}
     n = {name: int(splits[name].size) if name in splits else 0 for name in SPLITS}
-    chosen, choice = _with_thresholds(draft, judged, graded, goal, n, provenance.created, allow_estimate)
-    policy = replace(
-        chosen, fingerprint=dict(provenance.fingerprint), created=provenance.created, fitted_on=n
-    )
+    draft = replace(draft, fitted_on=n)
+    policy, choice = _with_thresholds(draft, judged, graded, goal, allow_estimate=allow_estimate)
     alone = {
         column: ScorerFigures.alone(found, graded, splits["fit"], splits["test"], calibrator, rng)
         for column, found in graded.columns.items()
@@ -135,23 +135,21 @@ def _with_thresholds(
     judged: Mapping[str, Judged],
     graded: Graded,
     goal: Goal,
-    n: Mapping[str, int],
-    created: str,
+    *,
     allow_estimate: bool,
 ) -> tuple[Policy, Choice]:
     """The policy with what the goal chose, for all or for each condition; and the choice that is told."""
     conditions = draft.conditions
     if conditions is None:
         choice = goal.choose(judged, allow_estimate=allow_estimate)
-        return replace(
-            draft, threshold=choice.threshold, certificate=_dated(choice.certificate, n, created)
-        ), choice
+        certificate = _signed(choice.certificate, draft)
+        return replace(draft, threshold=choice.threshold, certificate=certificate), choice
     chosen = choose(draft, judged, graded, goal, allow_estimate=allow_estimate)
     groups = {
         name: replace(
             group,
             threshold=chosen[name].threshold,
-            certificate=_dated(chosen[name].certificate, n, created),
+            certificate=_signed(chosen[name].certificate, draft),
         )
         for name, group in conditions.groups.items()
     }
@@ -207,8 +205,16 @@ def _one_of_each(graded: Graded, rows: Rows, rng: np.random.Generator, by: str |
     return np.sort(np.concatenate(parts)) if parts else rows
 
 
-def _dated(certificate: Certificate | None, n: Mapping[str, int], created: str) -> Certificate | None:
-    return None if certificate is None else replace(certificate, splits=dict(n), created=created)
+def _signed(certificate: Certificate | None, draft: Policy) -> Certificate | None:
+    """With what the policy says of its splits, its date and what its answers were made with."""
+    if certificate is None:
+        return None
+    return replace(
+        certificate,
+        splits=dict(draft.fitted_on),
+        created=draft.created,
+        fingerprint=dict(draft.fingerprint),
+    )
 
 
 def _figures(

@@ -188,11 +188,11 @@ def _questions(data: Path, limit: int | None) -> Iterator[Question]:
     from gating.types import GatingError
     from proxy import records as files
 
-    for question, _ in islice(files.lines(data, files.Question), limit):
+    for number, question, _ in islice(files.numbered(data, files.Question), limit):
         try:
             grade("x", question.answers, choices=question.choices)
         except GatingError as exc:
-            raise ConfigError(f"{data}: question {question.id!r}: {exc}") from exc
+            raise ConfigError(f"{data}, line {number}: question {question.id!r}: {exc}") from exc
         yield question
 
 

@@ -150,6 +150,15 @@ def test_the_contracts_keys_are_there_and_unknown_ones_are_left_aside():
     assert Policy.load({**saved(), "note": "by hand"}).name == "support"
 
 
+def test_a_certificate_of_other_answers_is_refused():
+    """Whoever changes what a policy says it was fitted on takes its certificate with it."""
+    signed = saved()
+    signed["certificate"]["fingerprint"] = dict(signed["fingerprint"])
+    assert Policy.load(signed).certificate.fingerprint == signed["fingerprint"]
+    with pytest.raises(GatingError, match="policy.certificate.fingerprint: is not the policy's own"):
+        Policy.load({**signed, "fingerprint": {"model": "another"}})
+
+
 @pytest.mark.parametrize("key", sorted(saved()))
 def test_a_missing_key_is_named(key):
     broken = saved()

@@ -233,6 +233,16 @@ def test_a_third_outcome_and_the_unmeasured_are_withheld_and_counted():
     assert certified.answered <= 400
 
 
+def test_a_certificate_says_what_it_holds_for():
+    provenance = Provenance(fingerprint={"model": "m"}, created="2026-01-02T03:04:05Z")
+    policy = tune(collected(*drawn(2_000)), TargetRisk(0.2), provenance=provenance).policy
+    certificate = policy.to_dict()["certificate"]
+    assert certificate["fingerprint"] == {"model": "m"}
+    assert certificate["created"] == "2026-01-02T03:04:05Z"
+    assert certificate["splits"] == {"fit": 600, "pilot": 160, "certify": 840, "test": 400}
+    assert Policy.load(json.loads(json.dumps(policy.to_dict()))).to_dict() == policy.to_dict()
+
+
 def test_where_nothing_passes_the_data_say_what_they_do_support():
     graded = collected(*drawn(400, slope=1.0, centre=1.5))
     tuned = tune(graded, TargetRisk(0.02))
