@@ -155,7 +155,7 @@ def test_a_certificate_of_other_answers_is_refused():
     signed = saved()
     signed["certificate"]["fingerprint"] = dict(signed["fingerprint"])
     assert Policy.load(signed).certificate.fingerprint == signed["fingerprint"]
-    with pytest.raises(GatingError, match="policy.certificate.fingerprint: is not the policy's own"):
+    with pytest.raises(GatingError, match=r"policy.certificate.fingerprint: is not the policy's own"):
         Policy.load({**signed, "fingerprint": {"model": "another"}})
 
 
