@@ -60,7 +60,9 @@ def test_the_fingerprint_is_the_one_that_all_carry(tmp_path):
     rows = [GOOD | {"id": str(place), "made_with": {"model": "m", "top_p": None}} for place in range(3)]
     assert records.graded(written(tmp_path, *rows))[1] == {"model": "m", "top_p": None}
     for other in ({"made_with": {"model": "x"}}, {"made_with": None}):
-        with pytest.raises(ConfigError, match=r", line 4: record '9' was made with .*; tune from records of one kind"):
+        with pytest.raises(
+            ConfigError, match=r", line 4: record '9' was made with .*; tune from records of one kind"
+        ):
             records.graded(written(tmp_path, *rows, GOOD | {"id": "9"} | other))
 
 
