@@ -31,10 +31,18 @@ def settled(gate: Gate, evidence: Evidence, k: int, *, threshold: float | None =
     """
     if k < max(1, len(evidence.samples)):
         raise GatingError(f"k: must be at least 1 and count the {len(evidence.samples)} samples, not {k}")
-    lows, highs = zip(*(_ends(scorer, evidence, k) for scorer in scorers_of(gate)), strict=True)
-    if passes(gate, lows, threshold):
+    lows, highs = ends(gate, evidence, k)
+    if passes(gate, lows, threshold, evidence):
         return True
-    return False if passes(gate, highs, threshold) is False else None
+    return False if passes(gate, highs, threshold, evidence) is False else None
+
+
+def ends(
+    gate: Gate, evidence: Evidence, k: int
+) -> tuple[Sequence[float | Unmeasured], Sequence[float | Unmeasured]]:
+    """The least and the greatest scores (n,) that the gate's scorers can come to when there are ``k`` samples."""
+    lows, highs = zip(*(_ends(scorer, evidence, k) for scorer in scorers_of(gate)), strict=True)
+    return lows, highs
 
 
 def scorers_of(gate: Gate) -> tuple[Scorer, ...]:
@@ -42,14 +50,25 @@ def scorers_of(gate: Gate) -> tuple[Scorer, ...]:
     return (gate.rule.scorer,) if isinstance(gate.rule, Uncalibrated) else gate.rule.scorers
 
 
-def passes(gate: Gate, scores: Sequence[float | Unmeasured], threshold: float | None) -> bool | None:
-    """Whether an answer of which the gate's scorers said ``scores`` (n,) passes; None where it is unmeasured."""
+def passes(
+    gate: Gate,
+    scores: Sequence[float | Unmeasured],
+    threshold: float | None,
+    evidence: Evidence | None = None,
+) -> bool | None:
+    """Whether an answer of which the gate's scorers said ``scores`` (n,) passes; None where it is unmeasured.
+
+    ``evidence`` tells its condition, where the policy has several.
+    """
     if isinstance(gate.rule, Uncalibrated):
         (score,) = scores
         least = gate.rule.score_threshold
         return None if isinstance(score, Unmeasured) or least is None else score >= least
-    limit = gate.limit if threshold is None else threshold
-    measured = gate.rule.read_scores(scores)
+    limit, group = gate.limit if threshold is None else threshold, None
+    if evidence is not None and gate.rule.conditions is not None:
+        group = gate.rule.conditions.of(evidence)
+        limit = gate.limit_for(evidence) if threshold is None else threshold
+    measured = gate.rule.read_scores(scores, group)
     return None if isinstance(measured, Unmeasured) or limit is None else measured.confidence >= limit
 
 

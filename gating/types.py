@@ -130,8 +130,8 @@ class Decision:
 
     @property
     def served(self) -> bool:
-        """Whether the model's own answer goes out."""
-        return self.decision in ("answer", "rescue")
+        """Whether a model's answer goes out."""
+        return self.decision in ("answer", "rescue", "escalate")
 
 
 @dataclass(frozen=True, slots=True)

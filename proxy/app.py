@@ -23,7 +23,7 @@ from proxy.endpoint import GatedEndpoint
 from proxy.examples import load as load_examples
 from proxy.exceptions import ConfigError
 from proxy.feedback import FeedbackEndpoint
-from proxy.gathering.closed_book import ClosedBook
+from proxy.gathering import gatherers_of
 from proxy.health import Health, cold_routes, not_allowed
 from proxy.keeper import Keeper
 from proxy.leaving import leaving
@@ -31,8 +31,8 @@ from proxy.metrics import Metrics
 from proxy.passthrough import Relay
 from proxy.policies import Known, policy_of, store_of
 from proxy.recording import Recorder, StoreLink
-from proxy.remedies.rescue import Rescue
-from proxy.routing import Route, RouteTable
+from proxy.remedies import Escalate, Rescue
+from proxy.routing import Route, RouteTable, in_order
 from proxy.surfaces import OVER_CHAT, SURFACES
 from proxy.upstreams import make_upstreams
 from proxy.watching import Watch
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from gating.scorers import Need
     from proxy.asgi import Receive, Scope, Send
     from proxy.config import Config
     from proxy.config import Route as RouteConfig
     from proxy.context import Finder
     from proxy.keeper import Source
     from proxy.policies import Alarm, Loaded
+    from proxy.remedies import Remedy
     from proxy.upstreams.client import UpstreamClient
 
     Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -57,8 +57,6 @@ if TYPE_CHECKING:
 TOP_LOGPROBS = 5
 #: What an observing route without scorers reads.
 _DEFAULT_SCORER = "mean_logprob"
-#: The kinds of evidence that the pipeline brings in.
-_GATHERED: frozenset[str] = frozenset({"logprobs", "top_logprobs", "closed_book"})
 _SLASHES = re.compile(r"/+")
 
 
@@ -98,22 +96,33 @@ def build(
         upstreams = before.upstreams
     else:
         upstreams = make_upstreams(config.upstreams, environ, metrics)
-    routes = [
-        _route(route, upstreams[route.upstream], folder, metrics, known, recorder) for route in config.routes
-    ]
+    joining = Joining(folder, metrics, known, recorder, workers=config.server.workers)
+    made: dict[str, Route] = {}
+    for each in in_order(config.routes):
+        made[each.name] = _route(each, upstreams[each.upstream], joining, made)
+    routes = [made[route.name] for route in config.routes]
     metrics.in_force(routes)
     return Parts(config, metrics, RouteTable(routes), upstreams)
 
 
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """What every route of an application is made with."""
+
+    folder: Path
+    metrics: Metrics
+    known: Known
+    recorder: Recorder | None
+    workers: int
+
+
 def _route(
-    config: RouteConfig,
-    upstream: UpstreamClient,
-    folder: Path,
-    metrics: Metrics,
-    known: Known,
-    recorder: Recorder | None,
+    config: RouteConfig, upstream: UpstreamClient, joining: Joining, made: Mapping[str, Route]
 ) -> Route:
-    gate, policy = (None, None) if config.mode == "off" else _gate(config, folder, known)
+    """One route; ``made`` holds the one that it escalates to."""
+    metrics, known = joining.metrics, joining.known
+    gate, policy = (None, None) if config.mode == "off" else _gate(config, joining.folder, known)
+    stronger = None if config.escalate_to is None else made[config.escalate_to]
     context = _context(config, gate)
     return Route(
         config=config,
@@ -125,17 +134,18 @@ def _route(
         closed=policy is not None
         and config.on_alarm == "abstain"
         and known.alarm(config.name, policy.version) is not None,
-        recorder=recorder,
+        recorder=joining.recorder,
         metrics=metrics.route(config.name),
         upstream_metrics=metrics.upstream(upstream.name),
         top_logprobs=TOP_LOGPROBS if gate is not None and "top_logprobs" in gate.needs else 0,
-        gatherers=(ClosedBook(),) if gate is not None and "closed_book" in gate.needs else (),
-        remedies=(Rescue(config.rag.instruct),) if config.rag.rescue else (),
+        gatherers=() if gate is None else gatherers_of(gate, config, workers=joining.workers),
+        remedies=() if gate is None else _remedies(config, stronger),
         context=context,
-        examples=load_examples(config.rag.examples, folder, f"routes.{config.name}.rag.examples")
+        examples=load_examples(config.rag.examples, joining.folder, f"routes.{config.name}.rag.examples")
         if config.rag.examples
         else None,
-        forwards_credentials=upstream.forwards_credentials,
+        forwards_credentials=upstream.forwards_credentials
+        or (stronger is not None and stronger.forwards_credentials),
     )
 
 
@@ -157,16 +167,20 @@ def _context(config: RouteConfig, gate: Gate | None) -> Finder | None:
     return found
 
 
+def _remedies(config: RouteConfig, stronger: Route | None) -> tuple[Remedy, ...]:
+    """In the order in which they are tried: the same model without the context costs less than a stronger one."""
+    rescue: tuple[Remedy, ...] = (Rescue(config.rag.instruct),) if config.rag.rescue else ()
+    return rescue if stronger is None else (*rescue, Escalate(stronger))
+
+
 def _gate(config: RouteConfig, folder: Path, known: Known) -> tuple[Gate, Loaded | None]:
     place = f"routes.{config.name}"
     if config.policy is None:
         scorer = SCORERS[config.scorers[0] if config.scorers else _DEFAULT_SCORER]
-        _check_gathered(scorer.needs, f"{place}.scorers: {scorer.name} reads", "name a logprob scorer")
         rule = Uncalibrated(scorer, config.score_threshold)
         return Gate(rule, on_unmeasured=config.on_unmeasured), None
     loaded = policy_of(config, folder, known)
     policy = loaded.policy
-    _check_gathered(policy.needs, f"{place}.policy: its scorers read", "tune it with logprob scorers")
     try:
         gate = Gate(policy, threshold=config.threshold, on_unmeasured=config.on_unmeasured)
     except GatingError as exc:
@@ -183,15 +197,6 @@ def _alarmed(gate: Gate, config: RouteConfig, alarm: Alarm | None) -> Gate:
     if alarm.threshold is None or gate.limit is None:
         return gate
     return Gate(gate.rule, max(gate.limit, alarm.threshold), gate.on_unmeasured)
-
-
-def _check_gathered(needs: frozenset[Need], who_reads: str, mend: str) -> None:
-    """Refuse a gate that would never measure anything: an observing one would look as if it did."""
-    unknown = needs - _GATHERED
-    if unknown:
-        raise ConfigError(
-            f"{who_reads} {', '.join(sorted(unknown))}, which this version does not gather; {mend}"
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.exceptions import UpstreamStatus
+from proxy.upstreams.abilities import refuses
 
 if TYPE_CHECKING:
     from proxy.exchange import Exchange
@@ -17,37 +18,47 @@ if TYPE_CHECKING:
 
 async def ask_upstream(exchange: Exchange) -> tuple[Ask, Response]:
     """The upstream's answer, its head read. One that refuses logprobs is asked again without, and remembered."""
-    upstream = exchange.route.upstream
     ask = exchange.ask
     exchange.asked = perf_counter()
-    try:
-        return ask, await post(exchange, ask)
-    except UpstreamStatus as exc:
-        # Where the client itself asked for logprobs, the refusal is its answer.
-        if exchange.request.logprobs or not (ask.logprobs and _refuses_logprobs(exc)):
-            raise
-        upstream.gives_logprobs = False
-        ask = msgspec.structs.replace(ask, logprobs=False, top_logprobs=0)
-    return ask, await post(exchange, ask)
+    while True:
+        try:
+            return ask, await post(exchange, ask)
+        except UpstreamStatus as exc:
+            # Where the client itself asked for logprobs, the refusal is its answer.
+            less = None if exchange.request.logprobs else _with_less(exchange, ask, exc)
+            if less is None:
+                raise
+            ask = less
+
+
+def _with_less(exchange: Exchange, ask: Ask, exc: UpstreamStatus) -> Ask | None:
+    """The same without what was refused, which is remembered; None where that is nothing of ours."""
+    abilities, model = exchange.route.upstream.abilities, exchange.model
+    if ask.top_logprobs and refuses(exc, "top_logprobs"):
+        abilities.refuse(model, "top_logprobs")
+        return msgspec.structs.replace(ask, top_logprobs=0)
+    if ask.logprobs and refuses(exc, "logprobs"):
+        abilities.refuse(model, "logprobs")
+        return msgspec.structs.replace(ask, logprobs=False, top_logprobs=0)
+    return None
 
 
 async def post(exchange: Exchange, ask: Ask) -> Response:
     """Send the request as ``ask`` has it; raises UpstreamError's kinds."""
     body = exchange.surface.outgoing(exchange.request, ask)
-    return await exchange.route.upstream.post(exchange.surface.path, body, exchange.credentials)
+    upstream = exchange.route.upstream
+    return await upstream.post(exchange.surface.path, body, exchange.credentials, fresh=ask.samples > 0)
 
 
 async def further(exchange: Exchange, ask: Ask) -> Completion:
     """One further call, whole, counted as spent; raises UpstreamError's kinds."""
+    spending = exchange.spending
+    spending.calls += 1
     response = await post(exchange, ask)
     try:
         body = await response.read(exchange.limit)
     finally:
         response.close()
     completion = exchange.surface.read(body, ask)
-    exchange.spending.call(completion.prompt_tokens, completion.completion_tokens)
+    spending.tokens_of(completion.prompt_tokens, completion.completion_tokens)
     return completion
-
-
-def _refuses_logprobs(exc: UpstreamStatus) -> bool:
-    return exc.http_status in (400, 404, 422) and "logprobs" in f"{exc.message} {exc.param}".lower()

@@ -103,9 +103,32 @@ class Upstream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The most that one request may cost beyond its own answer."""
 
+    #: Further samples of one request.
     samples: Annotated[int, Meta(ge=0, le=64)] = 8
+    #: Tokens of one request's further calls, prompts included; null for no bound.
+    tokens: Annotated[int, Meta(ge=1)] | None = None
+    #: How long a verdict may wait for other calls once the answer is there.
     timeout_s: Seconds = 30.0
+    #: Further calls that a route has under way at one time.
     concurrency: Annotated[int, Meta(ge=1)] = 32
+
+
+class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How further samples are drawn; what the client asks for holds for its answer alone."""
+
+    temperature: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.8
+    top_p: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
+    #: none: with the answer; band: after it, where they can change the verdict; sequential: a few at a time.
+    wait: Literal["none", "band", "sequential"] = "none"
+    #: The chance, at most, that all the samples would have decided otherwise than those that were drawn.
+    level: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
+
+
+class Embeddings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What turns texts into vectors: a model behind an upstream's ``/embeddings``."""
+
+    upstream: Name
+    model: Annotated[str, Meta(min_length=1)]
 
 
 class Example(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -144,6 +167,11 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scorers: tuple[str, ...] = ()
     score_threshold: float | None = None
     samples: Annotated[int, Meta(ge=0, le=64)] = 0
+    sampling: Sampling = Sampling()
+    #: The route whose model says which samples mean the same, for agreement_judge.
+    judge: Name | None = None
+    #: For agreement_embedding.
+    embeddings: Embeddings | None = None
     on_low: Literal["abstain", "escalate"] = "abstain"
     escalate_to: Name | None = None
     on_unmeasured: Literal["abstain", "answer"] = "abstain"
@@ -322,6 +350,8 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     (r"upstreams\[.*\]", Upstream),
     (r"routes\[.*\]\.budget", Budget),
     (r"routes\[.*\]\.rag\.examples\[.*\]", Example),
+    (r"routes\[.*\]\.sampling", Sampling),
+    (r"routes\[.*\]\.embeddings", Embeddings),
     (r"routes\[.*\]\.rag", Rag),
     (r"routes\[.*\]", Route),
     (r"", Config),
@@ -427,7 +457,7 @@ def _route_problems(place: str, route: Route, config: Config) -> Iterator[str]:
             yield f"{place}.params.{name}: is not a finite number"
     if route.score_threshold is not None and math.isnan(route.score_threshold):
         yield f"{place}.score_threshold: is not a number"
-    yield from _unavailable(place, route)
+    yield from _gathering_problems(place, route, config)
 
 
 def _rag_problems(place: str, rag: Rag) -> Iterator[str]:
@@ -435,12 +465,47 @@ def _rag_problems(place: str, rag: Rag) -> Iterator[str]:
         yield f"{place}.rag.instruct: says how a rescue asks, and there is none; set rescue: true beside it"
 
 
-def _unavailable(place: str, route: Route) -> Iterator[str]:
-    """What the contract names and this version does not do yet is refused, never ignored."""
-    if route.on_low == "escalate" or route.escalate_to is not None:
-        yield f"{place}.on_low: escalate is not available in this version; use abstain"
-    if route.samples:
-        yield f"{place}.samples: sampling is not available in this version; leave it 0"
+def _gathering_problems(place: str, route: Route, config: Config) -> Iterator[str]:
+    """Of the evidence that is asked for beside the answer."""
+    if route.embeddings is not None and route.embeddings.upstream not in config.upstreams:
+        mend = _nearest(route.embeddings.upstream, config.upstreams)
+        yield f"{place}.embeddings.upstream: `{route.embeddings.upstream}` is not among upstreams; {mend}"
+    others = {other.name: other for other in config.routes if other.name != route.name}
+    if route.judge is not None and route.judge not in others:
+        yield f"{place}.judge: `{route.judge}` is no other route; {_nearest(route.judge, others)}"
+    if route.on_low == "escalate" and route.escalate_to is None:
+        yield f"{place}.escalate_to: to which route? on_low: escalate needs its name"
+    if route.escalate_to is not None:
+        yield from _escalation_problems(place, route, {other.name: other for other in config.routes})
+
+
+def _escalation_problems(place: str, route: Route, routes: Mapping[str, Route]) -> Iterator[str]:
+    if route.on_low != "escalate":
+        yield f"{place}.escalate_to: is used with on_low: escalate alone; set it, or leave escalate_to out"
+    path = [route.name]
+    step = route
+    while step.on_low == "escalate" and step.escalate_to is not None:
+        name = step.escalate_to
+        path.append(name)
+        if name == route.name:
+            yield f"{place}.escalate_to: is a circle: {' -> '.join(path)}; the last route must abstain"
+            return
+        if path.count(name) > 1:
+            return  # another route's circle, which is named there
+        if name not in routes:
+            if step is route:
+                yield f"{place}.escalate_to: `{name}` is no route; {_nearest(name, routes)}"
+            return
+        step = routes[name]
+        if step.mode == "off":
+            yield f"{place}.escalate_to: `{name}` is off, so nothing gates its answers; use enforce or observe"
+            return
+        if step.rag.examples != route.rag.examples:
+            yield (
+                f"{place}.escalate_to: `{name}` has other rag.examples, and a request goes on with those that it "
+                "has; give both routes the same"
+            )
+            return
 
 
 def _duplicates(place: str, names: list[str]) -> Iterator[str]:

@@ -25,17 +25,10 @@ class Spent:
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
-    def call(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
-        """Add one call."""
-        self.calls += 1
+    def tokens_of(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+        """Add what a call was counted to cost."""
         self.prompt_tokens += prompt_tokens or 0
         self.completion_tokens += completion_tokens or 0
-
-    def all_of(self, extra: Extra) -> None:
-        """Add what another exchange had spent."""
-        self.calls += extra.calls
-        self.prompt_tokens += extra.prompt_tokens
-        self.completion_tokens += extra.completion_tokens
 
     @property
     def tokens(self) -> int:
@@ -87,16 +80,29 @@ class Exchange:
     def ask(self) -> Ask:
         """What the upstream is asked beside what the client asked for."""
         route, gate = self.route, self.gate
-        reads = bool(gate.needs & {"logprobs", "top_logprobs"}) and route.upstream.gives_logprobs
+        upstream = route.upstream
+        abilities, model = upstream.abilities, self.model
+        reads = (
+            bool(gate.needs & {"logprobs", "top_logprobs"})
+            and upstream.gives_logprobs
+            and abilities.takes(model, "logprobs")
+        )
         wanted = self.request.top_logprobs if self.request.logprobs else 0
+        tops = route.top_logprobs
         return Ask(
             model=route.config.model,
             params=route.config.params,
             logprobs=reads,
-            top_logprobs=max(route.top_logprobs, wanted) if reads else wanted,
-            alternatives=route.top_logprobs,
+            top_logprobs=max(tops, wanted) if reads and abilities.takes(model, "top_logprobs") else wanted,
+            alternatives=tops,
+            usage=self.held or bool(route.remedies),
             gate_tools=route.config.gate_tools,
         )
+
+    @property
+    def model(self) -> str:
+        """What the upstream is asked for."""
+        return self.route.config.model or self.request.model
 
     @property
     def holds(self) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 
 from gating.early import watch
 from gating.relatedness import words_of
+from gating.sampled import decide
 from gating.types import Decision, Evidence, Unmeasured
 from proxy.asking import ask_upstream
 from proxy.exceptions import BadRequest, UpstreamStatus
@@ -26,10 +27,8 @@ from proxy.wire import Ask, Report, Verdict, report_choices
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from gating.gate import Gate
     from proxy.asgi import Push, Wait
     from proxy.gathering.base import NoGathering
-    from proxy.routing import Route
     from proxy.upstreams.transport import Response
     from proxy.wire import Choice, Completion, StreamReader, Watch
 
@@ -163,10 +162,9 @@ def count(exchange: Exchange, verdict: Verdict) -> None:
 
 def judge(exchange: Exchange, completion: Completion, *, cancelled: bool = False) -> Verdict:
     """The gate's word on each choice."""
-    route, gate, request = exchange.route, exchange.gate, exchange.request
-    applies = route.applies(request)
-    choices = completion.choices
-    decisions = tuple(_decide(route, gate, choice, request.threshold, applies=applies) for choice in choices)
+    route, choices = exchange.route, completion.choices
+    applies = route.applies(exchange.request)
+    decisions = tuple(_decide(exchange, choice, applies=applies) for choice in choices)
     if cancelled:
         # A cut answer is never served, whatever was said of the part that came.
         decisions = tuple(replace(d, decision="abstain", reason="below_threshold") for d in decisions)
@@ -215,16 +213,21 @@ def _certified(exchange: Exchange, choices: Sequence[Choice], *, applies: bool) 
     )
 
 
-def _decide(route: Route, gate: Gate, choice: Choice, threshold: float | None, *, applies: bool) -> Decision:
+def _decide(exchange: Exchange, choice: Choice, *, applies: bool) -> Decision:
+    gate, threshold, config = exchange.gate, exchange.request.threshold, exchange.route.config
     limit = gate.limit_for(choice.evidence) if threshold is None else threshold
     if choice.refusal:
         return Decision("abstain", "upstream_abstained", threshold=limit)
-    if choice.tool_call and not route.config.gate_tools:
+    if choice.tool_call and not config.gate_tools:
         return Decision("answer", "tool_call", threshold=limit)
     evidence = choice.evidence
-    if choice.finish_reason == "length" and route.config.on_length == "unmeasured":
+    if choice.finish_reason == "length" and config.on_length == "unmeasured":
         evidence = Evidence(evidence.answer, token_logprobs=_CUT_SHORT)
-    return gate.decide(evidence, threshold=threshold, applies=applies)
+    if not exchange.route.gatherers or "samples" not in gate.needs:
+        return gate.decide(evidence, threshold=threshold, applies=applies)
+    return decide(
+        gate, evidence, config.samples, threshold=threshold, applies=applies, level=config.sampling.level
+    )
 
 
 _CUT_SHORT = Unmeasured("its length limit cut it off")
@@ -242,7 +245,7 @@ def reader(exchange: Exchange, ask: Ask) -> StreamReader:
     watching: Callable[[], Watch] | None = None
     # Words before a tool call are no answer: with tools on offer the end must be seen.
     wanted = request.tools or exchange.drawn
-    if exchange.holds and ask.logprobs and not wanted and route.applies(request):
+    if route.holds and ask.logprobs and not wanted and route.applies(request):
         watching = watch(exchange.gate, max_tokens=_most_tokens(exchange), threshold=request.threshold)
     return exchange.surface.stream(request, ask, hold=exchange.holds, watch=watching)
 

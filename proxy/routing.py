@@ -95,11 +95,33 @@ def fingerprint(route: Route, model: str, sampling: Mapping[str, float]) -> dict
         made_with["template"] = config.rag.template
     if route.examples is not None:
         made_with["examples"] = route.examples.digest
+    if config.samples:
+        made_with |= {
+            "samples": config.samples,
+            "sample_temperature": config.sampling.temperature,
+            "sample_top_p": config.sampling.top_p,
+        }
     return made_with
 
 
 #: The sampling parameters of the wire formats that change what is answered, or how sure it looks.
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+
+
+def in_order(routes: Sequence[RouteConfig]) -> list[RouteConfig]:
+    """The routes so that each comes after the one that it escalates to; there is no circle among them."""
+    by_name = {route.name: route for route in routes}
+    found: dict[str, RouteConfig] = {}
+
+    def add(route: RouteConfig) -> None:
+        if route.name not in found:
+            if route.escalate_to is not None:
+                add(by_name[route.escalate_to])
+            found[route.name] = route
+
+    for route in routes:
+        add(route)
+    return list(found.values())
 
 
 class RouteTable:

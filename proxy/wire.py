@@ -30,6 +30,8 @@ class Request(msgspec.Struct, frozen=True):
     threshold: float | None
     #: How many questions it asks: of several, ``n`` counts the choices of all.
     prompts: int = 1
+    #: What the client wants its answer to be drawn with.
+    seed: int | None = None
     #: Passages that came in the request's own ``idk`` field; the messages do not hold them yet.
     context: tuple[str, ...] = ()
     #: What the client asks for that no gate can hold; None: nothing. A route that enforces refuses it.

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from proxy.gathering.base import NO_GATHERING, Answer, Gatherer, Gathering, OverBudget
+from proxy.gathering.making import GATHERERS, gatherers_of
 
-__all__ = ["NO_GATHERING", "Answer", "Gatherer", "Gathering", "OverBudget"]
+__all__ = ["GATHERERS", "NO_GATHERING", "Answer", "Gatherer", "Gathering", "OverBudget", "gatherers_of"]

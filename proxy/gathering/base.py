@@ -99,7 +99,7 @@ class Gathering:
 
     async def finish(self, completion: Completion) -> Completion:
         """The completion with the evidence that was gathered; what could not be had is missing in it."""
-        if not any(map(_is_judged, completion.choices)):
+        if not any(map(is_judged, completion.choices)):
             return completion
         exchange = self._exchange
         timeout_s = exchange.route.config.budget.timeout_s
@@ -136,7 +136,7 @@ async def _safely(gatherer: Gatherer, exchange: Exchange, answer: Answer) -> Seq
     return ()
 
 
-def _is_judged(choice: Choice) -> bool:
+def is_judged(choice: Choice) -> bool:
     """Whether evidence can matter: not of a tool call, nor where the model itself declines."""
     return not (choice.tool_call or choice.refusal or is_abstention(choice.evidence.answer))
 

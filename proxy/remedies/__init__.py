@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from proxy.remedies.base import Remedy, handed_on, kept
+from proxy.remedies.escalate import Escalate
+from proxy.remedies.rescue import Rescue
 
-__all__ = ["Remedy", "handed_on", "kept"]
+__all__ = ["Escalate", "Remedy", "Rescue", "handed_on", "kept"]

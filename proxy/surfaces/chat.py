@@ -50,6 +50,7 @@ class Chat(ChoicesSurface):
             # Which of the two holds where both stand is the upstream's choice; the greater bounds both.
             max_tokens=max(read.max_completion_tokens or 0, read.max_tokens or 0) or None,
             sampling={name: value for name in SAMPLING if (value := getattr(read, name)) is not None},
+            seed=read.seed if isinstance(read.seed, int) else None,
             threshold=threshold_of(read.idk),
             context=tuple(read.idk.context or ()) if read.idk is not None else (),
         )

@@ -59,6 +59,7 @@ class ChatRequest(Struct):
     frequency_penalty: float | None = None
     max_tokens: Annotated[int, Meta(ge=0)] | None = None
     max_completion_tokens: Annotated[int, Meta(ge=0)] | None = None
+    seed: Any = None
     response_format: ResponseFormat | None = None
     stream_options: StreamOptions | None = None
     idk: Override | None = None
@@ -302,12 +303,17 @@ def abstention(index: int, text: str, *, json_answer: bool) -> dict[str, object]
 #: What a request for samples does not take over of the client's: it is no stream, is read by the gate alone,
 #: and has a seed of its own or none.
 _NOT_SAMPLED = ("stream", "stream_options", "seed", "store", "metadata", "n")
+#: These are the route's for samples, or the model's own.
+_SAMPLED_AT = ("temperature", "top_p")
 
 
 def as_samples(fields: dict[str, Raw], ask: Ask) -> None:
     """Make a request's ``fields`` ask for ``ask.samples`` answers that nobody else shall see or keep."""
     for name in _NOT_SAMPLED:
         fields.pop(name, None)
+    for name in _SAMPLED_AT:
+        if name not in ask.params:
+            fields.pop(name, None)
     if not ask.logprobs:
         fields.pop("logprobs", None)
         fields.pop("top_logprobs", None)

@@ -51,6 +51,7 @@ class Completions(ChoicesSurface):
             tools=False,
             max_tokens=read.max_tokens or None,
             sampling={name: value for name in SAMPLING if (value := getattr(read, name)) is not None},
+            seed=read.seed if isinstance(read.seed, int) else None,
             threshold=threshold_of(read.idk),
             context=tuple(read.idk.context or ()) if read.idk is not None else (),
             prompts=read.prompts,

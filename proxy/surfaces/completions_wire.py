@@ -32,6 +32,7 @@ class CompletionRequest(Struct):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     max_tokens: Annotated[int, Meta(ge=0)] | None = None
+    seed: Any = None
     response_format: chat.ResponseFormat | None = None
     stream_options: StreamOptions | None = None
     idk: chat.Override | None = None

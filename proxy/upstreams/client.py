@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from proxy.upstreams.abilities import Abilities
     from proxy.upstreams.transport import Response
 
 
@@ -15,8 +16,13 @@ class UpstreamClient(Protocol):
 
     #: Its name in the configuration.
     name: str
-    #: False once it has refused a request for logprobs, or where the configuration says that it has none.
-    gives_logprobs: bool
+    #: What its models were found not to take.
+    abilities: Abilities
+
+    @property
+    def gives_logprobs(self) -> bool:
+        """False where the configuration says that it has none."""
+        ...
 
     @property
     def formats(self) -> set[str]:
@@ -28,8 +34,13 @@ class UpstreamClient(Protocol):
         """Whether the client's own Authorization is sent on in place of the proxy's key."""
         ...
 
-    async def post(self, path: str, body: bytes, credentials: bytes | None) -> Response:
-        """Ask for a completion. Gives a 2xx answer whose head has come; raises UpstreamStatus for any other."""
+    async def post(
+        self, path: str, body: bytes, credentials: bytes | None, *, fresh: bool = False
+    ) -> Response:
+        """Ask for a completion. Gives a 2xx answer whose head has come; raises UpstreamStatus for any other.
+
+        ``fresh``: no cache on the way may answer.
+        """
         ...
 
     async def relay(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.exceptions import UpstreamError, UpstreamGarbage, UpstreamStatus, without_credentials
+from proxy.upstreams.abilities import Abilities
 from proxy.upstreams.retry import retry_after
 from proxy.wire import VendorError
 
@@ -27,6 +28,8 @@ _JSON_HEADERS = (
 HTTP_FORMATS = ("chat", "completions", "responses")
 #: Anthropic's API wants the version of its format named, and a key in a header of its own.
 _ANTHROPIC_VERSION = (b"anthropic-version", b"2023-06-01")
+#: RFC 9111 section 5.2.1.4: a cache must not answer without asking the server.
+_FRESH = ((b"cache-control", b"no-cache"),)
 #: No vendor's error is longer; what is longer is cut, not kept in memory.
 _ERROR_BYTES = 65_536
 
@@ -71,6 +74,7 @@ class HttpUpstream:
         self.forwards_credentials = forwards_credentials
         self.gives_logprobs = gives_logprobs
         self.formats = set(formats)
+        self.abilities = Abilities()
         self._transport = transport
         self._secrets = secrets
         self._attempts = attempts
@@ -82,9 +86,11 @@ class HttpUpstream:
             if secrets.api_key is not None:
                 self._headers += ((b"x-api-key", secrets.api_key.encode()),)
 
-    async def post(self, path: str, body: bytes, credentials: bytes | None) -> Response:
+    async def post(
+        self, path: str, body: bytes, credentials: bytes | None, *, fresh: bool = False
+    ) -> Response:
         """Ask for a completion, again where that may help and nothing was generated."""
-        headers = self._headers
+        headers = self._headers + _FRESH if fresh else self._headers
         if self.forwards_credentials and credentials is not None:
             headers += ((b"authorization", credentials),)
         return await self._attempts.run(partial(self._once, path, headers, body))

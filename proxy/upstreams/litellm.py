@@ -24,6 +24,7 @@ from proxy.exceptions import (
     UpstreamTooLarge,
     UpstreamUnreachable,
 )
+from proxy.upstreams.abilities import Abilities
 from proxy.upstreams.transport import pour
 
 if TYPE_CHECKING:
@@ -58,12 +59,15 @@ class LiteLLMUpstream:
         self.name = name
         self.gives_logprobs = gives_logprobs
         self.formats = {"chat"}
+        self.abilities = Abilities()
         self._config = config
         self._secrets = secrets
         self._attempts = attempts
         self._litellm = _import()
 
-    async def post(self, path: str, body: bytes, credentials: bytes | None) -> Response:
+    async def post(
+        self, path: str, body: bytes, credentials: bytes | None, *, fresh: bool = False
+    ) -> Response:
         """Ask for a completion; LiteLLM's own retries are off, ours are the upstream's."""
         if path != "/chat/completions":
             raise BadRequest("this upstream takes chat completions only")

@@ -7,6 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from proxy.exceptions import UpstreamError, UpstreamStatus
+from proxy.upstreams.abilities import Abilities
 from proxy.upstreams.breaker import UpstreamOpen
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class PoolUpstream:
     name: str
     members: Sequence[Member]
     random: Random = field(default_factory=Random)
+    #: What one member does not take none of them is asked for: which one answers is not known before.
+    abilities: Abilities = field(default_factory=Abilities)
 
     @property
     def forwards_credentials(self) -> bool:
@@ -73,27 +76,26 @@ class PoolUpstream:
         """Whether any member does; what one of them lacks is unmeasured."""
         return any(member.client.gives_logprobs for member in self.members)
 
-    @gives_logprobs.setter
-    def gives_logprobs(self, value: bool) -> None:
-        for member in self.members:
-            member.client.gives_logprobs = value
-
     @property
     def formats(self) -> set[str]:
         """What every member speaks: the next must understand what the first was asked."""
         return set.intersection(*(member.client.formats for member in self.members))
 
-    async def post(self, path: str, body: bytes, credentials: bytes | None) -> Response:
+    async def post(
+        self, path: str, body: bytes, credentials: bytes | None, *, fresh: bool = False
+    ) -> Response:
         """The first member's answer that is one; raises the last one's error."""
         *others, last = self._order()
         for member in others:
             try:
-                return Answered(await member.client.post(path, body, credentials), member.client.name)
+                return Answered(
+                    await member.client.post(path, body, credentials, fresh=fresh), member.client.name
+                )
             except UpstreamError as exc:
                 if not _next_may_help(exc):
                     raise
                 member.metrics.failed(exc.kind)
-        return Answered(await last.client.post(path, body, credentials), last.client.name)
+        return Answered(await last.client.post(path, body, credentials, fresh=fresh), last.client.name)
 
     async def relay(
         self,

@@ -43,9 +43,9 @@ def test_unmeasured_is_false():
 
 
 @pytest.mark.parametrize(
-    ("decision", "served"), [("answer", True), ("rescue", True), ("abstain", False), ("escalate", False)]
+    ("decision", "served"), [("answer", True), ("rescue", True), ("abstain", False), ("escalate", True)]
 )
-def test_served_is_the_models_own_answer(decision, served):
+def test_served_is_an_answer_of_a_model(decision, served):
     assert Decision(decision, "confident").served is served
 
 

@@ -40,6 +40,20 @@ class Reply:
         return json.loads(self.body)
 
     @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode()
+
+    @property
+    def events(self) -> list[Any]:
+        """The payloads of an event stream that ended as it should."""
+        payloads = [
+            line.removeprefix("data: ") for line in self.text.splitlines() if line.startswith("data: ")
+        ]
+        assert payloads[-1] == "[DONE]"
+        return [json.loads(payload) for payload in payloads[:-1]]
+
+    @property
     def ended(self) -> bool:
         """Whether nothing is missing at its end."""
         return not self.messages[-1].get("more_body", False)

@@ -301,9 +301,12 @@ HASH = "0" * 64
             route("scorers: [mean_logprob], score_threshold: .nan"),
             "routes[0].score_threshold: is not a number",
         ),
-        (route("on_low: escalate"), "routes[0].on_low: escalate is not available"),
-        (route("escalate_to: r"), "routes[0].on_low: escalate is not available"),
-        (route("samples: 3"), "routes[0].samples: sampling is not available"),
+        (route("on_low: escalate"), "routes[0].escalate_to: to which route?"),
+        (route("escalate_to: r"), "routes[0].escalate_to: is used with on_low: escalate alone"),
+        (route("on_low: escalate, escalate_to: r"), "routes[0].escalate_to: is a circle: r -> r"),
+        (route("on_low: escalate, escalate_to: s"), "routes[0].escalate_to: `s` is no route"),
+        (route("judge: r"), "routes[0].judge: `r` is no other route"),
+        (route("embeddings: {upstream: v, model: m}"), "routes[0].embeddings.upstream: `v` is not among"),
         (route("rag: {instruct: true}"), "routes[0].rag.instruct: says how a rescue asks"),
     ],
 )
@@ -356,3 +359,22 @@ def test_an_upstream_alone_is_a_configuration():
 
 def test_yaml_itself_would_have_read_off_as_false():
     assert yaml.safe_load("mode: off") == {"mode": False}
+
+
+THREE = """
+upstreams: {u: {base_url: http://h/v1}}
+routes:
+  - {name: a, models: [a], upstream: u, on_low: escalate, escalate_to: b}
+  - {name: b, models: [b], upstream: u, on_low: escalate, escalate_to: c}
+  - {name: c, models: [c], upstream: u, LAST}
+"""
+
+
+@pytest.mark.parametrize(("last", "said"), [
+    ("on_low: escalate, escalate_to: a", "routes[0].escalate_to: is a circle: a -> b -> c -> a"),
+    ("on_low: escalate, escalate_to: b", "routes[1].escalate_to: is a circle: b -> c -> b"),
+    ("mode: off", "routes[0].escalate_to: `c` is off"),
+])  # fmt: skip
+def test_a_chain_of_routes_must_end_at_a_gate(last, said):
+    assert problem(THREE.replace("LAST", last)).startswith(said)
+    parse(THREE.replace(", LAST", ""))

@@ -21,6 +21,7 @@ from proxy.exchange import Exchange
 from proxy.metrics import Metrics
 from proxy.routing import Route
 from proxy.surfaces.chat import Chat
+from proxy.upstreams.abilities import Abilities
 from proxy.wire import Choice, Completion
 
 CHAT = Chat()
@@ -43,6 +44,7 @@ class Knows:
 
     name = "u"
     gives_logprobs = True
+    abilities = Abilities()
 
 
 class Mute(Knows):

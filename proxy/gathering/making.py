@@ -1,0 +1,63 @@
+"""Which gatherers a route has: a table from what its gate needs to who brings it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from proxy.exceptions import ConfigError
+from proxy.gathering.budget import Slots
+from proxy.gathering.closed_book import ClosedBook
+from proxy.gathering.samples import Samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gating.gate import Gate
+    from gating.scorers import Need
+    from proxy.config import Route as RouteConfig
+    from proxy.gathering.base import Gatherer
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """What gatherers are made from. ``place`` names the route in errors."""
+
+    config: RouteConfig
+    place: str
+    slots: Slots
+
+
+def _samples(making: Making) -> Gatherer:
+    if not making.config.samples:
+        raise ConfigError(
+            f"{making.place}.samples: the route's scorers compare the answer with further samples; "
+            "say how many (samples: 5)"
+        )
+    return Samples(making.config, making.slots)
+
+
+#: In the order in which they begin. Each raises ConfigError where the route does not say what it needs to.
+GATHERERS: Mapping[Need, Callable[[Making], Gatherer]] = MappingProxyType(
+    {"samples": _samples, "closed_book": lambda _: ClosedBook()}
+)
+#: What an answer brings itself.
+_WITH_THE_ANSWER: frozenset[Need] = frozenset({"logprobs", "top_logprobs"})
+
+
+def gatherers_of(gate: Gate, config: RouteConfig, *, workers: int) -> tuple[Gatherer, ...]:
+    """Those of one route; ``workers`` processes share its budget. Raises ConfigError.
+
+    A gate that would never measure anything is refused: an observing one would look as if it did.
+    """
+    place = f"routes.{config.name}"
+    unknown = gate.needs - GATHERERS.keys() - _WITH_THE_ANSWER
+    if unknown:
+        raise ConfigError(
+            f"{place}.{'scorers' if config.policy is None else 'policy'}: reads {', '.join(sorted(unknown))}, "
+            "which this version does not gather; use other scorers"
+        )
+    slots = Slots(max(1, config.budget.concurrency // workers))
+    making = Making(config, place, slots)
+    return tuple(make(making) for need, make in GATHERERS.items() if need in gate.needs)
