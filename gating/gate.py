@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from gating.scorers import Need, Scorer
     from gating.types import Evidence
 
+#: Why an answer is unmeasured whose request is not like those that the policy was fitted on.
+ELSEWHERE = "the policy was fitted on something else"
 OnUnmeasured = Literal["abstain", "answer"]
 
 
@@ -104,7 +106,7 @@ class Gate:
         if is_abstention(evidence.answer):
             return Decision("abstain", "upstream_abstained", threshold=threshold)
         if not applies:
-            return self._unmeasured(Unmeasured("the policy was fitted on something else"), threshold)
+            return self._unmeasured(Unmeasured(ELSEWHERE), threshold)
         if isinstance(self.rule, Uncalibrated):
             return self._by_score(self.rule, evidence)
         measured = self.rule.read(evidence)

@@ -28,7 +28,7 @@ logger = logging.getLogger("idk")
 #: A label is a few words.
 MAX_BYTES = 10_000
 #: How often an id that is not known yet is looked for: another process may be about to write it.
-LOOKS = 3
+LOOKS = 4
 
 
 class Feedback(Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,13 +101,13 @@ class FeedbackEndpoint:
 
     async def _find(self, feedback: Feedback, caller: Caller) -> DecisionRecord:
         for look in range(LOOKS):
+            if look == 1 and self._recorder is not None:
+                await self._recorder.flush()
+            elif look:
+                await asyncio.sleep(GATHER_S)
             found = await self._store.do("feedback", lambda store: store.decision(feedback.id))
             if found:
                 break
-            if look == 0 and self._recorder is not None:
-                await self._recorder.flush()
-            else:
-                await asyncio.sleep(GATHER_S)
         for record in found:
             # Of a route that the key may not use nothing is said, not even that the id is known.
             if record.choice == feedback.choice and caller.may_use(record.route):

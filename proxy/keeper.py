@@ -12,6 +12,7 @@ import signal
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from proxy.policies import Known, PolicyName, look_up, stored_names
 from proxy.recording.link import PAUSE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
 
     from proxy.config import Config
@@ -114,12 +115,12 @@ class Keeper:
             self._put(self._config, replace(self._known, reached=False))
         if self._source is not None and self._source.stamp(self._config) != self._stamp:
             await self._reload(self._source)
-        work = [self._recorder.run(), self._follow_store(), self._now_and_then()]
+        work = [self._recorder.run, self._follow_store, self._now_and_then]
         if self._source is not None:
-            work.append(self._follow_file(self._source))
+            work.append(partial(self._follow_file, self._source))
             if threading.current_thread() is threading.main_thread():
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up.set)
-        self._tasks = [asyncio.create_task(each) for each in work]
+        self._tasks = [asyncio.create_task(_always(each)) for each in work]
 
     async def stop(self) -> None:
         """Write what waits, and let go of the store."""
@@ -221,6 +222,16 @@ class Keeper:
     def _put(self, config: Config, known: Known) -> None:
         self._apply(config, known)
         self._config, self._known = config, known
+
+
+async def _always(work: Callable[[], Awaitable[None]]) -> None:
+    """Begin again after what nobody foresaw: a proxy that quietly follows nothing any more is worse."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            logger.exception("the proxy goes on, and this is tried again in a second")
+        await asyncio.sleep(PAUSE_S)
 
 
 def _labels(known: Known) -> list[str]:

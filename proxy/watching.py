@@ -9,13 +9,15 @@ as valid as one on audit labels; a certificate they never make.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import numpy as np
 
-from gating.drift import RiskWatch, kolmogorov_smirnov, level_of_look, tightened
+from gating.drift import RiskWatch, kolmogorov_smirnov, level_of_look, log_e_values, tightened
 from gating.policy import Policy
 from proxy.storage import RiskState
 
@@ -82,11 +84,12 @@ def assess(
 
 
 def _bet(state: RiskState, target: Target, wrong: Sequence[bool]) -> RiskState:
-    watch = RiskWatch(target.risk, target.delta)
-    floor = 0.0 if target.threshold is None else target.threshold
-    threshold = floor
+    log_e = log_e_values(wrong, target.risk) if wrong else np.zeros(1)
+    watch = RiskWatch.of_counts(
+        target.risk, target.delta, len(wrong), sum(wrong), max(0.0, float(log_e.max()))
+    )
+    threshold = floor = 0.0 if target.threshold is None else target.threshold
     for one in wrong:
-        watch = watch.add(one)
         threshold = tightened(threshold, one, target_risk=target.risk, certified=floor)
     volunteered = RiskWatch.of_counts(
         target.risk, target.delta, max(state.answered, state.reported), state.reported
@@ -163,7 +166,7 @@ class Watch:
         last = await self._link.do(
             "drift", lambda store: store.confidences(route, 0.0, WINDOW, policy=version)
         )
-        shift = kolmogorov_smirnov(first, last)
+        shift = await asyncio.to_thread(kolmogorov_smirnov, first, last)
         if shift is None:
             return
         self._metrics.drift.labels(route).set(shift.distance)
@@ -183,4 +186,5 @@ async def _assess(
     if before is None or before.policy != version:
         before = RiskState(route=route, policy=version, revision=revision)
     seen, tally = await store.watched(route, version), await store.tally(route, version)
-    return before, assess(before, target, seen, tally, time())
+    # Thousands of labels take milliseconds: requests do not wait for them.
+    return before, await asyncio.to_thread(assess, before, target, seen, tally, time())

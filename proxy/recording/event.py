@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gating.gate import ELSEWHERE
 from gating.types import Unmeasured
 from proxy.records import Answer, Condition, Observed
 from proxy.routing import fingerprint
@@ -35,6 +36,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     #: Whether it is in the audit sample.
     drawn: bool
     log_text: bool
+    #: Of its texts, in bytes, about.
+    size: int = 0
 
 
 def records_of(event: Event) -> tuple[list[DecisionRecord], list[AuditItem]]:
@@ -42,6 +45,7 @@ def records_of(event: Event) -> tuple[list[DecisionRecord], list[AuditItem]]:
     question = None if event.request is None else question_of(event.request)
     records = []
     for place, report in enumerate(event.verdict.report.choices):
+        detail = event.verdict.decisions[place].detail
         answer = None if event.completion is None else event.completion.choices[place].evidence.answer
         first = place == 0  # the tokens are the whole request's
         records.append(
@@ -59,7 +63,8 @@ def records_of(event: Event) -> tuple[list[DecisionRecord], list[AuditItem]]:
                 confidence=report.confidence,
                 threshold=report.threshold,
                 score=report.score,
-                detail=event.verdict.decisions[place].detail,
+                applies=detail != ELSEWHERE,
+                detail=detail,
                 completion_id=event.completion_id,
                 prompt_tokens=event.prompt_tokens if first else None,
                 completion_tokens=event.completion_tokens if first else None,

@@ -14,6 +14,7 @@ from itertools import islice
 from time import time
 from typing import TYPE_CHECKING
 
+from gating.types import Unmeasured
 from proxy.exceptions import StoreError
 from proxy.recording.event import Event, records_of
 from proxy.recording.link import PAUSE_S
@@ -31,6 +32,8 @@ logger = logging.getLogger("idk")
 
 #: How many events wait at the most: a few megabytes, or minutes of the store's absence at a usual pace.
 MOST_WAITING = 10_000
+#: How much of texts and their evidence waits at the most, in bytes as they are estimated.
+MOST_TEXT = 50_000_000
 #: How long the first of a batch waits for the others: each batch writes the pages of an index over random ids anew,
 #: so that five times as many in one cost half.
 GATHER_S = 0.5
@@ -58,6 +61,7 @@ class Recorder:
         self._clock = clock
         self._most = most_waiting
         self._waiting: deque[Event] = deque()
+        self._text = 0
         self._any = asyncio.Event()
         self._writing = asyncio.Lock()
 
@@ -67,10 +71,12 @@ class Recorder:
 
     def record(self, exchange: Exchange, completion: Completion, verdict: Verdict) -> None:
         """Queue one judged request; never waits, and drops where there is no room."""
-        if len(self._waiting) >= self._most:
+        text = self.log_text or exchange.drawn
+        size = _size(exchange, completion) if text else 0
+        if len(self._waiting) >= self._most or self._text + size > MOST_TEXT:
             self._link.dropped("record", 1)
             return
-        text = self.log_text or exchange.drawn
+        self._text += size
         self._waiting.append(
             Event(
                 exchange.id,
@@ -84,6 +90,7 @@ class Recorder:
                 completion if text else None,
                 exchange.drawn,
                 self.log_text,
+                size,
             )
         )
         self._any.set()
@@ -103,13 +110,19 @@ class Recorder:
         async with self._writing:
             while self._waiting:
                 batch = list(islice(self._waiting, MOST_AT_ONCE))
-                records, items = self._records(batch)
-                await self._link.do("record", lambda store, r=records, i=items: store.add_decisions(r, i))  # type: ignore[misc] # bound now
+                records, items = await self._records(batch)
+                try:
+                    await self._link.do("record", lambda store, r=records, i=items: store.add_decisions(r, i))  # type: ignore[misc] # bound now
+                except StoreError:
+                    raise
+                except Exception:  # what no store can take must not keep the rest waiting for ever
+                    logger.exception("%d decisions cannot be recorded", len(batch))
+                    self._link.dropped("record", len(batch))
                 for _ in batch:
-                    self._waiting.popleft()
+                    self._text -= self._waiting.popleft().size
             self._any.clear()
 
-    def _records(self, batch: list[Event]) -> tuple[list[DecisionRecord], list[AuditItem]]:
+    async def _records(self, batch: list[Event]) -> tuple[list[DecisionRecord], list[AuditItem]]:
         records: list[DecisionRecord] = []
         items: list[AuditItem] = []
         for event in batch:
@@ -121,6 +134,8 @@ class Recorder:
                 continue
             records += theirs
             items += drawn
+            if drawn:  # a long answer's evidence takes a while: requests go first
+                await asyncio.sleep(0)
         return records, items
 
     async def finish(self) -> None:
@@ -131,3 +146,14 @@ class Recorder:
         if self._waiting:
             self._link.dropped("record", len(self._waiting))
             logger.warning("%d decisions were not recorded", len(self._waiting))
+
+
+def _size(exchange: Exchange, completion: Completion) -> int:
+    """About how many bytes a request with its texts keeps alive."""
+    asked = sum(len(field) for field in exchange.request.fields.values())
+    tokens = 0
+    for choice in completion.choices:
+        logprobs = choice.evidence.token_logprobs
+        if logprobs and not isinstance(logprobs, Unmeasured):
+            tokens += len(logprobs) * (1 + len((choice.evidence.top_logprobs or ((),))[0]))
+    return asked + len(completion.body) + 64 * tokens

@@ -254,3 +254,12 @@ async def test_many_at_once_do_not_mix(async_client, upstream):
         return "".join([part.delta.content or "" async for chunk in stream for part in chunk.choices])
 
     assert await asyncio.gather(*map(ask, range(60))) == wanted
+
+
+def test_feedback_by_the_completions_id(client: openai.OpenAI, upstream: FakeUpstream):
+    prompt = upstream.script(answer(says("Paris"), id="chatcmpl-for-feedback"))
+    reply = client.chat.completions.create(model="enforce", messages=asks(prompt))
+    said = client.post("/feedback", cast_to=object, body={"id": reply.id, "label": "incorrect"})
+    assert said["label"] == "incorrect"
+    with pytest.raises(openai.NotFoundError, match="no decision of this id"):
+        client.post("/feedback", cast_to=object, body={"id": "chatcmpl-of-nobody", "label": "correct"})

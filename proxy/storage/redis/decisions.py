@@ -27,9 +27,8 @@ async def add(client: Client, records: Sequence[DecisionRecord], audit: Sequence
     for start in range(0, len(records), AT_ONCE):
         given = [value for record in records[start : start + AT_ONCE] for value in _kept(client, record)]
         await client.run(scripts.ADD_DECISIONS, *given)
-    for start in range(0, len(audit), AT_ONCE):
-        items = [value for item in audit[start : start + AT_ONCE] for value in _kept_item(client, item)]
-        await client.run(scripts.ADD_AUDIT, *items)
+    for item in audit:  # one by one: a long answer's evidence takes a while to encode
+        await client.run(scripts.ADD_AUDIT, *_kept_item(client, item))
 
 
 def _kept(client: Client, record: DecisionRecord) -> tuple[str | bytes, ...]:

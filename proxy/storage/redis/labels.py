@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.exceptions import StoreError
 from proxy.storage.coding import decode, encode, read_audit
 from proxy.storage.redis import scripts
 from proxy.storage.redis.client import AT_ONCE, CHUNK, Client, member
@@ -119,17 +118,20 @@ async def _labels(client: Client, members: Sequence[bytes]) -> list[Label | None
 
 async def watched(client: Client, route: str, policy: str) -> list[Watched]:
     members = await client.do(client.redis.zrange(client.key("watched", f"{route} {policy}"), 0, -1))
-    briefs = await client.fields("brief", members)
-    labels = await _labels(client, members)
-    found = []
-    for brief, label in zip(briefs, labels, strict=True):
-        if brief is None:
-            raise StoreError(f"{client.name}: an item of the sample has lost its decision")
-        decision, confidence = decode(brief, tuple[str, float | None])
-        found.append(
-            Watched(decision=decision, confidence=confidence, label=None if label is None else label.label)
-        )
+    found: list[Watched] = []
+    for start in range(0, len(members), CHUNK):  # between two chunks requests go on
+        part = members[start : start + CHUNK]
+        briefs = await client.fields("brief", part)
+        labels = await _labels(client, part)
+        found += [
+            _watched(brief, label) for brief, label in zip(briefs, labels, strict=True) if brief is not None
+        ]
     return found
+
+
+def _watched(brief: bytes, label: Label | None) -> Watched:
+    decision, confidence = decode(brief, tuple[str, float | None])
+    return Watched(decision=decision, confidence=confidence, label=None if label is None else label.label)
 
 
 async def retain(client: Client, before: float, most: int) -> int:

@@ -35,8 +35,9 @@ class Thread:
         self._connection: sqlite3.Connection | None = None
 
     async def open(self) -> None:
-        """Open the file and bring its tables up to date."""
-        await self._call(self._open)
+        """Open the file and bring its tables up to date; nothing where that is done."""
+        if self._connection is None:
+            await self._call(self._open)
 
     async def read(
         self,

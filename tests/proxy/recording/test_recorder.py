@@ -16,6 +16,7 @@ from proxy.recording.event import question_of
 from proxy.storage import DecisionQuery, Sealer, make_store
 from proxy.surfaces import SURFACES
 from tests.fakes import answer, says
+from tests.proxy.test_pipeline import POLICY
 
 ROUTE = {"name": "r", "mode": "enforce", "scorers": ["mean_logprob"], "score_threshold": -1.0}
 
@@ -29,6 +30,7 @@ class Failing:
         self._store = store
         self.down = False
         self.slow = False
+        self.broken = False
         self.asked = 0
 
     def __getattr__(self, name):
@@ -36,6 +38,8 @@ class Failing:
             self.asked += 1
             if self.down:
                 raise StoreError("test://: is down")
+            if self.broken:
+                raise ValueError("a defect")
             if self.slow:
                 await asyncio.sleep(60)
             return await getattr(self._store, name)(*arguments, **given)
@@ -216,6 +220,47 @@ async def test_a_store_that_is_down_delays_no_answer_and_loses_nothing_within_th
     assert len(await kept(store)) == 5
     assert dropped >= 3
     running.cancel()
+
+
+async def test_texts_wait_within_a_bound_of_their_own(recorded, upstream, store, metrics, monkeypatch):
+    monkeypatch.setattr("proxy.recording.recorder.MOST_TEXT", 15_000)
+    serve, recorder = recorded({**ROUTE, "audit": 1.0})
+    async with serve as proxy:
+        for _ in range(4):
+            await proxy.chat(upstream.script(answer(says(*["word "] * 30))))
+        await recorder.flush()
+        first = len(await kept(store))
+        assert 0 < first < 4
+        assert errors(metrics, "record") == 4 - first
+        # What was written makes room again.
+        await proxy.chat(upstream.script(answer(says(*["word "] * 30))))
+    await recorder.flush()
+    assert len(await kept(store)) == first + 1
+
+
+async def test_what_no_store_can_take_does_not_hold_up_the_rest(recorded, upstream, store, metrics, caplog):
+    serve, recorder = recorded()
+    async with serve as proxy:
+        await proxy.chat(upstream.script(answer(says("Paris"))))
+        store.broken = True
+        await recorder.flush()
+        store.broken = False
+        await proxy.chat(upstream.script(answer(says("Paris"))))
+    await recorder.flush()
+    assert len(await kept(store)) == 1
+    assert errors(metrics, "record") == 1
+    assert "cannot be recorded" in caplog.text
+
+
+async def test_a_request_unlike_the_policys_is_recorded_as_such(recorded, upstream, store, tmp_path):
+    (tmp_path / "p.json").write_text(json.dumps(POLICY.to_dict()))
+    serve, recorder = recorded({"name": "r", "mode": "enforce", "policy": "p.json"})
+    async with serve as proxy:
+        await proxy.chat(upstream.script(answer(says("Paris"))), model="another", temperature=1)
+    await recorder.flush()
+    (record,) = await kept(store)
+    assert (record.applies, record.reason, record.confidence) == (False, "unmeasured", None)
+    assert record.policy.startswith("support#")
 
 
 async def test_what_still_waits_at_the_end_is_counted(recorded, upstream, store, metrics, caplog):
