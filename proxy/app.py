@@ -11,6 +11,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 
 from gating import SCORERS, Gate
 from gating.gate import Uncalibrated
@@ -27,6 +28,7 @@ from proxy.gathering import gatherers_of
 from proxy.health import Health, cold_routes, not_allowed
 from proxy.keeper import Keeper
 from proxy.leaving import leaving
+from proxy.limits import Limits
 from proxy.metrics import Metrics
 from proxy.passthrough import Relay
 from proxy.policies import Known, policy_of, store_of
@@ -245,9 +247,9 @@ class Lasting:
 class Doors:
     """The paths of one set of parts: gated ones by a look-up, everything else by Starlette."""
 
-    def __init__(self, parts: Parts, keys: Keys, health: Health, feedback: Endpoint) -> None:
+    def __init__(self, parts: Parts, keys: Keys, health: Health, feedback: Endpoint, limits: Limits) -> None:
         server, routes = parts.config.server, parts.routes
-        relay = Relay(routes, keys, server)
+        relay = Relay(routes, keys, server, limits)
         self.parts = parts
         #: How many requests are under way.
         self.open = 0
@@ -255,16 +257,39 @@ class Doors:
         self._gated: dict[str, Endpoint] = dict.fromkeys(("/v1/feedback", "/feedback"), feedback)
         for surface in SURFACES.values():
             over_chat = OVER_CHAT.get(surface.name)
-            endpoint = GatedEndpoint(surface, over_chat, routes, keys, relay, server)
+            endpoint = GatedEndpoint(surface, over_chat, routes, keys, relay, server, limits)
             self._gated |= {surface.path: endpoint, f"/v1{surface.path}": endpoint}
         self._cold = Starlette(
             routes=cold_routes(health, parts.metrics, routes, keys),
             exception_handlers={405: not_allowed},
         )
         self._cold.router.default = relay
+        self._cors = (
+            None
+            if not server.cors_origins
+            else CORSMiddleware(
+                self._found,
+                allow_origins=server.cors_origins,
+                allow_methods=("GET", "POST", "DELETE"),
+                allow_headers=("*",),
+                expose_headers=(
+                    "x-request-id",
+                    "x-idk-route",
+                    "x-idk-decision",
+                    "x-idk-confidence",
+                    "x-idk-reason",
+                ),
+            )
+        )
+
+    async def _found(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._of_path(scope["path"])(scope, receive, send)
 
     def find(self, path: str) -> Endpoint:
-        """What answers requests for a path."""
+        """What answers requests for a path; other origins' pages are told first whether they may ask."""
+        return self._of_path(path) if self._cors is None else self._cors
+
+    def _of_path(self, path: str) -> Endpoint:
         return self._gated.get(path) or self._gated.get(_plain(path)) or self._cold
 
     def left(self) -> None:
@@ -304,7 +329,13 @@ class App:
             if lasting is None
             else FeedbackEndpoint(keys, parts.metrics, lasting.link, lasting.recorder)
         )
-        return Doors(parts, keys, self.health, feedback)
+        server = parts.config.server
+        limits = Limits(
+            None if lasting is None else lasting.link,
+            server.max_in_flight,
+            several=len(parts.config.keys) > 1,
+        )
+        return Doors(parts, keys, self.health, feedback, limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's event; a request ends with the parts that it began with."""

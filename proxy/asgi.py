@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
     from types import TracebackType
 
+    from proxy.exceptions import HttpError
+
     Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
@@ -84,6 +86,11 @@ async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:
             yield message["body"]
         if not message.get("more_body", False):
             return
+
+
+def retry_after(exc: HttpError) -> Headers:
+    """The header that says when to come back, where the error says it."""
+    return [] if exc.retry_after_s is None else [(b"retry-after", b"%d" % max(1, round(exc.retry_after_s)))]
 
 
 async def respond(send: Send, status: int, headers: Headers, body: bytes) -> None:

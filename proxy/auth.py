@@ -20,10 +20,17 @@ _NAMES = (b"x-idk-key", b"authorization", b"x-api-key")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A client that was let in; ``routes`` is None where it may use all of them."""
+    """A client that was let in; ``routes`` is None where it may use all of them, a limit where there is none."""
 
     name: str | None
     routes: frozenset[str] | None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether what it uses must be counted."""
+        return self.requests_per_minute is not None or self.tokens_per_minute is not None
 
     def may_use(self, route: str) -> bool:
         """Whether the route is open to this caller."""
@@ -37,7 +44,12 @@ class Keys:
         self._keys = [
             (
                 bytes.fromhex(key.sha256),
-                Caller(key.name, None if key.routes is None else frozenset(key.routes)),
+                Caller(
+                    key.name,
+                    None if key.routes is None else frozenset(key.routes),
+                    key.requests_per_minute,
+                    key.tokens_per_minute,
+                ),
             )
             for key in keys
         ]

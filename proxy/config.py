@@ -53,6 +53,10 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_body_bytes: Annotated[int, Meta(ge=1_024)] = 20_000_000
     #: Of one upstream's answer; a held stream costs at most a small multiple of it.
     max_answer_bytes: Annotated[int, Meta(ge=1_024)] = 50_000_000
+    #: Requests under way at once in one process; over it the proxy answers 503 with retry-after.
+    max_in_flight: Annotated[int, Meta(ge=1)] = 4_096
+    #: Origins whose pages may ask (CORS), or "*"; by default none.
+    cors_origins: tuple[str, ...] = ()
     drain_s: Seconds = 30.0
     #: How long a server that is told to end listens on, not ready any more, so that a balancer turns away first.
     drain_lead_s: Annotated[float, Meta(ge=0.0, le=3_600.0)] = 0.0
@@ -65,6 +69,9 @@ class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Name
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
     routes: tuple[Name, ...] | None = None
+    #: In the last 60 seconds, over all replicas that share the store.
+    requests_per_minute: Annotated[int, Meta(ge=1)] | None = None
+    tokens_per_minute: Annotated[int, Meta(ge=1)] | None = None
 
 
 class Breaker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,12 +11,13 @@ from proxy.exceptions import BadRequest, HttpError, UpstreamError, UpstreamStatu
 from proxy.exchange import Exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from proxy.asgi import Headers, Push, Receive, Scope, Send
-    from proxy.auth import Keys
+    from proxy.auth import Caller, Keys
     from proxy.config import Server
     from proxy.exchange import Judged
+    from proxy.limits import Limits
     from proxy.passthrough import Relay
     from proxy.routing import Route, RouteTable
     from proxy.wire import ChoiceReport, Request, Surface, Verdict
@@ -38,6 +39,7 @@ class GatedEndpoint:
         keys: Keys,
         relay: Relay,
         server: Server,
+        limits: Limits,
     ) -> None:
         self._surface = surface
         self._over_chat = over_chat
@@ -45,6 +47,7 @@ class GatedEndpoint:
         self._keys = keys
         self._relay = relay
         self._server = server
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -52,13 +55,14 @@ class GatedEndpoint:
         base = [(b"x-request-id", request_id)]
         try:
             if scope["method"] != "POST":
+                base.append((b"allow", b"POST"))
                 raise HttpError("use POST", status=405, type="invalid_request_error")
             await self._answer(scope, receive, send, base, request_id)
         except asgi.ClientGone:
             return
         except HttpError as exc:
             await asgi.respond(
-                send, exc.http_status, [*base, asgi.JSON, *_retry_after(exc)], self._surface.error(exc)
+                send, exc.http_status, [*base, asgi.JSON, *asgi.retry_after(exc)], self._surface.error(exc)
             )
 
     async def _answer(
@@ -71,12 +75,28 @@ class GatedEndpoint:
     ) -> None:
         headers = scope["headers"]
         caller = self._keys.caller(headers)
+        if caller.limited:
+            await self._limits.admit(caller)
+        with self._limits.under_way(caller):
+            await self._admitted(caller, scope, receive, send, base, request_id)
+
+    async def _admitted(
+        self,
+        caller: Caller,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        base: list[tuple[bytes, bytes]],
+        request_id: bytes,
+    ) -> None:
+        headers = scope["headers"]
         body = await asgi.read_body(receive, headers, self._server.max_body_bytes)
         request = self._surface.parse(body)
         route = self._routes.find(request.model, caller, _named_route(headers))
         base.append((b"x-idk-route", route.name.encode()))
         credentials = self._keys.credentials(headers) if route.forwards_credentials else None
         exchange = self._exchange(route, request, body, credentials)
+        exchange.metered = caller.tokens_per_minute is not None
         push = asgi.pusher(scope, send)
         if route.recorder is not None:
             exchange.id = request_id.decode()
@@ -92,6 +112,8 @@ class GatedEndpoint:
                 again = self._exchange(route, request, body, credentials)
                 exchange.surface, exchange.request = again.surface, again.request
                 await self._served(exchange, send, push, base)
+        if caller.limited:
+            await self._limits.used(caller, exchange.paid_tokens)
         if client.gone:
             route.metrics.cancelled("disconnect")
         else:
@@ -171,10 +193,6 @@ class GatedEndpoint:
 def _named_route(headers: Headers) -> str | None:
     name = asgi.header(headers, b"x-idk-route")
     return None if name is None else name.decode("latin-1")
-
-
-def _retry_after(exc: HttpError) -> Sequence[tuple[bytes, bytes]]:
-    return () if exc.retry_after_s is None else ((b"retry-after", b"%d" % max(1, round(exc.retry_after_s))),)
 
 
 def passed_on(headers: Headers) -> Iterator[tuple[bytes, bytes]]:

@@ -59,6 +59,10 @@ class Exchange:
     drawn: bool = False
     #: Seconds that the verdict waited for other upstream calls once the answer was there.
     waited: float = 0.0
+    #: Whether its tokens must be counted, also where the client does not ask for them.
+    metered: bool = False
+    #: Of the answer itself, as far as the upstream counted them.
+    tokens: int = 0
     #: None until something is spent: most requests never do.
     spent: Spent | None = None
     #: Whether it came with context, None where the route cannot tell; and that context.
@@ -95,7 +99,7 @@ class Exchange:
             logprobs=reads,
             top_logprobs=max(tops, wanted) if reads and abilities.takes(model, "top_logprobs") else wanted,
             alternatives=tops,
-            usage=self.held or bool(route.remedies),
+            usage=self.held or self.metered or bool(route.remedies),
             gate_tools=route.config.gate_tools,
         )
 
@@ -115,6 +119,11 @@ class Exchange:
         if self.spent is None:
             self.spent = Spent()
         return self.spent
+
+    @property
+    def paid_tokens(self) -> int:
+        """All that was paid for, as far as upstreams counted it."""
+        return self.tokens + (0 if self.spent is None else self.spent.tokens)
 
     @property
     def extra(self) -> Extra:

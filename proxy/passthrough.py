@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from proxy.auth import Caller, Keys
     from proxy.config import Server
     from proxy.exchange import Exchange
+    from proxy.limits import Limits
     from proxy.routing import Route, RouteTable
     from proxy.surfaces.translated import Plain
     from proxy.upstreams.transport import Response
@@ -71,10 +72,11 @@ class _Model(msgspec.Struct):
 class Relay:
     """Every path without a gate."""
 
-    def __init__(self, routes: RouteTable, keys: Keys, server: Server) -> None:
+    def __init__(self, routes: RouteTable, keys: Keys, server: Server, limits: Limits) -> None:
         self._routes = routes
         self._keys = keys
         self._server = server
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -83,6 +85,8 @@ class Relay:
             if not _is_api(scope["path"]):
                 raise NotFound("no such path")
             caller = self._keys.caller(scope["headers"])
+            if caller.limited:
+                await self._limits.admit(caller)
             upload = _Upload(receive)
             model, body = await self._model(scope, upload)
             route = self._route(scope, caller, model)
@@ -92,7 +96,9 @@ class Relay:
         except asgi.ClientGone:
             return
         except HttpError as exc:
-            await asgi.respond(send, exc.http_status, [*base, asgi.JSON], error_body(exc))
+            await asgi.respond(
+                send, exc.http_status, [*base, asgi.JSON, *asgi.retry_after(exc)], error_body(exc)
+            )
 
     async def _model(self, scope: Scope, upload: _Upload) -> tuple[str | None, bytes | AsyncIterator[bytes]]:
         """The request's model, and its body: whole where it was JSON, else as it comes."""

@@ -137,6 +137,7 @@ async def _final(
     """The verdict that stands, counted: where the first withholds everything the route's remedies were tried."""
     if exchange.context is not None:
         completion = _in_context(exchange, completion)
+    exchange.tokens = (completion.prompt_tokens or 0) + (completion.completion_tokens or 0)
     verdict = judge(exchange, completion, cancelled=cancelled)
     judged = Judged(exchange, completion, verdict, finish, response.headers)
     for remedy in exchange.route.remedies:

@@ -161,6 +161,15 @@ class Store(Protocol):
         """Keep a state whose ``revision`` is one more than the kept one's (0: none); False where it is not."""
         ...
 
+    # Limits
+
+    async def spend(self, account: str, amount: int, most: int | None, at: float) -> float | None:
+        """Add ``amount`` to an account's last 60 seconds if it stays within ``most``; see ``limits.Window``.
+
+        None where it does, else the seconds until it may. Exact over all who share the store.
+        """
+        ...
+
     # Retention
 
     async def retain(self, before: float, most: int) -> int:

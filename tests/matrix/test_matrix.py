@@ -37,7 +37,7 @@ def upstream() -> Iterator[FakeUpstream]:
 async def proxy(upstream: FakeUpstream, folder: Path) -> AsyncIterator[Running]:
     fake = {"base_url": upstream.base_url, "max_retries": 0, "breaker": {"failures": 0}}
     logprobs = {"mode": "enforce", "scorers": ["mean_logprob"], "score_threshold": -0.5}
-    samples = {
+    _samples = {
         "mode": "enforce", "scorers": ["agreement"], "score_threshold": 0.5, "samples": 1,
         "sampling": {"temperature": SAMPLED},
     }  # fmt: skip

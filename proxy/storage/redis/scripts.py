@@ -149,3 +149,39 @@ for i = 1, #ARGV, 5 do
 end
 """
 )
+
+#: ARGV: account, amount, most or '', now -> -1, or the milliseconds until it may be spent (``storage.window``).
+#: The account is forgotten when nothing of it counts any more.
+SPEND = (
+    _HEAD
+    + """
+local key = p .. 'spent:' .. ARGV[1]
+local amount, most, now = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local second = math.floor(now)
+local found, total = {}, 0
+local all = redis.call('HGETALL', key)
+for i = 1, #all, 2 do
+  local at, spent = tonumber(all[i]), tonumber(all[i + 1])
+  if at < second - 60 then
+    redis.call('HDEL', key, all[i])
+  else
+    found[#found + 1] = {at, spent}
+    total = total + spent
+  end
+end
+local excess = total + math.max(amount, 1) - (most or 0)
+if most and excess > 0 then
+  table.sort(found, function(a, b) return a[1] < b[1] end)
+  for _, each in ipairs(found) do
+    excess = excess - each[2]
+    if excess <= 0 then return math.max(0, math.ceil((each[1] + 61 - now) * 1000)) end
+  end
+  return 60000
+end
+if amount > 0 then
+  redis.call('HINCRBY', key, second, amount)
+  redis.call('EXPIRE', key, 62)
+end
+return -1
+"""
+)

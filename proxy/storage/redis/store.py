@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from proxy.storage.redis import decisions, labels, policies
+from proxy.storage.redis import decisions, labels, policies, scripts
 from proxy.storage.redis.client import Client
 
 if TYPE_CHECKING:
@@ -126,6 +126,11 @@ class RedisStore:
 
     async def put_risk(self, state: RiskState) -> bool:
         return await policies.put_risk(self._client, state)
+
+    async def spend(self, account: str, amount: int, most: int | None, at: float) -> float | None:
+        limit = "" if most is None else str(most)
+        wait_ms = await self._client.run(scripts.SPEND, account, amount, limit, repr(at))
+        return None if wait_ms < 0 else wait_ms / 1000
 
     async def retain(self, before: float, most: int) -> int:
         return await labels.retain(self._client, before, most)

@@ -39,4 +39,9 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE revisions (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL)",
         "INSERT INTO revisions VALUES (1, 0)",
     ),
+    (
+        """CREATE TABLE spendings (
+            account TEXT NOT NULL, second INTEGER NOT NULL, amount INTEGER NOT NULL,
+            PRIMARY KEY (account, second)) WITHOUT ROWID""",
+    ),
 )

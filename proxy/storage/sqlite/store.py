@@ -6,7 +6,7 @@ import asyncio
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from proxy.storage.sqlite import decisions, labels, policies
+from proxy.storage.sqlite import decisions, labels, policies, spending
 from proxy.storage.sqlite.thread import MEMORY, Thread
 
 if TYPE_CHECKING:
@@ -136,6 +136,9 @@ class SqliteStore:
 
     async def put_risk(self, state: RiskState) -> bool:
         return await self._writer.write(policies.put_risk, state)
+
+    async def spend(self, account: str, amount: int, most: int | None, at: float) -> float | None:
+        return await self._writer.write(spending.spend, account, amount, most, at)
 
     async def retain(self, before: float, most: int) -> int:
         return await self._writer.write(labels.retain, before, most)

@@ -323,3 +323,24 @@ async def test_number_takes_what_is_neither_labelled_nor_in_the_sample(store):
     left = (await store.decisions(DecisionQuery())).items
     assert [each.id for each in left] == ["9", "8", "7", "6", "5", "2", "1"]
     assert await store.tally("support", "support@1") == Tally(answered=10, reported=0)
+
+
+# Limits
+
+
+async def test_what_was_spent_counts_for_a_minute(store):
+    """Redis is asked with the caller's time too, so that a test can say it."""
+    assert await store.spend("app:requests", 2, 3, 1_000.5) is None
+    assert await store.spend("app:requests", 0, 3, 1_001.0) is None
+    assert await store.spend("app:requests", 1, 3, 1_010.0) is None
+    assert await store.spend("app:requests", 1, 3, 1_020.0) == pytest.approx(41.0, abs=0.01)
+    assert await store.spend("app:requests", 3, 3, 1_020.0) == pytest.approx(51.0, abs=0.01)
+    assert await store.spend("app:requests", 4, 3, 1_020.0) == 60.0
+    assert await store.spend("other", 3, 3, 1_020.0) is None
+    assert await store.spend("app:requests", 2, 3, 1_061.0) is None
+    assert await store.spend("app:tokens", 10**9, None, 1_060.0) is None
+
+
+async def test_spendings_at_once_are_counted_exactly(store):
+    let = await asyncio.gather(*(store.spend("app", 1, 7, 2_000.0) for _ in range(20)))
+    assert sum(wait is None for wait in let) == 7

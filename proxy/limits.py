@@ -1,0 +1,132 @@
+"""What one key may use: requests and tokens a minute, and a share of the requests under way.
+
+A minute slides: what counts is the last 60 seconds, kept in the store, so that it holds over replicas. The store
+may not delay a request: where it has not answered in a few milliseconds, or is down, each process counts by
+itself until it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import time
+from typing import TYPE_CHECKING, Final
+
+from proxy.exceptions import HttpError, Overloaded
+from proxy.storage.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.auth import Caller
+    from proxy.recording import StoreLink
+
+#: Two round trips to a store nearby; a request does not wait longer for leave.
+_WAIT_S: Final = 0.005
+#: Of all requests under way that one key of several may have: the rest stays free for the others.
+_SHARE: Final = 0.75
+
+
+class LimitReached(HttpError):
+    """The key's own limit, not the upstream's."""
+
+    status = 429
+    type = "rate_limit_error"
+
+
+class Limits:
+    """Of all keys; ``link`` is the store, None where each process counts by itself."""
+
+    def __init__(
+        self, link: StoreLink | None, max_in_flight: int, *, several: bool, clock: Callable[[], float] = time
+    ) -> None:
+        self._link = link
+        self._most = max_in_flight
+        self._share = max(1, int(max_in_flight * _SHARE)) if several else max_in_flight
+        self._clock = clock
+        self._own: dict[str, Window] = {}
+        self._asked: set[asyncio.Future[float | None]] = set()
+        #: How many requests are under way, of all keys and of each.
+        self.open = 0
+        self._under_way: dict[str | None, int] = {}
+
+    def under_way(self, caller: Caller) -> UnderWay:
+        """Counts a request of this caller while the body of ``with`` runs."""
+        return UnderWay(self, caller.name)
+
+    def enter(self, name: str | None) -> None:
+        """A request of this key begins; raises Overloaded."""
+        mine = self._under_way.get(name, 0)
+        if self.open >= self._most or mine >= self._share:
+            raise Overloaded("too many requests are under way; try again in a moment", retry_after_s=1.0)
+        self._under_way[name] = mine + 1
+        self.open += 1
+
+    def leave(self, name: str | None) -> None:
+        """It has ended."""
+        self.open -= 1
+        left = self._under_way[name] - 1
+        if left:
+            self._under_way[name] = left
+        else:
+            del self._under_way[name]
+
+    async def admit(self, caller: Caller) -> None:
+        """Count a request of a limited key; raises LimitReached."""
+        if caller.tokens_per_minute is not None:
+            await self._spend(caller, "tokens", 0, caller.tokens_per_minute)
+        if caller.requests_per_minute is not None:
+            await self._spend(caller, "requests", 1, caller.requests_per_minute)
+
+    async def used(self, caller: Caller, tokens: int) -> None:
+        """Count the tokens of a limited key's request, known once it has ended."""
+        if caller.tokens_per_minute is not None and tokens:
+            await self._counted(f"{caller.name}:tokens", tokens, None)
+
+    async def _spend(self, caller: Caller, what: str, amount: int, most: int) -> None:
+        wait_s = await self._counted(f"{caller.name}:{what}", amount, most)
+        if wait_s is not None:
+            raise LimitReached(
+                f"this key may use {most:,} {what} a minute; try again in {wait_s:.0f} s",
+                code="rate_limit_exceeded",
+                retry_after_s=max(wait_s, 1.0),
+            )
+
+    async def _counted(self, account: str, amount: int, most: int | None) -> float | None:
+        now = self._clock()
+        own = self._own.setdefault(account, Window())
+        if self._link is None:
+            return own.spend(amount, most, now)
+        asked = asyncio.ensure_future(
+            self._link.do("limit", lambda store: store.spend(account, amount, most, now))
+        )
+        self._asked.add(asked)
+        asked.add_done_callback(self._answered)
+        # Who asked leaves it to itself when it takes too long: what was spent is counted all the same.
+        await asyncio.wait((asked,), timeout=_WAIT_S)
+        if not asked.done() or asked.exception() is not None:
+            return own.spend(amount, most, now)
+        wait_s = asked.result()
+        if wait_s is None:
+            own.spend(amount, None, now)  # should the store fail next, what was used is known here
+        return wait_s
+
+    def _answered(self, asked: asyncio.Future[float | None]) -> None:
+        self._asked.discard(asked)
+        if not asked.cancelled():
+            asked.exception()  # the link has counted it
+
+
+class UnderWay:
+    """One request, counted. A class, since a generator's context manager costs twice as much."""
+
+    __slots__ = ("_limits", "_name")
+
+    def __init__(self, limits: Limits, name: str | None) -> None:
+        self._limits = limits
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._limits.enter(self._name)
+
+    def __exit__(self, *_: object) -> None:
+        self._limits.leave(self._name)
