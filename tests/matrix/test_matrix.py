@@ -37,7 +37,7 @@ def upstream() -> Iterator[FakeUpstream]:
 async def proxy(upstream: FakeUpstream, folder: Path) -> AsyncIterator[Running]:
     fake = {"base_url": upstream.base_url, "max_retries": 0, "breaker": {"failures": 0}}
     logprobs = {"mode": "enforce", "scorers": ["mean_logprob"], "score_threshold": -0.5}
-    _samples = {
+    samples = {
         "mode": "enforce", "scorers": ["agreement"], "score_threshold": 0.5, "samples": 1,
         "sampling": {"temperature": SAMPLED},
     }  # fmt: skip
@@ -50,7 +50,7 @@ async def proxy(upstream: FakeUpstream, folder: Path) -> AsyncIterator[Running]:
     }
     config["upstreams"] = {name.replace(" ", "-"): made for name, made in config["upstreams"].items()}
     for name in config["upstreams"]:
-        for evidence, settings in (("logprobs", logprobs),):
+        for evidence, settings in (("logprobs", logprobs), ("samples", samples)):
             for gated in (False, True):
                 route = f"{name}.{evidence}.{gated}"
                 config["routes"].append(
@@ -72,7 +72,7 @@ def test_every_surface_has_a_door():
 
 
 @pytest.mark.parametrize("surface", SURFACES)
-@pytest.mark.parametrize("evidence", ["logprobs"])
+@pytest.mark.parametrize("evidence", ["logprobs", "samples"])
 async def test_the_cells_of_a_surface(surface, evidence, upstream, tmp_path):
     """All of them before one proxy; the first that is wrong is named."""
     chosen = [
