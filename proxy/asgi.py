@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     Wait = Callable[[], Awaitable[None]]
     #: Takes a piece of a body at once; None, or what to wait for before it takes another.
     Push = Callable[[bytes], Wait | None]
+    #: Takes what to call when the request's client leaves; None: nothing any more.
+    Leaving = Callable[[Callable[[], None] | None], None]
 
 JSON = (b"content-type", b"application/json")
 EVENT_STREAM = (
@@ -36,6 +38,8 @@ EVENT_STREAM = (
 
 #: The server's own ``Push``, among ASGI's extensions of a scope: a response's body without a task for each piece.
 PUSH = "idk.push"
+#: The server's own ``Leaving``: a client is seen to leave without a task that listens for it.
+LEAVING = "idk.leaving"
 #: How long a request goes on before anyone looks whether its client is still there.
 UNWATCHED_S = 0.01
 
@@ -107,7 +111,7 @@ async def respond(send: Send, status: int, headers: Headers, body: bytes) -> Non
 
 def pusher(scope: Scope, send: Send) -> Push:
     """What takes a begun response's body: the server's own way where it has one, else ``send``."""
-    found: Push | None = (scope.get("extensions") or {}).get(PUSH)
+    found: Push | None = _extension(scope, PUSH)
 
     def through_send(data: bytes) -> Wait:
         return partial(send, {"type": "http.response.body", "body": data, "more_body": True})
@@ -115,22 +119,38 @@ def pusher(scope: Scope, send: Send) -> Push:
     return found or through_send
 
 
+def leaving(scope: Scope) -> Leaving | None:
+    """The server's own way to tell that the client leaves, where it has one."""
+    found: Leaving | None = _extension(scope, LEAVING)
+    return found
+
+
+def _extension(scope: Scope, name: str) -> Any:
+    return (scope.get("extensions") or {}).get(name)
+
+
 class CancelOnDisconnect:
     """``async with``: the body is cancelled as soon as the client leaves; ``gone`` then says so.
 
-    The watch begins after ``UNWATCHED_S``: what is done by then would have cost a task for nothing. A
-    server's own cancellation is not taken for the client's: it goes on.
+    Where the server does not tell by itself (``leaving``) a task listens for it, which begins after
+    ``UNWATCHED_S``: what is done by then would have cost a task for nothing. A server's own cancellation is not
+    taken for the client's: it goes on.
     """
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, leaving: Leaving | None = None) -> None:
         self._receive = receive
+        self._leaving = leaving
+        self._start: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Task[None] | None = None
         self.gone = False
 
     async def __aenter__(self) -> Self:
         self._loop = loop = asyncio.get_running_loop()
         self._task = asyncio.current_task(loop)
-        self._start = loop.call_later(UNWATCHED_S, self._begin)
+        if self._leaving is None:
+            self._start = loop.call_later(UNWATCHED_S, self._begin)
+        else:
+            self._leaving(self._leave)
         return self
 
     def _begin(self) -> None:
@@ -139,6 +159,9 @@ class CancelOnDisconnect:
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._leave()
+
+    def _leave(self) -> None:
         self.gone = True
         if self._task is not None:
             self._task.cancel()
@@ -146,7 +169,10 @@ class CancelOnDisconnect:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        self._start.cancel()
+        if self._leaving is not None:
+            self._leaving(None)
+        if self._start is not None:
+            self._start.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
         if kind is not None and issubclass(kind, asyncio.CancelledError) and self.gone and self._task:

@@ -101,7 +101,7 @@ class GatedEndpoint:
         if route.recorder is not None:
             exchange.id = request_id.decode()
             exchange.drawn = route.recorder.drawn(route.config.audit)
-        async with asgi.CancelOnDisconnect(receive) as client:
+        async with asgi.CancelOnDisconnect(receive, asgi.leaving(scope)) as client:
             try:
                 await self._served(exchange, send, push, base)
             except UpstreamError as exc:

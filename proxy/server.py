@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from proxy.logs import log_config
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from proxy.config import Server
 
@@ -25,25 +27,65 @@ _MOST_JOINED = 262_144
 
 
 class Protocol(HttpToolsProtocol):
-    """Uvicorn's protocol with two shortcuts, each for what costs more than all else of a short piece.
+    """Uvicorn's protocol with shortcuts for what costs as much as the rest of a short request or piece.
 
-    A response's head waits for the first of its body, as ASGI has it, and both go out in one system call; and a
-    body's further pieces can be pushed (``asgi.PUSH``) from where they came in, without a task that sends them.
+    A response's head waits for the first of its body, as ASGI has it, and both go out in one system call. A body's
+    further pieces can be pushed (``asgi.PUSH``) from where they came in, without a task that sends them, and a
+    client is seen to leave (``asgi.LEAVING``) without one that listens. One timer a connection, not one a request,
+    looks whether it has been idle for too long.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         super().connection_made(transport)
         self.transport = _HeadHolding(transport)  # type: ignore[assignment] # all that uvicorn uses
+        self._leaving: dict[RequestResponseCycle, Callable[[], None]] = {}
+        self._idle_since = math.inf
+        self._idle_timer: asyncio.TimerHandle | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        for leave in list(self._leaving.values()):
+            leave()
+
+    def data_received(self, data: bytes) -> None:
+        self._idle_since = math.inf
+        super().data_received(data)
 
     def on_headers_complete(self) -> None:
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:
-            self.cycle.scope["extensions"] = {asgi.PUSH: _Push(self.cycle)}  # type: ignore[dict-item] # not of ASGI's own
+            extensions = {asgi.PUSH: _Push(self.cycle), asgi.LEAVING: partial(self._tell, self.cycle)}
+            self.cycle.scope["extensions"] = extensions  # type: ignore[typeddict-item] # not of ASGI's own
+
+    def _tell(self, cycle: RequestResponseCycle, leave: Callable[[], None] | None) -> None:
+        if leave is None:
+            self._leaving.pop(cycle, None)
+        else:
+            self._leaving[cycle] = leave
+            if cycle.disconnected:
+                leave()
 
     def on_response_complete(self) -> None:
         self.transport.complete()  # type: ignore[attr-defined] # a _HeadHolding
-        super().on_response_complete()
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look_idle)
+
+    def _look_idle(self) -> None:
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left <= 0:
+            self._idle_timer = None
+            self.timeout_keep_alive_handler()
+        else:
+            self._idle_timer = self.loop.call_later(min(left, self.timeout_keep_alive), self._look_idle)
 
 
 class _HeadHolding:

@@ -120,6 +120,21 @@ async def test_work_is_cancelled_when_the_client_leaves():
     await asyncio.sleep(0)  # the task itself goes on: the cancellation was the client's
 
 
+async def test_a_server_that_tells_is_not_listened_to():
+    told = []
+
+    async def receive():
+        raise AssertionError("it was listened to")
+
+    async with asgi.CancelOnDisconnect(receive, told.append) as client:
+        (leave,) = told
+        leave()
+        await asyncio.get_running_loop().create_future()
+    assert client.gone
+    assert told == [leave, None]
+    await asyncio.sleep(0)
+
+
 async def test_what_still_comes_of_the_body_is_not_a_leaving():
     async with asgi.CancelOnDisconnect(receiving(piece(b""), piece(b"", more=False))) as client:
         for _ in range(5):

@@ -6,6 +6,8 @@ import asyncio
 import socket
 from contextlib import asynccontextmanager
 
+import pytest
+
 from proxy import asgi
 from proxy.config import Server
 from proxy.server import server_of
@@ -19,7 +21,7 @@ def body(data, *, more=True):
 
 
 @asynccontextmanager
-async def serving(app):
+async def serving(app, idle_s=60.0):
     """The server with ``app``, as ``idk serve`` runs it; gives a client's connection."""
 
     async def lifespan_or(scope, receive, send):
@@ -29,6 +31,7 @@ async def serving(app):
     listener = socket.create_server(("127.0.0.1", 0))
     server = server_of(lifespan_or, Server(port=0))
     server.config.lifespan = "off"
+    server.config.timeout_keep_alive = idle_s
     serving = asyncio.ensure_future(server.serve([listener]))
     reader, writer = await asyncio.open_connection(*listener.getsockname())
     try:
@@ -148,6 +151,46 @@ async def test_a_push_keeps_to_a_length_that_was_announced():
     async with serving(app) as (reader, writer):
         writer.write(POST)
         assert (await reader.readuntil(b"\r\n\r\nab")).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_client_that_leaves_is_told_of_as_long_as_that_is_wanted():
+    told: asyncio.Queue[str] = asyncio.Queue()
+    go = asyncio.Event()
+
+    async def app(scope, receive, send):
+        leaving = scope["extensions"][asgi.LEAVING]
+        leaving(lambda: told.put_nowait("no longer wanted"))
+        leaving(None)
+        leaving(lambda: told.put_nowait("gone"))
+        told.put_nowait("begun")
+        await go.wait()
+        leaving(lambda: told.put_nowait("gone before"))
+
+    async with serving(app) as (_, writer):
+        writer.write(POST)
+        assert await told.get() == "begun"
+        writer.close()
+        assert await told.get() == "gone"
+        go.set()
+        assert await told.get() == "gone before"
+
+
+@pytest.mark.parametrize("idle_s", [0.05, 60.0])
+async def test_an_idle_connection_is_closed_in_time_and_a_busy_one_is_not(idle_s):
+    async def app(scope, receive, send):
+        await send({**START, "headers": [(b"content-length", b"1")]})
+        await asyncio.sleep(0.15)  # longer than a connection may be idle
+        await send(body(b"x", more=False))
+
+    async with serving(app, idle_s) as (reader, writer):
+        for _ in range(2):
+            writer.write(POST)
+            assert (await reader.readuntil(b"\r\n\r\nx")).startswith(b"HTTP/1.1 200")
+        if idle_s < 1.0:
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        else:
+            assert await silence(reader)
+            assert not reader.at_eof()
 
 
 async def test_a_push_to_a_client_that_left_is_nothing():
