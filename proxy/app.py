@@ -98,7 +98,7 @@ def build(
         upstreams = before.upstreams
     else:
         upstreams = make_upstreams(config.upstreams, environ, metrics)
-    joining = Joining(folder, metrics, known, recorder, workers=config.server.workers)
+    joining = Joining(folder, metrics, known, recorder, upstreams, workers=config.server.workers)
     made: dict[str, Route] = {}
     for each in in_order(config.routes):
         made[each.name] = _route(each, upstreams[each.upstream], joining, made)
@@ -115,16 +115,17 @@ class Joining:
     metrics: Metrics
     known: Known
     recorder: Recorder | None
+    upstreams: Mapping[str, UpstreamClient]
     workers: int
 
 
 def _route(
     config: RouteConfig, upstream: UpstreamClient, joining: Joining, made: Mapping[str, Route]
 ) -> Route:
-    """One route; ``made`` holds the one that it escalates to."""
+    """One route; ``made`` holds those that it turns to."""
     metrics, known = joining.metrics, joining.known
     gate, policy = (None, None) if config.mode == "off" else _gate(config, joining.folder, known)
-    stronger = None if config.escalate_to is None else made[config.escalate_to]
+    stronger, judge = (None if name is None else made[name] for name in (config.escalate_to, config.judge))
     context = _context(config, gate)
     return Route(
         config=config,
@@ -140,14 +141,23 @@ def _route(
         metrics=metrics.route(config.name),
         upstream_metrics=metrics.upstream(upstream.name),
         top_logprobs=TOP_LOGPROBS if gate is not None and "top_logprobs" in gate.needs else 0,
-        gatherers=() if gate is None else gatherers_of(gate, config, workers=joining.workers),
+        gatherers=()
+        if gate is None
+        else gatherers_of(
+            gate,
+            config,
+            workers=joining.workers,
+            chat=SURFACES["chat"],
+            upstreams=joining.upstreams,
+            judge=judge,
+        ),
         remedies=() if gate is None else _remedies(config, stronger),
         context=context,
         examples=load_examples(config.rag.examples, joining.folder, f"routes.{config.name}.rag.examples")
         if config.rag.examples
         else None,
         forwards_credentials=upstream.forwards_credentials
-        or (stronger is not None and stronger.forwards_credentials),
+        or any(other.forwards_credentials for other in (stronger, judge) if other is not None),
     )
 
 

@@ -484,35 +484,36 @@ def _gathering_problems(place: str, route: Route, config: Config) -> Iterator[st
         yield f"{place}.escalate_to: to which route? on_low: escalate needs its name"
     if route.escalate_to is not None:
         yield from _escalation_problems(place, route, {other.name: other for other in config.routes})
+    yield from _circle(place, route, {other.name: other for other in config.routes})
 
 
 def _escalation_problems(place: str, route: Route, routes: Mapping[str, Route]) -> Iterator[str]:
     if route.on_low != "escalate":
         yield f"{place}.escalate_to: is used with on_low: escalate alone; set it, or leave escalate_to out"
-    path = [route.name]
-    step = route
-    while step.on_low == "escalate" and step.escalate_to is not None:
-        name = step.escalate_to
-        path.append(name)
-        if name == route.name:
-            yield f"{place}.escalate_to: is a circle: {' -> '.join(path)}; the last route must abstain"
-            return
-        if path.count(name) > 1:
-            return  # another route's circle, which is named there
-        if name not in routes:
-            if step is route:
-                yield f"{place}.escalate_to: `{name}` is no route; {_nearest(name, routes)}"
-            return
-        step = routes[name]
-        if step.mode == "off":
-            yield f"{place}.escalate_to: `{name}` is off, so nothing gates its answers; use enforce or observe"
-            return
-        if step.rag.examples != route.rag.examples:
-            yield (
-                f"{place}.escalate_to: `{name}` has other rag.examples, and a request goes on with those that it "
-                "has; give both routes the same"
-            )
-            return
+    stronger = routes.get(route.escalate_to or "")
+    if stronger is None:
+        yield f"{place}.escalate_to: `{route.escalate_to}` is no route; {_nearest(route.escalate_to or '', routes)}"
+    elif stronger.mode == "off":
+        yield f"{place}.escalate_to: `{stronger.name}` is off, so nothing gates its answers; use enforce or observe"
+    elif stronger.rag.examples != route.rag.examples:
+        yield (
+            f"{place}.escalate_to: `{stronger.name}` has other rag.examples, and a request goes on with those "
+            "that it has; give both routes the same"
+        )
+
+
+def _circle(place: str, route: Route, routes: Mapping[str, Route]) -> Iterator[str]:
+    """Routes that turn to one another (to escalate, or for a judge) must end somewhere."""
+    paths = [[route.name]]
+    while paths:
+        path = paths.pop()
+        last = routes[path[-1]]
+        for key, name in (("escalate_to", last.escalate_to), ("judge", last.judge)):
+            if name is not None and name == route.name:
+                yield f"{place}.{key}: is a circle: {' -> '.join([*path, name])}; the last route must abstain"
+                return
+            if name is not None and name in routes and name not in path:
+                paths.append([*path, name])
 
 
 def _duplicates(place: str, names: list[str]) -> Iterator[str]:

@@ -108,15 +108,20 @@ def fingerprint(route: Route, model: str, sampling: Mapping[str, float]) -> dict
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 
 
+def turns_to(route: RouteConfig) -> list[str]:
+    """The names of the routes that it may ask."""
+    return [name for name in (route.escalate_to, route.judge) if name is not None]
+
+
 def in_order(routes: Sequence[RouteConfig]) -> list[RouteConfig]:
-    """The routes so that each comes after the one that it escalates to; there is no circle among them."""
+    """The routes so that each comes after those that it turns to; there is no circle among them."""
     by_name = {route.name: route for route in routes}
     found: dict[str, RouteConfig] = {}
 
     def add(route: RouteConfig) -> None:
         if route.name not in found:
-            if route.escalate_to is not None:
-                add(by_name[route.escalate_to])
+            for name in turns_to(route):
+                add(by_name[name])
             found[route.name] = route
 
     for route in routes:

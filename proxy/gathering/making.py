@@ -7,9 +7,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from proxy.exceptions import ConfigError
+from proxy.gathering.asides import Aside
 from proxy.gathering.budget import Slots
 from proxy.gathering.closed_book import ClosedBook
+from proxy.gathering.embeddings import Embedded
+from proxy.gathering.meanings import Judged
+from proxy.gathering.p_true import AskedTrue
 from proxy.gathering.samples import Samples
+from proxy.gathering.verbalised import AskedInWords
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,15 +23,26 @@ if TYPE_CHECKING:
     from gating.scorers import Need
     from proxy.config import Route as RouteConfig
     from proxy.gathering.base import Gatherer
+    from proxy.routing import Route
+    from proxy.upstreams.client import UpstreamClient
+    from proxy.wire import Surface
 
 
 @dataclass(frozen=True, slots=True)
 class Making:
-    """What gatherers are made from. ``place`` names the route in errors."""
+    """What gatherers are made from. ``place`` names the route in errors, ``judge`` is the route that it names."""
 
     config: RouteConfig
     place: str
     slots: Slots
+    chat: Surface
+    upstreams: Mapping[str, UpstreamClient]
+    judge: Route | None
+
+    @property
+    def aside(self) -> Aside:
+        """Asks the route's own model."""
+        return Aside(self.chat, self.slots)
 
 
 def _samples(making: Making) -> Gatherer:
@@ -38,15 +54,49 @@ def _samples(making: Making) -> Gatherer:
     return Samples(making.config, making.slots)
 
 
+def _meanings(making: Making) -> Gatherer:
+    if making.judge is None:
+        raise ConfigError(
+            f"{making.place}.judge: agreement_judge asks a model which samples mean the same; "
+            "name the route of that model"
+        )
+    return Judged(Aside(making.chat, making.slots, making.judge))
+
+
+def _embeddings(making: Making) -> Gatherer:
+    given = making.config.embeddings
+    if given is None:
+        raise ConfigError(
+            f"{making.place}.embeddings: agreement_embedding compares vectors; say which model makes them: "
+            "{upstream: NAME, model: NAME}"
+        )
+    return Embedded(making.upstreams[given.upstream], given.model, making.slots)
+
+
 #: In the order in which they begin. Each raises ConfigError where the route does not say what it needs to.
 GATHERERS: Mapping[Need, Callable[[Making], Gatherer]] = MappingProxyType(
-    {"samples": _samples, "closed_book": lambda _: ClosedBook()}
+    {
+        "samples": _samples,
+        "closed_book": lambda _: ClosedBook(),
+        "p_true": lambda making: AskedTrue(making.aside),
+        "verbalised": lambda making: AskedInWords(making.aside),
+        "meanings": _meanings,
+        "embeddings": _embeddings,
+    }
 )
 #: What an answer brings itself.
 _WITH_THE_ANSWER: frozenset[Need] = frozenset({"logprobs", "top_logprobs"})
 
 
-def gatherers_of(gate: Gate, config: RouteConfig, *, workers: int) -> tuple[Gatherer, ...]:
+def gatherers_of(
+    gate: Gate,
+    config: RouteConfig,
+    *,
+    workers: int,
+    chat: Surface,
+    upstreams: Mapping[str, UpstreamClient],
+    judge: Route | None = None,
+) -> tuple[Gatherer, ...]:
     """Those of one route; ``workers`` processes share its budget. Raises ConfigError.
 
     A gate that would never measure anything is refused: an observing one would look as if it did.
@@ -59,5 +109,5 @@ def gatherers_of(gate: Gate, config: RouteConfig, *, workers: int) -> tuple[Gath
             "which this version does not gather; use other scorers"
         )
     slots = Slots(max(1, config.budget.concurrency // workers))
-    making = Making(config, place, slots)
+    making = Making(config, place, slots, chat, upstreams, judge)
     return tuple(make(making) for need, make in GATHERERS.items() if need in gate.needs)

@@ -373,7 +373,8 @@ routes:
 @pytest.mark.parametrize(("last", "said"), [
     ("on_low: escalate, escalate_to: a", "routes[0].escalate_to: is a circle: a -> b -> c -> a"),
     ("on_low: escalate, escalate_to: b", "routes[1].escalate_to: is a circle: b -> c -> b"),
-    ("mode: off", "routes[0].escalate_to: `c` is off"),
+    ("mode: off", "routes[1].escalate_to: `c` is off"),
+    ("judge: a", "routes[0].judge: is a circle: a -> b -> c -> a"),
 ])  # fmt: skip
 def test_a_chain_of_routes_must_end_at_a_gate(last, said):
     assert problem(THREE.replace("LAST", last)).startswith(said)

@@ -1,4 +1,4 @@
-"""Scorers whose evidence nobody gathers yet: refused where they would gate, read where a record brings it."""
+"""Scorers whose evidence is gathered: refused where the route does not say how; a record may bring it too."""
 
 from __future__ import annotations
 
@@ -16,25 +16,22 @@ CONFIG = """
 upstreams: {u: {base_url: http://127.0.0.1:9/v1}}
 routes: [{name: r, models: ["*"], upstream: u, mode: MODE, scorers: [NAME]MORE}]
 """
-WITH_THE_ANSWER = {"logprobs", "top_logprobs"}
-#: What each kind of evidence must be told by the route.
+#: What a route must say for each kind of evidence.
 WANTS = {
     "samples": "say how many",
-    "p_true": "does not gather",
-    "verbalised": "does not gather",
     "closed_book": "say where a request has it",
-    "embeddings": "does not gather",
-    "meanings": "does not gather",
+    "embeddings": "say which model",
+    "meanings": "name the route",
 }
 
 
 @pytest.mark.parametrize("mode", ["enforce", "observe"])
-@pytest.mark.parametrize("name", [name for name, scorer in SCORERS.items() if scorer.needs - WITH_THE_ANSWER])
-def test_a_route_by_what_it_cannot_gather_is_refused(tmp_path, name, mode):
+@pytest.mark.parametrize("name", [name for name, scorer in SCORERS.items() if scorer.needs & WANTS.keys()])
+def test_a_route_that_does_not_say_how_is_refused(tmp_path, name, mode):
     file = tmp_path / "idk.yaml"
     more = ", score_threshold: 0.5" if mode == "enforce" else ""
     file.write_text(CONFIG.replace("MODE", mode).replace("NAME", name).replace("MORE", more))
-    wanted = "|".join(WANTS[need] for need in SCORERS[name].needs - WITH_THE_ANSWER)
+    wanted = "|".join(WANTS[need] for need in SCORERS[name].needs & WANTS.keys())
     with pytest.raises(ConfigError, match=rf"routes\.r\..*({wanted})"):
         build(load(file), folder=tmp_path, environ={})
 

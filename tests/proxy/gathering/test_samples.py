@@ -153,11 +153,21 @@ async def test_samples_at_temperature_0_are_no_evidence(serving, upstream):
 
 
 async def test_a_tool_call_does_not_wait_for_samples(serving, upstream):
-    prompt = upstream.script(telling(answer(calls_tool("f", "{}")), ["x"] * 3, holds=True))
+    sampled = asyncio.Event()
+
+    async def reply(call, peer):
+        if is_sample(call):
+            sampled.set()
+            await held()(call, peer)
+        else:
+            await sampled.wait()
+            await answer(calls_tool("f", "{}"))(call, peer)
+
+    prompt = upstream.script(reply)
     async with serving(route(samples=3)) as running:
         got = await running.chat(prompt, tools=[{"type": "function", "function": {"name": "f"}}])
         assert got.json["idk"]["choices"][0]["reason"] == "tool_call"
-        assert samples_of(upstream, prompt)[0].was_left()
+        assert await asyncio.to_thread(samples_of(upstream, prompt)[0].was_left)
 
 
 async def test_a_failing_sample_fails_no_request(serving, upstream):

@@ -1,0 +1,81 @@
+"""Vectors of the answers and samples, from an upstream's ``/embeddings``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proxy.exceptions import UpstreamGarbage
+from proxy.gathering.budget import check_question
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.exchange import Exchange
+    from proxy.gathering.base import Answer, Fields
+    from proxy.gathering.budget import Slots
+    from proxy.upstreams.client import UpstreamClient
+
+PATH = "/embeddings"
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+
+
+class _Vector(msgspec.Struct):
+    index: int
+    embedding: list[float]
+
+
+class _Vectors(msgspec.Struct):
+    data: list[_Vector]
+    usage: _Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """One further call for all texts of a request; see ``Gatherer``."""
+
+    upstream: UpstreamClient
+    model: str
+    slots: Slots
+    early: bool = False
+
+    async def __call__(self, exchange: Exchange, answer: Answer) -> Sequence[Fields]:
+        """``embeddings`` (1 + k, d) of each choice and its samples; raises UpstreamError's kinds, OverBudget."""
+        completion = await answer.get()
+        rows = [(choice.evidence.answer, *choice.evidence.samples) for choice in completion.choices]
+        texts = list(dict.fromkeys(text for row in rows for text in row))
+        if not any(choice.evidence.samples for choice in completion.choices) or not all(texts):
+            return ()  # servers refuse an empty text, which has no direction either
+        check_question(exchange, completion)
+        vectors = dict(zip(texts, await self._vectors(exchange, texts), strict=True))
+        return [{"embeddings": tuple(vectors[text] for text in row)} for row in rows]
+
+    async def _vectors(self, exchange: Exchange, texts: Sequence[str]) -> list[list[float]]:
+        body = msgspec.json.encode({"model": self.model, "input": texts})
+        exchange.spending.calls += 1
+        granted = self.slots.take(1)
+        try:
+            response = await self.upstream.post(PATH, body, exchange.credentials)
+            try:
+                read = _read(await response.read(exchange.limit))
+            finally:
+                response.close()
+        finally:
+            self.slots.give(granted)
+        exchange.spending.tokens_of(read.usage.prompt_tokens if read.usage else None, None)
+        vectors = {vector.index: vector.embedding for vector in read.data}
+        if vectors.keys() != set(range(len(texts))):
+            raise UpstreamGarbage("the upstream did not embed every text")
+        return [vectors[place] for place in range(len(texts))]
+
+
+def _read(body: bytes) -> _Vectors:
+    try:
+        return msgspec.json.decode(body, type=_Vectors)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise UpstreamGarbage("the upstream's embeddings have an unexpected form") from exc
