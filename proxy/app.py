@@ -36,6 +36,7 @@ from proxy.recording import Recorder, StoreLink
 from proxy.remedies import Escalate, Rescue
 from proxy.routing import Route, RouteTable, in_order
 from proxy.surfaces import OVER_CHAT, SURFACES
+from proxy.tracing import Tracing
 from proxy.upstreams import make_upstreams
 from proxy.watching import Watch
 
@@ -70,6 +71,7 @@ class Parts:
     metrics: Metrics
     routes: RouteTable
     upstreams: Mapping[str, UpstreamClient]
+    tracing: Tracing | None = None
 
     async def aclose(self) -> None:
         """Close the upstreams' connections."""
@@ -86,6 +88,7 @@ def build(
     known: Known | None = None,
     recorder: Recorder | None = None,
     before: Parts | None = None,
+    tracing: Tracing | None = None,
 ) -> Parts:
     """Make every part; ``folder`` is where relative policy files stand. Raises ConfigError.
 
@@ -97,14 +100,15 @@ def build(
     if before is not None and before.config.upstreams == config.upstreams:
         upstreams = before.upstreams
     else:
-        upstreams = make_upstreams(config.upstreams, environ, metrics)
+        context = None if tracing is None else tracing.headers
+        upstreams = make_upstreams(config.upstreams, environ, metrics, context)
     joining = Joining(folder, metrics, known, recorder, upstreams, workers=config.server.workers)
     made: dict[str, Route] = {}
     for each in in_order(config.routes):
-        made[each.name] = _route(each, upstreams[each.upstream], joining, made)
+        made[each.name] = _route(each, upstreams[each.upstream], joining, made, _provider(config, each))
     routes = [made[route.name] for route in config.routes]
     metrics.in_force(routes)
-    return Parts(config, metrics, RouteTable(routes), upstreams)
+    return Parts(config, metrics, RouteTable(routes), upstreams, tracing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,11 @@ class Joining:
 
 
 def _route(
-    config: RouteConfig, upstream: UpstreamClient, joining: Joining, made: Mapping[str, Route]
+    config: RouteConfig,
+    upstream: UpstreamClient,
+    joining: Joining,
+    made: Mapping[str, Route],
+    provider: str,
 ) -> Route:
     """One route; ``made`` holds those that it turns to."""
     metrics, known = joining.metrics, joining.known
@@ -158,7 +166,18 @@ def _route(
         else None,
         forwards_credentials=upstream.forwards_credentials
         or any(other.forwards_credentials for other in (stronger, judge) if other is not None),
+        provider=provider,
     )
+
+
+def _provider(config: Config, route: RouteConfig) -> str:
+    """LiteLLM's name of a route's provider; of several upstreams in one, the first's."""
+    upstream = config.upstreams[route.upstream]
+    if upstream.of:
+        upstream = config.upstreams[next(iter(upstream.of))]
+    if upstream.litellm is not None:
+        return upstream.litellm
+    return "anthropic" if upstream.formats == ("messages",) else "openai"
 
 
 def _context(config: RouteConfig, gate: Gate | None) -> Finder | None:
@@ -230,7 +249,14 @@ def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics |
     config = setting.config
     link = StoreLink(store_of(config, setting.folder, environ), metrics)
     recorder = Recorder(link, Random(), log_text=config.server.log_text)  # noqa: S311 - nobody gains by guessing
-    lasting = partial(build, folder=setting.folder, environ=environ, metrics=metrics, recorder=recorder)
+    lasting = partial(
+        build,
+        folder=setting.folder,
+        environ=environ,
+        metrics=metrics,
+        recorder=recorder,
+        tracing=Tracing() if config.server.opentelemetry else None,
+    )
     app = App(lasting(config, known=setting.known), Lasting(link, recorder))
     app.keeper = Keeper(
         config,
@@ -267,7 +293,7 @@ class Doors:
         self._gated: dict[str, Endpoint] = dict.fromkeys(("/v1/feedback", "/feedback"), feedback)
         for surface in SURFACES.values():
             over_chat = OVER_CHAT.get(surface.name)
-            endpoint = GatedEndpoint(surface, over_chat, routes, keys, relay, server, limits)
+            endpoint = GatedEndpoint(surface, over_chat, routes, keys, relay, server, limits, parts.tracing)
             self._gated |= {surface.path: endpoint, f"/v1{surface.path}": endpoint}
         self._cold = Starlette(
             routes=cold_routes(health, parts.metrics, routes, keys),
@@ -380,6 +406,8 @@ class App:
         while self._closing:
             await asyncio.gather(*self._closing)
         await self.parts.aclose()
+        if self.parts.tracing is not None:
+            await asyncio.to_thread(self.parts.tracing.close)
 
 
 def _plain(path: str) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from proxy.limits import Limits
     from proxy.passthrough import Relay
     from proxy.routing import Route, RouteTable
+    from proxy.tracing import Tracing
     from proxy.wire import ChoiceReport, Request, Surface, Verdict
 
 logger = logging.getLogger("idk")
@@ -40,6 +41,7 @@ class GatedEndpoint:
         relay: Relay,
         server: Server,
         limits: Limits,
+        tracing: Tracing | None,
     ) -> None:
         self._surface = surface
         self._over_chat = over_chat
@@ -48,6 +50,7 @@ class GatedEndpoint:
         self._relay = relay
         self._server = server
         self._limits = limits
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -103,7 +106,11 @@ class GatedEndpoint:
             exchange.drawn = route.recorder.drawn(route.config.audit)
         async with asgi.CancelOnDisconnect(receive, asgi.leaving(scope)) as client:
             try:
-                await self._served(exchange, send, push, base)
+                if self._tracing is None:
+                    await self._served(exchange, send, push, base)
+                else:
+                    with self._tracing.span(exchange, scope["headers"]):
+                        await self._served(exchange, send, push, base)
             except UpstreamError as exc:
                 route.upstream_metrics.failed(exc.kind)
                 if not self._lacks_format(exchange, exc):

@@ -59,6 +59,8 @@ class Exchange:
     drawn: bool = False
     #: Seconds that the verdict waited for other upstream calls once the answer was there.
     waited: float = 0.0
+    #: What was decided in the end; None before.
+    judged: Judged | None = None
     #: Whether its tokens must be counted, also where the client does not ask for them.
     metered: bool = False
     #: Of the answer itself, as far as the upstream counted them.

@@ -143,6 +143,7 @@ async def _final(
     for remedy in exchange.route.remedies:
         if judged.withheld:
             judged = await remedy(judged, answer)
+    exchange.judged = judged
     if exchange.counted:
         count(exchange, judged.verdict)
     if exchange.id:

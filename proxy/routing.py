@@ -59,6 +59,8 @@ class Route:
     context: Finder | None = None
     #: Whether the client's own Authorization goes on, to its upstream or to one of those that it may turn to.
     forwards_credentials: bool = False
+    #: LiteLLM's name of the upstream's provider; OpenAI's for what speaks its format.
+    provider: str = "openai"
 
     @property
     def certified(self) -> bool:

@@ -51,6 +51,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "markupsafe": ("proxy.report",),
     "prometheus_client": ("proxy.metrics",),
     "yaml": ("proxy.config",),
+    "opentelemetry": ("proxy.tracing",),
     "pythonjsonlogger": ("proxy.logs",),
     "uvicorn": ("proxy.server", "proxy.workers", "proxy.logs"),
     "xllamacpp": ("proxy.embedded",),

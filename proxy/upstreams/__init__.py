@@ -20,15 +20,19 @@ if TYPE_CHECKING:
     from proxy.config import Upstream
     from proxy.metrics import Metrics, UpstreamMetrics
     from proxy.upstreams.client import UpstreamClient
+    from proxy.upstreams.http import TraceContext
 
 
 def make_upstreams(
-    configs: Mapping[str, Upstream], environ: Mapping[str, str], metrics: Metrics
+    configs: Mapping[str, Upstream],
+    environ: Mapping[str, str],
+    metrics: Metrics,
+    context: TraceContext | None = None,
 ) -> dict[str, UpstreamClient]:
     """Every upstream by its name, those made of others too; opens nothing. Raises ConfigError."""
     counted = {name: metrics.upstream(name) for name in configs}
     made: dict[str, UpstreamClient] = {
-        name: make_upstream(name, config, environ, counted[name])
+        name: make_upstream(name, config, environ, counted[name], context)
         for name, config in configs.items()
         if config.of is None
     }
@@ -41,7 +45,11 @@ def make_upstreams(
 
 
 def make_upstream(
-    name: str, config: Upstream, environ: Mapping[str, str], metrics: UpstreamMetrics
+    name: str,
+    config: Upstream,
+    environ: Mapping[str, str],
+    metrics: UpstreamMetrics,
+    context: TraceContext | None = None,
 ) -> UpstreamClient:
     """One upstream; opens nothing. Raises ConfigError where its key is not in the environment."""
     api_key = _api_key(name, config, environ)
@@ -77,6 +85,7 @@ def make_upstream(
         gives_logprobs=gives_logprobs,
         attempts=attempts,
         formats=HTTP_FORMATS if config.formats is None else config.formats,
+        context=context,
     )
 
 

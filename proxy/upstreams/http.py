@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from proxy.upstreams.attempts import Attempts
     from proxy.upstreams.transport import Response, Transport
+
+#: The headers that carry the trace of the request under way to an upstream.
+TraceContext = Callable[[], "Sequence[tuple[bytes, bytes]]"]
 
 _JSON_HEADERS = (
     (b"content-type", b"application/json"),
@@ -69,11 +73,13 @@ class HttpUpstream:
         gives_logprobs: bool,
         attempts: Attempts,
         formats: Iterable[str] = HTTP_FORMATS,
+        context: TraceContext | None = None,
     ) -> None:
         self.name = name
         self.forwards_credentials = forwards_credentials
         self.gives_logprobs = gives_logprobs
         self.formats = set(formats)
+        self._context = context
         self.abilities = Abilities()
         self._transport = transport
         self._secrets = secrets
@@ -93,6 +99,8 @@ class HttpUpstream:
         headers = self._headers + _FRESH if fresh else self._headers
         if self.forwards_credentials and credentials is not None:
             headers += ((b"authorization", credentials),)
+        if self._context is not None:
+            headers += tuple(self._context())
         return await self._attempts.run(partial(self._once, path, headers, body))
 
     async def _once(self, path: str, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Response:
