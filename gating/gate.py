@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from typing import TYPE_CHECKING, Literal
 
@@ -61,7 +61,7 @@ class Gate:
             raise GatingError(f"on_unmeasured: must be abstain or answer, not {self.on_unmeasured!r}")
         if self.threshold is not None:
             self._check(self.threshold)
-        elif isinstance(self.rule, Policy) and not _has_threshold(self.rule):
+        elif isinstance(self.rule, Policy) and not _thresholds(self.rule):
             raise GatingError(f"threshold: the policy {self.rule.name} has none, so the route must give one")
 
     @property
@@ -71,9 +71,13 @@ class Gate:
 
     @property
     def limit(self) -> float | None:
-        """The threshold on the confidence in force unless a request brings its own; None without a policy."""
+        """The threshold on the confidence in force unless a request brings its own; None without a policy.
+
+        With conditions each has its own: this is the highest of them.
+        """
         if self.threshold is None and isinstance(self.rule, Policy):
-            return self.rule.threshold
+            limits = _thresholds(self.rule)
+            return max(limits) if limits else None
         return self.threshold
 
     @property
@@ -166,10 +170,30 @@ class Gate:
             raise GatingError("threshold: a threshold on the confidence needs a policy; this gate has none")
 
 
-def _has_threshold(policy: Policy) -> bool:
+def tightened(gate: Gate, threshold: float) -> Gate:
+    """The gate with no threshold below ``threshold``; what had none, and is withheld, stays so."""
+    own = None if gate.threshold is None else max(gate.threshold, threshold)
+    rule = gate.rule
+    if isinstance(rule, Policy) and rule.conditions is not None:
+        groups = {
+            name: replace(
+                group,
+                threshold=None if group.threshold is None else max(group.threshold, threshold),
+                certificate=None,
+            )
+            for name, group in rule.conditions.groups.items()
+        }
+        rule = replace(rule, certificate=None, conditions=replace(rule.conditions, groups=groups))
+    elif gate.limit is not None:
+        own = max(gate.limit, threshold)
+    return replace(gate, rule=rule, threshold=own)
+
+
+def _thresholds(policy: Policy) -> list[float]:
+    """Those that there are: the policy's, or its conditions'."""
     if policy.conditions is None:
-        return policy.threshold is not None
-    return any(group.threshold is not None for group in policy.conditions.groups.values())
+        return [] if policy.threshold is None else [policy.threshold]
+    return [group.threshold for group in policy.conditions.groups.values() if group.threshold is not None]
 
 
 def source_of(needs: AbstractSet[Need]) -> str:

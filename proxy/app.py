@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 
 from gating import SCORERS, Gate
-from gating.gate import Uncalibrated
+from gating.gate import Uncalibrated, tightened
 from gating.policy import Policy
 from gating.types import GatingError
 from proxy.auth import Keys
@@ -227,7 +227,7 @@ def _alarmed(gate: Gate, config: RouteConfig, alarm: Alarm | None) -> Gate:
         return Gate(gate.rule, gate.threshold, on_unmeasured="abstain")  # Route.applies says no from now on
     if alarm.threshold is None or gate.limit is None:
         return gate
-    return Gate(gate.rule, max(gate.limit, alarm.threshold), gate.on_unmeasured)
+    return tightened(gate, alarm.threshold)
 
 
 @dataclass(frozen=True, slots=True)

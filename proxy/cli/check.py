@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from gating import Gate
     from proxy.routing import Route
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The configuration.")]
@@ -62,10 +63,23 @@ def in_words(route: Route) -> str:
         return "off"
     if route.policy is not None:
         certified = "certified" if gate.certified() else "not certified"
-        return f"{config.mode} by policy {route.policy} at confidence {gate.limit:.3g}, {certified}"
+        return f"{config.mode} by policy {route.policy} at confidence {_limits(gate)}, {certified}"
     if config.score_threshold is not None:
         return f"{config.mode} by {config.scorers[0]} >= {config.score_threshold:g}, uncalibrated"
     return f"{config.mode}, no threshold"
+
+
+def _limits(gate: Gate) -> str:
+    """The threshold in force, or that of each condition."""
+    from gating.policy import Policy
+
+    rule = gate.rule
+    if gate.threshold is None and isinstance(rule, Policy) and rule.conditions is not None:
+        return ", ".join(
+            f"{name} {'never' if group.threshold is None else format(group.threshold, '.3g')}"
+            for name, group in rule.conditions.groups.items()
+        )
+    return f"{gate.limit:.3g}"
 
 
 def describe(route: Route) -> dict[str, object]:

@@ -13,6 +13,7 @@ from gating import SCORERS, Evidence, Gate, GatingError, Policy, Unmeasured
 from gating.combine import Single
 from gating.conditions import Conditions, Group, by_context, by_contrast
 from gating.early import watch
+from gating.gate import Uncalibrated, tightened
 from gating.risk import upper_bound
 from gating.tuning import Collector, FixedThreshold, Provenance, TargetRisk, WrongCost, tune
 from gating.types import Certificate
@@ -84,6 +85,22 @@ def test_a_group_without_a_threshold_withholds_and_the_routes_own_stands_over_al
     assert Gate(made, threshold=0.0).decide(evidence(context=True)).decision == "answer"
     with pytest.raises(GatingError, match="has none"):
         Gate(policy(conditions(none=Group(None)), threshold=None))
+
+
+def test_the_limit_is_the_highest_and_tightening_lowers_none():
+    gate = Gate(policy(conditions(none=Group(0.6, certificate()), context=Group(0.9), other=Group(None))))
+    assert gate.limit == 0.9
+    groups = tightened(gate, 0.7).rule.conditions.groups
+    assert {name: group.threshold for name, group in groups.items()} == {
+        "none": 0.7,
+        "context": 0.9,
+        "other": None,
+    }
+    assert not tightened(gate, 0.7).certified(evidence=evidence(context=False))
+    assert tightened(Gate(gate.rule, threshold=0.5), 0.7).threshold == 0.7
+    plain = Gate(policy(conditions=None))
+    assert (tightened(plain, 0.7).threshold, tightened(plain, 0.1).threshold) == (0.7, 0.6)
+    assert tightened(Gate(Uncalibrated(SCORERS["mean_logprob"], -1.0)), 0.7).threshold is None
 
 
 def test_a_certificate_never_covers_a_group_that_it_was_not_made_for():

@@ -93,6 +93,7 @@ def test_a_policy_tells_passages_apart_and_keeps_what_it_needs_for_it():
     policy = Policy.load(json.loads(json.dumps(tuned.policy.to_dict(), allow_nan=False)))
     assert set(policy.conditions.groups) == {"none", "related", "unrelated"}
     gate = Gate(policy)
+    assert gate.reads_words
 
     def decide(name):
         words = words_of(asked("Land3"), [passage(name)])

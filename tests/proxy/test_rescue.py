@@ -193,6 +193,17 @@ async def test_each_condition_has_its_own_confidence_and_threshold(serving, upst
     assert within["choices"][0]["confidence"] < without["choices"][0]["confidence"]
 
 
+def test_check_tells_every_conditions_threshold(tmp_path, capsys):
+    from proxy.cli.main import run
+
+    route = write(tmp_path, conditional(none=Group(0.6), context=Group(None)))
+    config = {"upstreams": {"u": {"base_url": "http://127.0.0.1:9/v1"}}}
+    config["routes"] = [{"models": ["*"], "upstream": "u", **route}]
+    (tmp_path / "idk.yaml").write_text(json.dumps(config))
+    assert run(["check", "--config", str(tmp_path / "idk.yaml")]) == 0
+    assert "at confidence none 0.6, context never, not certified" in capsys.readouterr().out
+
+
 async def test_the_rescued_answer_is_gated_as_one_without_context(serving, upstream, tmp_path):
     route = write(tmp_path, conditional())
     route["rag"] |= {"rescue": True}
