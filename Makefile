@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults demo demo-rag bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-evaluate soak clean
+.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults demo demo-rag bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-evaluate bench-tune soak clean
 
 setup: $(STAMP)
 
@@ -81,6 +81,9 @@ bench-risk: setup
 
 bench-evaluate: setup
 	$(BIN)/python -m tests.benchmarks.bench_evaluate
+
+bench-tune: setup
+	$(BIN)/python -m tests.benchmarks.bench_tune
 
 bench-drift: setup
 	$(BIN)/python -m tests.benchmarks.bench_drift

@@ -41,7 +41,7 @@ FIELDS: tuple[Field, ...] = (
     Field(1001, ("platt", "beta", "venn_abers", "isotonic"), errors=1.0),
 )
 #: More labels than this settle nothing further about which curve fits; the fit itself uses them all.
-MOST_COMPARED = 50_000
+MOST_COMPARED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def auto(
 ) -> Selection:
     """Choose by cross-validation, fit the winner on all of ``scores`` (n,) and ``correct`` (n,).
 
-    Rows of one group (a question) never stand on both sides of a fold. Over 50,000 rows the comparison takes
+    Rows of one group (a question) never stand on both sides of a fold. Over 20,000 rows the comparison takes
     whole groups, drawn with ``seed``, up to that many. Raises CalibrationError as ``Calibrator.fit``, or for
     ``folds`` < 2.
     """

@@ -62,11 +62,11 @@ def fit_policy_parts(
     """
     rows = rows[graded.labelled[rows]]
     require_both_classes(graded, rows)
-    compared = _compared(graded, rows, rng)
+    part = compared(graded, rows, rng)
     considered: Mapping[str, float] = {}
     if names is not None and tuple(names) == (AUTO,):
-        names, considered = cheapest(graded, compared, rng)
-    names = names or (best_single(graded, compared, rng),)
+        names, considered = cheapest(graded, part, rng)
+    names = names or (best_single(graded, part, rng),)
     for name in names:
         graded.column(name)
     if len(names) == 1:
@@ -80,7 +80,7 @@ def fit_policy_parts(
     log_odds, measured = joined_log_odds(combination, graded, rows)
     require_both_classes(graded, rows[measured])
     fitted = fit_calibrator(calibrator, log_odds, graded, rows[measured], rng)
-    cheaper = cheaper_than(names, graded, compared, rng)
+    cheaper = cheaper_than(names, graded, part, rng)
     return PolicyParts(combination, fitted, log_odds, rows[measured], considered, cheaper)
 
 
@@ -106,7 +106,7 @@ def joined_log_odds(
     return np.array(known, dtype=np.float64), measured
 
 
-def _compared(graded: Graded, rows: Rows, rng: np.random.Generator) -> Rows:
+def compared(graded: Graded, rows: Rows, rng: np.random.Generator) -> Rows:
     """At most MOST_COMPARED of ``rows`` (m,), by whole questions."""
     if rows.size <= MOST_COMPARED:
         return rows

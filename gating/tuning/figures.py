@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from calibrators.metrics import TARGETS, auroc, auroc_interval, brier_skill, log_loss
-from gating.tuning.choice import fit_calibrator
+from gating.tuning.choice import compared, fit_calibrator
 from gating.tuning.costs import Cheaper, losses_of
 from gating.tuning.graded import RIGHT, WRONG
 
@@ -48,8 +48,11 @@ class ScorerFigures:
     def alone(
         cls, column: Column, graded: Graded, fit: Rows, test: Rows, calibrator: str, rng: np.random.Generator
     ) -> Self:
-        """What one scorer would do with a ``calibrator`` of its own, fitted on ``fit`` (m,), at ``test`` (k,)."""
-        fit, test = _usable(column, graded, fit), _usable(column, graded, test)
+        """What one scorer would do with a ``calibrator`` of its own, fitted on ``fit`` (m,), at ``test`` (k,).
+
+        Of very many rows a part is fitted on: these figures compare.
+        """
+        fit, test = _usable(column, graded, compared(graded, fit, rng)), _usable(column, graded, test)
         if not fit.size:
             return cls(n=int(test.size), auroc=None, auroc_interval=None, brier_skill=None, log_loss=None)
         fitted = fit_calibrator(calibrator, column.log_odds(fit), graded, fit, rng)
@@ -165,7 +168,7 @@ def cheaper_figures(
 ) -> Cheaper:
     """What the policy that judged ``test`` gains over the scorer ``name`` alone, where both read the answer."""
     column = graded.columns[name]
-    fit = _usable(column, graded, fit)
+    fit = _usable(column, graded, compared(graded, fit, rng))
     both = test.usable & column.measured[test.rows]
     rows, correct = test.rows[both], test.outcome[both].astype(np.float64)
     alone = fit_calibrator(calibrator, column.log_odds(fit), graded, fit, rng).predict(column.log_odds(rows))
