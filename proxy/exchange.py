@@ -70,6 +70,8 @@ class Exchange:
     #: Whether it came with context, None where the route cannot tell; and that context.
     context: bool | None = None
     found: Found | None = None
+    #: The request as a person reads it, where the route's worked examples were put before its question.
+    given: Request | None = None
     #: Whether its verdict is counted: that of another one's remedy is counted with it.
     counted: bool = True
     #: Why the budget of further calls was not enough; None where it was.

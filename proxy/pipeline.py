@@ -70,6 +70,7 @@ def _find_context(exchange: Exchange) -> None:
     examples, surface, found = exchange.route.examples, exchange.surface, exchange.found
     if examples is None:
         return
+    exchange.given = exchange.request
     exchange.request = examples.before(surface, exchange.request)
     if found is not None and found.without is not None:
         exchange.found = replace(found, without=examples.before(surface, found.without))

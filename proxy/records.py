@@ -36,8 +36,9 @@ MOST_CHOICES = 26
 
 
 #: What passages can be to a question: its own, another's, both, its own with a false answer, or none at all;
-#: ``context`` are passages of which nobody knows what they are.
-Condition = Literal["none", "relevant", "irrelevant", "mixed", "counterfactual", "context"]
+#: ``context`` are passages of which nobody knows what they are. A ``rescued`` answer was asked for without them
+#: because the one with them was withheld: it is of no group, and nothing is tuned on it.
+Condition = Literal["none", "relevant", "irrelevant", "mixed", "counterfactual", "context", "rescued"]
 
 
 class Observed(Struct, frozen=True, kw_only=True):
@@ -92,7 +93,7 @@ class Answer(Observed, frozen=True, kw_only=True):
     def evidence(self, *, context: bool | None = None, words: Words | None = None) -> Evidence:
         """As ``Observed``; whether there were passages, and their words, are read from the record itself."""
         if context is None and self.condition is not None:
-            context = self.condition != "none"
+            context = None if self.condition == "rescued" else self.condition != "none"
         return super().evidence(context=context, words=words or words_of(self.question, self.context or ()))
 
 
@@ -203,6 +204,8 @@ def graded(path: Path) -> tuple[Graded, dict[str, Any]]:
     collector = Collector()
     made_with: dict[str, Any] | None = None
     for number, record, _ in numbered(path, Record):
+        if record.condition == "rescued":
+            continue
         theirs = record.made_with or {}
         if made_with is None:
             made_with = theirs

@@ -43,7 +43,7 @@ class Case(NamedTuple):
 
 def case_of(record: Answer) -> Case | None:
     """A record's case; None where it says no condition, or has no label."""
-    if record.condition is None or record.label is None:
+    if record.condition not in ORDER or record.label is None:
         return None
     closed = record.label if record.condition == "none" else None
     if record.condition != "none" and record.closed_book is not None:

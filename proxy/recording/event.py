@@ -112,7 +112,7 @@ def _answer(
         samples=observed.samples,
         closed_book=observed.closed_book,
         features=observed.features,
-        condition=_CONDITIONS[choice.evidence.context],
+        condition="rescued" if record.decision == "rescue" else _CONDITIONS[choice.evidence.context],
     )
 
 

@@ -86,7 +86,7 @@ class Recorder:
                 completion.id,
                 completion.prompt_tokens,
                 completion.completion_tokens,
-                exchange.request if text else None,
+                (exchange.given or exchange.request) if text else None,
                 completion if text else None,
                 exchange.drawn,
                 self.log_text,

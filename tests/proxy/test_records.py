@@ -194,3 +194,11 @@ def test_answers_made_with_something_else_are_not_continued(tmp_path):
         records.answered(path, {"model": "x"})
     with pytest.raises(ConfigError, match="nothing that it says"):
         records.answered(written(tmp_path, GOOD), {"model": "x"})
+
+
+def test_nothing_is_tuned_on_a_rescued_answer(tmp_path):
+    path = tmp_path / "records.jsonl"
+    line = '{"id": "%d", "answer": "a", "token_logprobs": [-0.1], "label": "correct", "condition": "%s"}\n'
+    path.write_text(line % (1, "none") + line % (2, "rescued") + line % (3, "context"))
+    found, _ = records.graded(path)
+    assert found.conditions["context"].tolist() == ["none", "context"]

@@ -181,6 +181,30 @@ async def test_the_sample_keeps_the_whole_withheld_answer_with_its_evidence(
     assert (item.decision.question, item.decision.answer) == (None, None)
 
 
+async def test_the_sample_says_under_which_condition_an_answer_was_given(recorded, upstream, store):
+    """And shows what was asked without the worked examples that the route put before it."""
+    rag = {"context": "(?s)<c>(.*?)</c>", "rescue": True, "examples": [{"question": "1?", "answer": "2"}]}
+    before = "Worked examples:\n\n1?\n2\n\nNow the question:\n\n"
+    serve, recorder = recorded({**ROUTE, "audit": 1.0, "rag": rag})
+    sure, unsure = answer(says("Paris", logprob=-0.1)), answer(says("Rome", logprob=-3.0))
+    found = {}
+    async with serve as proxy:
+        for name, opened, closed in (
+            ("context", sure, sure),
+            ("rescued", unsure, sure),
+            ("none", None, sure),
+        ):
+            bare = upstream.script()
+            upstream._replies[before + bare] = [closed]
+            upstream._replies[f"{before}<c>A</c>{bare}"] = [opened]
+            asked = bare if name == "none" else f"<c>A</c>{bare}"
+            found[asked] = name
+            await proxy.chat(asked)
+    await recorder.flush()
+    items = [item for item, _ in await store.audit("r")]
+    assert {item.answer.question: item.answer.condition for item in items} == found
+
+
 async def test_the_draw_is_of_the_share_and_knows_nothing_of_the_verdict(recorded, upstream, store):
     serve, recorder = recorded({**ROUTE, "audit": 0.3})
     async with serve as proxy:
