@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 SECONDS, RATE, ROWS, CONCURRENCY = 10, 500, 25, 16
+MAIN = "MainThread"
 
 
 def sampled(server: measure.Server, load: Load, scenario: Scenario, directory: Path) -> list[str]:
     """py-spy's collapsed stacks, one a line with its count, of the server under this load."""
     spy = install.python_environment("py-spy", "py-spy>=0.4,<1") / "py-spy"
     output = directory / "stacks"
-    options = ("-d", str(SECONDS), "-r", str(RATE), "-f", "raw", "-o", str(output), "-p", str(server.pid))
+    options = ("-t", "-d", str(SECONDS), "-r", str(RATE), "-f", "raw", "-o", str(output), "-p", str(server.pid))
     recorder = subprocess.Popen(
         [str(spy), "record", *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
@@ -41,7 +42,8 @@ def sampled(server: measure.Server, load: Load, scenario: Scenario, directory: P
         recorder.wait()
     if not output.exists():
         raise measure.Broken(f"py-spy: {errors.decode(errors='replace').strip()[-300:]}")
-    return output.read_text().splitlines()
+    # Of the loop's thread alone: py-spy takes others that wait for work to be at it.
+    return [line for line in output.read_text().splitlines() if MAIN in line.partition(";")[0]]
 
 
 def by_function(stacks: Iterable[str]) -> tuple[Counter[str], Counter[str], int]:
