@@ -144,7 +144,7 @@ def _route(
         revoked=policy is not None and known.revoked(config.name, policy.version),
         closed=policy is not None
         and config.on_alarm == "abstain"
-        and known.alarm(config.name, policy.version) is not None,
+        and known.refuted_by_audit(config.name, policy.version),
         recorder=joining.recorder,
         metrics=metrics.route(config.name),
         upstream_metrics=metrics.upstream(upstream.name),
@@ -221,7 +221,7 @@ def _gate(config: RouteConfig, folder: Path, known: Known) -> tuple[Gate, Loaded
 
 def _alarmed(gate: Gate, config: RouteConfig, alarm: Alarm | None) -> Gate:
     """The gate as the route wants it once labels have refuted its policy's certificate."""
-    if alarm is None or config.on_alarm == "warn":
+    if alarm is None or not alarm.by_audit or config.on_alarm == "warn":
         return gate
     if config.on_alarm == "abstain":
         return Gate(gate.rule, gate.threshold, on_unmeasured="abstain")  # Route.applies says no from now on

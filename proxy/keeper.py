@@ -110,6 +110,7 @@ class Keeper:
         """Take up what has changed since the application was built, and follow every further change."""
         try:
             await self._look_up()
+            await self._watch.look(self._routes())
         except StoreError:
             # Nobody knows which certificates it has revoked.
             self._put(self._config, replace(self._known, reached=False))

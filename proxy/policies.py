@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from proxy.config import Config
     from proxy.config import Route as RouteConfig
-    from proxy.storage import Store, StoredPolicy
+    from proxy.storage import RiskState, Store, StoredPolicy
 
 #: ``support`` or ``support@3``; whatever has a slash, or ends in .json, is a file.
 _STORED = re.compile(r"(?P<name>[A-Za-z0-9_.\-]{1,64})(?:@(?P<version>[1-9][0-9]{0,8}))?")
@@ -54,10 +54,15 @@ class Loaded:
 
 
 class Alarm(NamedTuple):
-    """A certificate that labels have refuted; ``threshold`` is the tightened one, where there is one."""
+    """A certificate that labels have refuted.
+
+    ``by_audit``: whether those of the audit sample did, by which the gate may be changed; ``threshold`` is then
+    the tightened one, where there is one.
+    """
 
     version: str
-    threshold: float | None
+    by_audit: bool = True
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,11 @@ class Known:
         """The alarm on a route, if it is of this version."""
         alarm = self.alarms.get(route)
         return alarm if alarm is not None and alarm.version == version else None
+
+    def refuted_by_audit(self, route: str, version: str | None) -> bool:
+        """Whether labels of the audit sample have refuted this version's certificate on the route."""
+        alarm = self.alarm(route, version)
+        return alarm is not None and alarm.by_audit
 
     def revoked(self, route: str, version: str | None) -> bool:
         """Whether the certificate of this version must not be shown on the route."""
@@ -96,10 +106,13 @@ async def look_up(store: Store, texts: Iterable[str]) -> Known:
         stored = None if named is None else await store.policy(named.name, named.version)
         if stored is not None:
             found[text] = stored
-    alarms = {
-        state.route: Alarm(state.policy, state.threshold) for state in await store.risks() if state.alarm
-    }
+    alarms = {state.route: _alarm(state) for state in await store.risks() if state.alarm}
     return Known(found, alarms, store=store.name)
+
+
+def _alarm(state: RiskState) -> Alarm:
+    by_audit = state.cause == "audit"
+    return Alarm(state.policy, by_audit, state.threshold if by_audit else None)
 
 
 def known_of(config: Config, folder: Path, environ: Mapping[str, str]) -> Known:

@@ -4,7 +4,8 @@ Audit labels count in the order in which their answers were drawn, up to the fir
 labels may begin with the least confident ones, and an alarm that took them as they come would be false too
 often. Volunteered labels are another matter: people report wrong answers, not right ones. Counting every served
 answer that nobody reported as right can only make the risk look smaller than it is, so that an alarm on them is
-as valid as one on audit labels; a certificate they never make.
+as valid as one on audit labels; a certificate they never make. What a route does beyond an alarm follows audit
+labels alone: whoever has a key could otherwise close a route for everyone.
 """
 
 from __future__ import annotations
@@ -94,7 +95,11 @@ def _bet(state: RiskState, target: Target, wrong: Sequence[bool]) -> RiskState:
     volunteered = RiskWatch.of_counts(
         target.risk, target.delta, max(state.answered, state.reported), state.reported
     )
-    cause = state.cause or ("audit" if watch.alarm else "feedback" if volunteered.alarm else None)
+    cause = state.cause
+    if watch.alarm:
+        cause = "audit"
+    elif cause is None and volunteered.alarm:
+        cause = "feedback"
     return msgspec.structs.replace(
         state,
         log_e=watch.log_e,
@@ -139,7 +144,7 @@ class Watch:
             if after is before:
                 return before
             if await self._link.do("risk", lambda store, state=after: store.put_risk(state)):  # type: ignore[misc] # bound now
-                if after.alarm and not before.alarm:
+                if after.cause != before.cause and after.alarm:
                     logger.warning(
                         "%s: the risk of %s is above its target by the labels of the %s: its certificate is "
                         "revoked; tune and push another policy",

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 #: A proxy that imports LiteLLM takes seconds to start, on a busy machine tens of them.
 START_S = 60.0
 IDK = Path(sys.executable).with_name("idk")
+#: No certificates are read for a plain connection: reading them takes sixty times as long as the request.
+PLAIN: dict[str, Any] = {"verify": False, "trust_env": False}
 _LISTENING = re.compile(r"running on (http://\S+)")
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 
@@ -55,7 +58,21 @@ class Proxy:
         self._reader = threading.Thread(target=self._follow)
         self._reader.start()
         self.url = _LISTENING.search(self.says("running on http://", START_S))[1]  # type: ignore[index] # it was found
+        self._listens()
         return self
+
+    def _listens(self) -> None:
+        """With workers the port is bound and said a moment before anyone listens on it."""
+        host, port = self.url.removeprefix("http://").split(":")
+        end = time.monotonic() + DEADLINE_S
+        while True:
+            try:
+                socket.create_connection((host, int(port)), DEADLINE_S).close()
+            except ConnectionRefusedError:
+                assert time.monotonic() < end, "nobody listens"
+                threading.Event().wait(0.01)
+            else:
+                return
 
     def stop(self) -> None:
         """Ask it to end, without waiting for it."""
@@ -107,7 +124,7 @@ class Proxy:
         """Send JSON (or bytes as they are), and read the whole answer."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         sent = {"content-type": "application/json", **(headers or {})}
-        return httpx.post(f"{self.url}{path}", content=content, headers=sent, timeout=DEADLINE_S)
+        return httpx.post(f"{self.url}{path}", content=content, headers=sent, timeout=DEADLINE_S, **PLAIN)
 
     def open(self, body: Any, path: str = "/v1/chat/completions") -> socket.socket:
         """Send JSON and read nothing: the connection, for a client that leaves."""
@@ -131,7 +148,7 @@ class Proxy:
     def metric_sum(self, name: str, **labels: str) -> float:
         """All samples of /metrics with these labels, added up."""
         wanted = {f'{label}="{value}"' for label, value in labels.items()}
-        found = _SAMPLE.findall(httpx.get(f"{self.url}/metrics").text)
+        found = _SAMPLE.findall(httpx.get(f"{self.url}/metrics", **PLAIN).text)
         return sum(
             float(value) for each, given, value in found if each == name and wanted <= set(given.split(","))
         )
@@ -139,7 +156,7 @@ class Proxy:
     def metric(self, name: str, **labels: str) -> float:
         """A sample of /metrics; 0 where there is none yet."""
         wanted = {f'{label}="{value}"' for label, value in labels.items()}
-        for found, given, value in _SAMPLE.findall(httpx.get(f"{self.url}/metrics").text):
+        for found, given, value in _SAMPLE.findall(httpx.get(f"{self.url}/metrics", **PLAIN).text):
             if found == name and wanted <= set(given.split(",")):
                 return float(value)
         return 0.0

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import time
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from proxy.storage import Label, Sealer, make_store
 from tests.e2e.conftest import certified_policy
 from tests.e2e.proxies import Proxy, asking, enforced, idk, route, write_config
-from tests.e2e.test_reload import config, pushed, said, until
+from tests.e2e.test_reload import config, said, until
 from tests.fakes import answer, says
 from tests.proxy.storage.redis_servers import alone
 
@@ -109,7 +108,9 @@ def test_audit_labels_revoke_the_certificate_on_every_replica(
             "policy", "push", "certified.json", "--name", "certified", "--store", url, cwd=tmp_path
         )
         assert pushed_again.returncode == 0
+        began = time.monotonic()
         until(lambda: ask(two, upstream, "tighten")["certified"], "the new version is not certified")
+        assert time.monotonic() - began < 1.0
         assert ask(two, upstream, "abstain")["text"] == "Paris"
     with Proxy("--config", path, cwd=tmp_path) as again:
         assert ask(again, upstream, "warn")["certified"]
@@ -183,19 +184,3 @@ async def _all(store: Store) -> list[Any]:
     from proxy.storage import DecisionQuery
 
     return (await store.decisions(DecisionQuery(limit=100))).items
-
-
-def test_a_policy_pushed_to_redis_is_in_force_on_two_replicas_within_a_second(
-    tmp_path: Path, upstream: FakeUpstream, redis: Server
-):
-    url = f"redis://127.0.0.1:{redis.port}/0"
-    assert pushed(tmp_path, url=url)["policy"] == "support@1"
-    path = write_config(tmp_path, config(upstream, route("r", mode="enforce", policy="support"), store=url))
-    with ExitStack() as stack:
-        replicas = [stack.enter_context(Proxy("--config", path, cwd=tmp_path)) for _ in range(2)]
-        assert [said(each, upstream)["policy"] for each in replicas] == ["support@1"] * 2
-        pushed(tmp_path, url=url, threshold=0.9999)
-        began = time.monotonic()
-        for each in replicas:
-            until(lambda p=each: said(p, upstream)["policy"] == "support@2", "the push does not arrive")
-        assert time.monotonic() - began < 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 
 import pytest
@@ -162,8 +163,6 @@ async def test_a_pushed_policy_that_cannot_be_used_leaves_the_last_good_one(plac
     ("warn", 0.6, False), ("tighten", 0.75, False), ("abstain", 0.6, True),
 ])  # fmt: skip
 def test_an_alarm_revokes_and_does_what_the_route_says(place, on_alarm, limit, closed):
-    import json
-
     (place.folder / "p.json").write_text(json.dumps(POLICY.to_dict()))
     place.write(f"mode: enforce, policy: p.json, on_alarm: {on_alarm}")
     config = Source(place.path, {}).load()
@@ -171,13 +170,25 @@ def test_an_alarm_revokes_and_does_what_the_route_says(place, on_alarm, limit, c
     (route,) = quiet.routes.routes
     assert (route.certified, route.closed) == (True, False)
     for known, still in (
-        (Known(alarms={"r": Alarm(route.version, 0.75)}), False), (Known(alarms={"r": Alarm("older", 0.9)}), True),
+        (Known(alarms={"r": Alarm(route.version, threshold=0.75)}), False),
+        (Known(alarms={"r": Alarm("older", threshold=0.9)}), True),
         (Known(reached=False), False),
     ):  # fmt: skip
         (now,) = build(config, folder=place.folder, environ={}, known=known).routes.routes
         assert now.certified == still
         if known.alarm("r", route.version) is not None:
             assert (now.gate.limit, now.closed) == (limit, closed)
+
+
+@pytest.mark.parametrize("on_alarm", ["tighten", "abstain"])
+def test_feedback_alone_closes_nothing(place, on_alarm):
+    (place.folder / "p.json").write_text(json.dumps(POLICY.to_dict()))
+    place.write(f"mode: enforce, policy: p.json, on_alarm: {on_alarm}")
+    config = Source(place.path, {}).load()
+    version = build(config, folder=place.folder, environ={}).routes.routes[0].version
+    known = Known(alarms={"r": Alarm(version, by_audit=False)})
+    (route,) = build(config, folder=place.folder, environ={}, known=known).routes.routes
+    assert (route.certified, route.closed, route.gate.limit) == (False, False, 0.6)
 
 
 @pytest.mark.parametrize(("text", "named"), [

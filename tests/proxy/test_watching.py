@@ -65,6 +65,8 @@ def test_volunteered_labels_alarm_by_what_was_reported_of_all_that_went_out():
     assert (few.alarm, few.labels, few.risk) == (False, 0, None)
     many = assess(few, TARGET, [], Tally(answered=1000, reported=200), 6.0)
     assert (many.alarm, many.cause, many.labels) == (True, "feedback", 0)
+    both = assess(many, TARGET, seen(*["incorrect"] * 6), Tally(answered=1000, reported=200), 7.0)
+    assert (both.alarm, both.cause) == (True, "audit")
 
 
 def test_no_more_false_alarms_than_promised_when_wrong_answers_are_reported_five_times_as_often():
