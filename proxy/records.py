@@ -191,6 +191,8 @@ def _problem(exc: Exception) -> str:
         return f"not JSON: {exc}; NaN and Infinity are none, write null"
     found = _PLACE.match(str(exc))
     message, place = (found[1], found[2]) if found else (str(exc), "")
+    if place == "label":
+        message += "; a label is correct, incorrect or abstained"
     return f"{place}: {message}" if place else message
 
 
