@@ -49,6 +49,8 @@ test-clients: setup
 
 # Faults of the upstream, the network, the store and the process itself; what was seen goes into a table.
 test-faults: setup
+	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light; } || true
 	@rm -f $(VENV)/faults.json
 	IDK_RELIABILITY=$(CURDIR)/$(VENV)/faults.json $(BIN)/python -m pytest tests/faults
 	$(BIN)/python -m tests.faults.table $(VENV)/faults.json

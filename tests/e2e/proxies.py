@@ -43,7 +43,9 @@ class Proxy:
     """``idk serve`` with these arguments on a port that it chooses itself; a context manager."""
 
     def __init__(self, *arguments: object, cwd: Path, env: Mapping[str, str] | None = None) -> None:
-        self._command = [str(IDK), "serve", "--port", "0", *map(str, arguments)]
+        given = [str(each) for each in arguments]
+        port = [] if "--port" in given else ["--port", "0"]
+        self._command = [str(IDK), "serve", *port, *given]
         self._cwd = cwd
         self._env = env
         self._said = threading.Condition()
@@ -81,6 +83,10 @@ class Proxy:
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
 
     def wait(self) -> int:
         """Its exit status, once it has ended."""

@@ -55,7 +55,13 @@ def upstream() -> Iterator[FakeUpstream]:
 
 def config_for(base_url: str) -> dict[str, Any]:
     """Two routes to one upstream: one withholds what is not sure enough, one only looks."""
-    fake = {"base_url": base_url, "max_retries": 0, "timeout_s": TIMEOUT_S, "breaker": {"failures": 0}}
+    fake = {
+        "base_url": base_url,
+        "max_retries": 0,
+        "timeout_s": TIMEOUT_S,
+        "breaker": {"failures": 0},
+        "formats": ["chat"],
+    }
     return {
         "server": {"max_answer_bytes": MOST_BYTES, "keepalive_s": 0.1, "store": "memory://"},
         "upstreams": {"fake": fake, "gone": {**fake, "base_url": "http://127.0.0.1:9/v1"}},

@@ -13,6 +13,7 @@ from tests.fakes import answer, says
 from tests.faults.conftest import TIMEOUT_S
 from tests.faults.process import Process
 from tests.faults.upstreams import FAULTS, SECRET, Fault
+from tests.matrix.doors import DOORS
 
 if TYPE_CHECKING:
     import httpx
@@ -24,6 +25,8 @@ UNKNOWN = "I don't know."
 #: The upstream's own time, once more for a retry without logprobs, and room on a busy machine.
 DEADLINE_S = 2 * TIMEOUT_S + 3.0
 MODES = ("enforce", "observe")
+#: The second is translated to the first at an upstream that only speaks it.
+SURFACES = ("chat", "responses")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,16 +44,17 @@ def nothing_left_behind(proxy: Proxy, upstream: FakeUpstream):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_of_the_upstream(name, streamed, mode, proxy, upstream, record):
-    fault = FAULTS[name]
+def test_a_fault_of_the_upstream(name, surface, streamed, mode, proxy, upstream, record):
+    fault, door = FAULTS[name], DOORS[surface]
     prompt = upstream.script(fault.reply)
     errors = proxy.metric_sum("idk_upstream_errors_total", upstream="fake")
     started = time.monotonic()
-    got = proxy.post(asking(mode, prompt, stream=streamed))
+    got = proxy.post({"model": mode, **door.asks(prompt), "stream": streamed}, door.path)
     took = time.monotonic() - started
     assert took < DEADLINE_S
-    said = outcome(got, streamed=streamed)
+    said = outcome(got, streamed=streamed, surface=surface)
     assert got.status_code in (fault.streamed if streamed else fault.whole), said
     if mode == "enforce":
         withheld(got, said, name)
@@ -77,21 +81,24 @@ def withheld(got: httpx.Response, said: str, name: str) -> None:
     assert said == UNKNOWN or said.startswith("error")
 
 
-def outcome(got: httpx.Response, *, streamed: bool) -> str:
+def outcome(got: httpx.Response, *, streamed: bool, surface: str = "chat") -> str:
     """The answer's text, or ``error: …``; what is neither fails."""
+    door = DOORS[surface]
     if not got.headers["content-type"].startswith("text/event-stream"):
         body = got.json()
-        if "error" in body:
+        if "error" in body and body["error"] is not None:
             assert set(body) == {"error"}
             return f"error: {body['error']['message']}"
         assert not streamed
-        return str(body["choices"][0]["message"]["content"])
+        return door.whole(body)[0]
     payloads = [line.removeprefix("data: ") for line in got.text.splitlines() if line.startswith("data: ")]
-    if payloads[-1] != "[DONE]":
-        return f"error: {json.loads(payloads[-1])['error']['message']}"
-    chunks = [json.loads(payload) for payload in payloads[:-1]]
-    assert "idk" in chunks[-1]
-    return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+    events = [json.loads(payload) for payload in payloads if payload != "[DONE]"]
+    last = events[-1]
+    if last.get("error") is not None or last.get("type") == "error":
+        return f"error: {last.get('message') or last['error']['message']}"
+    assert surface != "chat" or payloads[-1] == "[DONE]"
+    assert door.reported(events)["mode"] in MODES
+    return door.streamed(events)[0]
 
 
 def outcome_class(got: httpx.Response, said: str) -> str:
