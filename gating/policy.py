@@ -30,6 +30,8 @@ VERSION = 1
 VERSION_CONDITIONS = 2
 #: A saved bound may lie this share below the exact one, which another machine's libm rounds otherwise.
 ROUNDING = 1e-9
+#: The keys of a fingerprint that say how many samples are drawn, and how.
+OF_SAMPLES = ("samples", "sample_temperature", "sample_top_p")
 _ABSENT = object()
 
 
@@ -105,9 +107,13 @@ class Policy:
     def matches(self, live: Mapping[str, Any]) -> bool:
         """Whether the policy applies to requests of the fingerprint ``live``.
 
-        Every key of the policy must be there with an equal value; an empty fingerprint applies anywhere.
+        Every key of the policy must be there with an equal value; an empty fingerprint applies anywhere. How
+        samples are drawn matters to a policy that reads some, whatever else its labels came with.
         """
-        return all(live.get(key, _ABSENT) == value for key, value in self.fingerprint.items())
+        return all(
+            live.get(key, _ABSENT) == value or (key in OF_SAMPLES and "samples" not in self.needs)
+            for key, value in self.fingerprint.items()
+        )
 
     def read(self, evidence: Evidence) -> Measured | Unmeasured:
         """The raw score (one scorer's own, or the combination's) and the confidence."""

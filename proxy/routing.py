@@ -8,7 +8,7 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gating.policy import Policy
+from gating.policy import OF_SAMPLES, Policy
 from proxy.exceptions import Forbidden, NotFound
 
 if TYPE_CHECKING:
@@ -98,11 +98,8 @@ def fingerprint(route: Route, model: str, sampling: Mapping[str, float]) -> dict
     if route.examples is not None:
         made_with["examples"] = route.examples.digest
     if config.samples:
-        made_with |= {
-            "samples": config.samples,
-            "sample_temperature": config.sampling.temperature,
-            "sample_top_p": config.sampling.top_p,
-        }
+        drawn = (config.samples, config.sampling.temperature, config.sampling.top_p)
+        made_with |= dict(zip(OF_SAMPLES, drawn, strict=True))
     return made_with
 
 

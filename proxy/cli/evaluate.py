@@ -26,7 +26,10 @@ def evaluate(
     data: Annotated[Path, typer.Option("--data", help="The questions, one JSON object a line.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The records; a run that stopped goes on.")],
     config: Annotated[Path, typer.Option("--config", "-c", help="The configuration.")] = Path("idk.yaml"),
-    samples: Annotated[int, typer.Option(min=0, max=64, help="Further answers to each question.")] = 0,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=0, max=64, help="Further answers to each question. [default: the route's]"),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions, from the top.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=1024, help="Questions under way at once.")] = 8,
     system: Annotated[str | None, typer.Option(help="A system prompt before each question.")] = None,
@@ -83,7 +86,7 @@ def evaluate(
         asked if examples else without_examples(asked),
         system=system,
         params={name: value for name, value in params.items() if value is not None},
-        samples=samples,
+        samples=asked.route.config.samples if samples is None else samples,
         judge=None if judge is None else Judge(without_examples(asker_of(judge, None))),
     )
 

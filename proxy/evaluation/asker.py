@@ -17,6 +17,7 @@ from proxy.context import SEPARATOR, TEMPLATE, filled
 from proxy.evaluation.contexts import MARK
 from proxy.exceptions import HttpError, UpstreamGarbage
 from proxy.exchange import Exchange
+from proxy.gathering.samples import draw
 from proxy.records import Observed, Record
 from proxy.routing import SAMPLING, fingerprint
 from proxy.surfaces import SURFACES
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 #: The scorer that reads the most of an answer: what it needs, the others have too.
 _WIDEST = "topk_entropy"
-#: What further samples are drawn at, where the route does not say: the model's own distribution.
-SAMPLING_TEMPERATURE = 1.0
 #: The least logprob that a record holds: JSON has no -inf, and vendors write this in its place.
 SENTINEL = -9999.0
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -85,7 +84,7 @@ class Asker:
     def made_with(self) -> dict[str, Any]:
         """The fingerprint of every answer, as the route would take it of a live request."""
         sampling = {name: self.params[name] for name in SAMPLING if name in self.params}
-        return fingerprint(self.route, self.model, sampling)
+        return fingerprint(self._drawing, self.model, sampling)
 
     async def record(self, question: Question) -> Record:
         """Ask, and grade; raises HttpError where the upstream fails."""
@@ -146,33 +145,38 @@ class Asker:
         return await self.closed.get(question.id.partition(MARK)[0], ask)
 
     async def _draw(self, messages: Sequence[Mapping[str, str]]) -> list[str]:
-        """Further answers: in one call where the upstream gives several, else in as many as it takes."""
-        drawn: list[str] = []
-        while len(drawn) < self.samples:
-            wanted = self.samples - len(drawn)
-            choices = await self.ask(messages, {"temperature": SAMPLING_TEMPERATURE, "n": wanted})
-            drawn += [choice.evidence.answer for choice in choices[:wanted]]
-        return drawn
+        """Further answers, by the code that serves."""
+        return await draw(self._exchange(messages, {}), self.samples)
 
     async def ask(
         self, messages: Sequence[Mapping[str, str]], more: Mapping[str, float | int]
     ) -> Sequence[Choice]:
         """The upstream's choices, at least one, by the code that serves; raises HttpError."""
-        surface = SURFACES["chat"]
-        request = surface.parse(self._body(messages, more))
-        if self.route.examples is not None:
-            request = self.route.examples.before(surface, request)
-        observing = replace(self.route, gate=_OBSERVE, policy=None, top_logprobs=self.top_logprobs)
-        exchange = Exchange(observing, surface, request, self.credentials)
+        exchange = self._exchange(messages, more)
         ask, response = await ask_upstream(exchange)
         try:
             body = await response.read(self.limit)
         finally:
             response.close()
-        choices = surface.read(body, ask).choices
+        choices = exchange.surface.read(body, ask).choices
         if not choices:
             raise UpstreamGarbage("the upstream gave no choice")
         return choices
+
+    def _exchange(self, messages: Sequence[Mapping[str, str]], more: Mapping[str, float | int]) -> Exchange:
+        surface = SURFACES["chat"]
+        request = surface.parse(self._body(messages, more))
+        if self.route.examples is not None:
+            request = self.route.examples.before(surface, request)
+        observing = replace(
+            self._drawing, gate=_OBSERVE, policy=None, top_logprobs=self.top_logprobs, remedies=()
+        )
+        return Exchange(observing, surface, request, self.credentials, self.limit)
+
+    @property
+    def _drawing(self) -> Route:
+        """The route with as many samples as are drawn."""
+        return replace(self.route, config=msgspec.structs.replace(self.route.config, samples=self.samples))
 
     def _body(self, messages: Sequence[Mapping[str, str]], more: Mapping[str, float | int]) -> bytes:
         return msgspec.json.encode({"model": self.model, "messages": messages, **self.params, **more})

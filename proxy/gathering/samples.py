@@ -17,9 +17,10 @@ import msgspec
 
 from gating.sampled import SILENT, fewest, is_open
 from proxy.asking import further
-from proxy.exceptions import HttpError, UpstreamError, UpstreamStatus
-from proxy.gathering.base import OverBudget, is_judged
-from proxy.gathering.budget import tokens_left
+from proxy.config import Budget
+from proxy.exceptions import HttpError, UpstreamError, UpstreamGarbage, UpstreamStatus
+from proxy.gathering.base import Answer, OverBudget, is_judged
+from proxy.gathering.budget import Slots, tokens_left
 from proxy.upstreams.abilities import is_refusal, refuses
 from proxy.wire import Ask
 
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 
     from proxy.config import Route as RouteConfig
     from proxy.exchange import Exchange
-    from proxy.gathering.base import Answer, Fields
-    from proxy.gathering.budget import Slots
+    from proxy.gathering.base import Fields
     from proxy.wire import Choice, Completion
 
 logger = logging.getLogger("idk")
@@ -58,6 +58,24 @@ class Samples:
         return [{"samples": tuple(drawing.samples)} for _ in completion.choices]
 
 
+async def draw(exchange: Exchange, k: int) -> list[str]:
+    """``k`` samples of a request at its route's sampling, whatever a gate would make of them; for records.
+
+    Raises HttpError where a call fails.
+    """
+    config = msgspec.structs.replace(
+        exchange.route.config,
+        samples=k,
+        sampling=msgspec.structs.replace(exchange.route.config.sampling, wait="none"),
+        budget=Budget(samples=k),
+    )
+    drawing = Drawing(exchange, Answer(), config, Slots(k))
+    await drawing.run()
+    if len(drawing.samples) < k:
+        raise drawing.error or UpstreamGarbage(f"the upstream gave {len(drawing.samples)} of {k} samples")
+    return drawing.samples
+
+
 @dataclass(slots=True)
 class Drawing:
     """The samples of one request as they come."""
@@ -67,8 +85,10 @@ class Drawing:
     config: RouteConfig
     slots: Slots
     samples: list[str] = field(default_factory=list)
-    #: A call failed: what is missing now stays missing.
+    #: A call brought nothing: what is missing now stays missing.
     failed: bool = False
+    #: How one failed, if any did.
+    error: HttpError | None = None
 
     @property
     def most(self) -> int:
@@ -216,7 +236,7 @@ class Drawing:
         self.samples += said[: ask.samples]
 
     def _fails(self, exc: HttpError) -> None:
-        self.failed = True
+        self.failed, self.error = True, exc
         logger.warning("%s: a sample failed: %s", self.exchange.route.name, exc)
         if isinstance(exc, UpstreamError):
             self.exchange.route.upstream_metrics.failed(exc.kind)

@@ -128,6 +128,16 @@ def test_a_key_that_is_absent_is_not_none():
     assert not policy(fingerprint={"seed": None}).matches({})
 
 
+def test_how_samples_are_drawn_matters_to_what_reads_them():
+    made_with = {"model": "m", "samples": 5, "sample_temperature": 0.8}
+    assert policy(fingerprint=made_with).matches({"model": "m"})
+    assert not policy(fingerprint=made_with).matches({"model": "n"})
+    reads = policy(fingerprint=made_with, combination=Single(SCORERS["agreement"]))
+    assert reads.matches({**made_with, "temperature": 0.0})
+    assert not reads.matches({**made_with, "samples": 3})
+    assert not reads.matches({"model": "m"})
+
+
 @pytest.mark.parametrize("make", [policy, several, lambda: policy(certificate=None, threshold=None)])
 def test_saved_and_loaded_it_is_the_same(make):
     loaded = Policy.load(saved(make))

@@ -93,7 +93,8 @@ def test_samples_are_drawn_in_as_many_calls_as_the_upstream_needs(tmp_path, most
     assert status == 0
     assert records[0]["samples"] == ["Paris"] * 3
     assert upstream.asked["Capital of France?"] == calls
-    assert upstream.bodies[1]["temperature"] == 1.0
+    assert upstream.bodies[1]["temperature"] == 0.8
+    assert (records[0]["made_with"]["samples"], records[0]["made_with"]["sample_temperature"]) == (3, 0.8)
 
 
 class JudgedUpstream(TableUpstream):
