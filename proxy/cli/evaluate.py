@@ -72,10 +72,10 @@ def evaluate(
         found = _route(parts.routes.routes, name, config)
         return Asker(
             route=found,
-            model=model or _model(found, config),
+            model=model or model_of(found, config),
             top_logprobs=app.TOP_LOGPROBS,
             limit=parts.config.server.max_answer_bytes,
-            credentials=_credentials(found, api_key_env),
+            credentials=credentials_of(found, api_key_env),
         )
 
     def without_examples(asker: Asker) -> Asker:
@@ -208,10 +208,10 @@ def _route(routes: tuple[Route, ...], name: str, config: Path) -> Route:
     return found
 
 
-def _model(route: Route, config: Path) -> str:
-    """What the upstream will be asked for, or else a name that the route takes."""
+def model_of(route: Route, config: Path, given: str | None = None) -> str:
+    """What the upstream will be asked for, or else a name that the route takes, or the one ``given``."""
     plain = [name for name in route.config.models if not set(name) & set("*?[")]
-    names = [*filter(None, [route.config.model]), *plain]
+    names = [*filter(None, [route.config.model]), *plain, *filter(None, [given])]
     if not names:
         raise ConfigError(
             f"--model: which one? the route {route.name} of {config} takes {', '.join(route.config.models)}"
@@ -219,7 +219,8 @@ def _model(route: Route, config: Path) -> str:
     return names[0]
 
 
-def _credentials(route: Route, api_key_env: str | None) -> bytes | None:
+def credentials_of(route: Route, api_key_env: str | None) -> bytes | None:
+    """The client's key where the upstream takes it, from the environment; raises ConfigError."""
     if not route.upstream.forwards_credentials:
         return None
     key = os.environ.get(api_key_env or "", "").strip()

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from proxy.cli import check, demo, demo_rag, evaluate, init, policy, report, score, serve, tune
+from proxy.cli import check, demo, demo_rag, doctor, evaluate, init, policy, report, score, serve, tune
 from proxy.exceptions import ConfigError, HttpError, RunError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.command("serve")(serve.serve)
 app.command("check")(check.check)
+app.command("doctor")(doctor.doctor)
 app.command("evaluate")(evaluate.evaluate)
 app.command("tune")(tune.tune)
 app.command("score")(score.score)
