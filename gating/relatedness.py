@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 GENERIC_SHARE = 0.05
 LEAST_GENERIC = 2
 #: Shares of specific words that may part related passages from unrelated ones.
-CUTS = (0.25, 0.34, 0.5, 0.67, 0.75, 1.0)
+CUTS = (1.0, 0.75, 0.67, 0.5, 0.34, 0.25)
 #: A side of a cut with fewer labels says nothing.
 LEAST_SIDE = 5
 #: Of a question: longer ones hold passages of their own, whose words would crowd out what is asked.
@@ -90,7 +90,8 @@ class Vocabulary:
     def with_best_cut(self, shares: NDArray[np.float64], correct: NDArray[np.float64]) -> Vocabulary:
         """The cut of the CUTS that tells right from wrong best on ``shares`` (n,) and ``correct`` (n,).
 
-        By log loss of the two base rates (Laplace's rule); where none parts enough labels it stays.
+        By log loss of the two base rates (Laplace's rule), of equal ones the strictest; where none parts enough
+        labels it stays.
         """
         losses = {}
         for cut in CUTS:

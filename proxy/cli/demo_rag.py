@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import tempfile
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from proxy.demo.rag import Plan
     from proxy.embedded.server import EmbeddedServer
 
 #: Requests that the embedded model answers at once: on two cores more only wait.
@@ -29,7 +31,7 @@ def demo_rag(
     questions: Annotated[
         int | None, typer.Option(min=40, max=500, help="How many to measure on. [default: by model]")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Which questions are drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Which questions are drawn.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Ask with relevant, irrelevant and no passages, and show what gating changes, before and after."""
@@ -53,7 +55,7 @@ def demo_rag(
         tempfile.TemporaryDirectory(prefix="idk-demo-") as folder,
         EmbeddedServer(weights, slots=SLOTS) as server,
     ):
-        figures = _run(console, Path(folder), server, plan.fit, questions or plan.test, plan.limit_s, seed)
+        figures = _run(console, Path(folder), server, replace(plan, test=questions or plan.test), seed)
     if as_json:
         import msgspec
 
@@ -61,7 +63,7 @@ def demo_rag(
 
 
 def _run(
-    console: Console, folder: Path, server: EmbeddedServer, fit: int, test: int, limit_s: float, seed: int
+    console: Console, folder: Path, server: EmbeddedServer, plan: Plan, seed: int
 ) -> Mapping[str, object]:
     from proxy.demo import rag, rag_text
     from proxy.demo.setting import Setting
@@ -69,17 +71,15 @@ def _run(
     from proxy.progress import Steps
     from proxy.questions import sample
 
-    setting = Setting(folder, server.base_url, server.model, rag.RAG)
-    drawn = sample(fit + test, seed, with_passage=True)
-    first, second = parted(drawn, fit / (fit + test), seed)
+    setting = Setting(folder, server.base_url, server.model, plan.rag)
+    n = plan.fit + plan.test
+    first, second = parted(sample(n, seed, with_passage=True), plan.fit / n, seed)
     console.print(
         f"{len(first)} questions to fit on and {len(second)} about other facts to measure on, each asked without\n"
         "passages and with another question's; some with their own.\n"
     )
     with Steps("asking", rag.calls(len(first), len(second))) as steps:
-        fitted_on, measured_on = rag.parts(
-            setting, first, second, limit_s, concurrency=SLOTS, told=steps.step
-        )
+        fitted_on, measured_on = rag.parts(setting, first, second, plan, concurrency=SLOTS, told=steps.step)
     before, after = rag.fitted(fitted_on, seed)
     found = rag.outcomes(measured_on, before, after)
     rag_text.show(console, found, asked=len(second))

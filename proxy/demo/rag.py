@@ -32,12 +32,8 @@ if TYPE_CHECKING:
     from proxy.questions import Question
     from proxy.records import Record
 
-#: A wrong answer costs two right ones: answer from a confidence of 2/3 on.
-WRONG_COST = 2.0
-#: The model may decline: over-refusal is what passages do to that.
-SYSTEM = f'{SYSTEM_PROMPT} Reply "I don\'t know." if you are not sure of the answer.'
-#: How the routes put passages before a question.
-RAG: Mapping[str, object] = {"context": "request", "template": "Passage: {context}\n\nQuestion: {question}"}
+#: A wrong answer costs one and a half right ones: answer from a confidence of 3/5 on.
+WRONG_COST = 1.5
 #: Of the second part, one question in so many is asked with its own passages: those need no proof.
 RELEVANT_IN = 3
 SCORER = ("mean_logprob",)
@@ -45,18 +41,44 @@ SCORER = ("mean_logprob",)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How many questions are asked to ``fit`` and to ``test``, and how long that may take."""
+    """How many questions are asked to ``fit`` and to ``test``, how long that may take, and in which words.
+
+    The model may decline: over-refusal is what passages do to that. A larger model hardly does where passages
+    merely stand before the question; where they are called so, as retrieval does it, a small one declines four
+    in ten questions even without them.
+    """
 
     fit: int
     test: int
     limit_s: float
+    allowed: str
+    template: str
+
+    @property
+    def system(self) -> str:
+        """The system prompt."""
+        return f"{SYSTEM_PROMPT} {self.allowed}"
+
+    @property
+    def rag(self) -> Mapping[str, object]:
+        """The ``rag`` section of the routes."""
+        return {"context": "request", "template": self.template}
 
 
-#: By model; a pass over one question takes a core about a second for each billion of parameters.
+_SMALL = Plan(
+    60, 120, 310.0, 'If you do not know the answer, reply "I don\'t know."', "{context}\n\n{question}"
+)
+#: By model.
 PLANS: Mapping[str, Plan] = {
-    "0.5b": Plan(60, 120, 310.0),
-    "1.5b": Plan(60, 300, 1_140.0),
-    "smollm2": Plan(60, 120, 310.0),
+    "0.5b": _SMALL,
+    "1.5b": Plan(
+        60,
+        300,
+        1_140.0,
+        'Reply "I don\'t know." if you are not sure of the answer.',
+        "Passage: {context}\n\nQuestion: {question}",
+    ),
+    "smollm2": _SMALL,
 }
 
 
@@ -99,15 +121,15 @@ def parts(
     setting: Setting,
     fit: Sequence[Question],
     test: Sequence[Question],
-    limit_s: float,
+    plan: Plan,
     *,
     concurrency: int,
     told: Callable[[], None],
 ) -> tuple[list[Record], list[Record]]:
-    """The records of both parts; the second ends where ``limit_s`` is over. Raises RunError."""
+    """The records of both parts; the second ends where the plan's time is over. Raises RunError."""
     asked = [*_posed(fit, relevant_in=1), *_posed(test, relevant_in=RELEVANT_IN)]
     path = setting.folder / "records.jsonl"
-    asyncio.run(_ask(setting, asked, path, time.monotonic() + limit_s, concurrency, told))
+    asyncio.run(_ask(setting, asked, path, plan, concurrency, told))
     found = [record for record, _ in records.lines(path, records.Record)]
     first = {question.group for question in fit}
     return [one for one in found if one.group in first], [one for one in found if one.group not in first]
@@ -130,10 +152,11 @@ async def _ask(
     setting: Setting,
     asked: Sequence[records.Question],
     path: Path,
-    deadline: float,
+    plan: Plan,
     concurrency: int,
     told: Callable[[], None],
 ) -> None:
+    deadline = time.monotonic() + plan.limit_s
     loaded = setting.config(BEFORE)
     parts = app.build(loaded, folder=setting.folder, environ=os.environ)
     asker = Asker(
@@ -141,7 +164,7 @@ async def _ask(
         model=setting.model,
         top_logprobs=app.TOP_LOGPROBS,
         limit=loaded.server.max_answer_bytes,
-        system=SYSTEM,
+        system=plan.system,
         params={"max_tokens": MAX_TOKENS},
     )
 

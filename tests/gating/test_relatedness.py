@@ -62,7 +62,7 @@ def test_the_share_is_one(pairs):
 def test_the_cut_is_where_right_and_wrong_part():
     shares = np.repeat([0.0, 0.3, 0.6, 1.0], 20)
     correct = np.repeat([0.0, 0.0, 1.0, 1.0], 20)
-    assert Vocabulary().with_best_cut(shares, correct).cut == 0.34
+    assert Vocabulary().with_best_cut(shares, correct).cut == 0.5
     assert Vocabulary(cut=0.75).with_best_cut(shares[:4], correct[:4]).cut == 0.75
 
 

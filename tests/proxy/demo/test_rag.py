@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -46,7 +47,9 @@ def found(tmp_path_factory):
     with Reader({}) as upstream:
         setting = Setting(folder, upstream.base_url, "m")
         steps = []
-        fit, test = rag.parts(setting, first, second, 60.0, concurrency=4, told=lambda: steps.append(1))
+        fit, test = rag.parts(
+            setting, first, second, rag.PLANS["0.5b"], concurrency=4, told=lambda: steps.append(1)
+        )
     assert not {one.group for one in fit} & {one.group for one in test}
     assert len(steps) == len(fit) + len(test) == rag.calls(len(first), len(second))
     before, after = rag.fitted(fit, 0)
@@ -105,7 +108,9 @@ def test_the_second_part_ends_with_its_time(tmp_path):
     first, second = parted(DRAWN, 0.5, 0)
     with Reader({}) as upstream:
         setting = Setting(tmp_path, upstream.base_url, "m")
-        fit, test = rag.parts(setting, first, second, -1.0, concurrency=4, told=lambda: None)
+        fit, test = rag.parts(
+            setting, first, second, replace(rag.PLANS["0.5b"], limit_s=-1.0), concurrency=4, told=lambda: None
+        )
     assert (fit, test) == ([], [])
 
 
