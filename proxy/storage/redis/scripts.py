@@ -133,8 +133,16 @@ for i = 1, #ARGV, 5 do
   local member, id, route, policy, completion = unpack(ARGV, i, i + 4)
   redis.call('HDEL', p .. 'decisions', member)
   redis.call('HDEL', p .. 'texts', member)
-  redis.call('HDEL', p .. 'choices', id)
-  if completion ~= '' then redis.call('HDEL', p .. 'completions', completion) end
+  local left = {}
+  for choice in string.gmatch(redis.call('HGET', p .. 'choices', id) or '', '[^,]+') do
+    if id .. ':' .. choice ~= member then table.insert(left, choice) end
+  end
+  if #left > 0 then
+    redis.call('HSET', p .. 'choices', id, table.concat(left, ','))
+  else
+    redis.call('HDEL', p .. 'choices', id)
+    if completion ~= '' then redis.call('HDEL', p .. 'completions', completion) end
+  end
   redis.call('ZREM', p .. 'at', member)
   redis.call('ZREM', p .. 'at:' .. route, member)
   redis.call('ZREM', p .. 'confidence:' .. route, member)

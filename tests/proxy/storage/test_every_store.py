@@ -314,6 +314,16 @@ async def test_age_takes_everything(store):
     assert await store.nearest("support", 0.0, 10) == [records[1]]
 
 
+async def test_a_forgotten_choice_leaves_the_others_of_its_request(store):
+    first, second = decided("a", 1.0), decided("a", 1.0, choice=1, completion_id="c")
+    await store.add_decisions([first, second, decided("b", 2.0)], [drawn(second)])
+    await store.retain(0.0, 1)
+    assert second in await store.decision("a")
+    assert second in await store.decision("c")
+    assert await store.retain(5.0, 1) >= 2
+    assert await store.decision("a") == await store.decision("c") == []
+
+
 async def test_number_takes_what_is_neither_labelled_nor_in_the_sample(store):
     records = [decided(f"{n}", float(n)) for n in range(10)]
     await store.add_decisions(records, [drawn(records[1])])
