@@ -72,6 +72,7 @@ class TextAnswer(Struct, Generic[Of]):
 
     choices: list[TextChoice[Of]] = []
     usage: Usage | None = None
+    id: Any = None
     error: Any = None
 
 
