@@ -30,7 +30,19 @@ def sampled(server: measure.Server, load: Load, scenario: Scenario, directory: P
     """py-spy's collapsed stacks, one a line with its count, of the server under this load."""
     spy = install.python_environment("py-spy", "py-spy>=0.4,<1") / "py-spy"
     output = directory / "stacks"
-    options = ("-t", "-d", str(SECONDS), "-r", str(RATE), "-f", "raw", "-o", str(output), "-p", str(server.pid))
+    options = (
+        "-t",
+        "-d",
+        str(SECONDS),
+        "-r",
+        str(RATE),
+        "-f",
+        "raw",
+        "-o",
+        str(output),
+        "-p",
+        str(server.pid),
+    )
     recorder = subprocess.Popen(
         [str(spy), "record", *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
