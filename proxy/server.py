@@ -6,6 +6,7 @@ import gc
 import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -38,7 +39,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         super().connection_made(transport)
         self.transport = _HeadHolding(transport)  # type: ignore[assignment] # all that uvicorn uses
-        self._leaving: dict[RequestResponseCycle, Callable[[], None]] = {}
+        self._leaving: dict[ref[RequestResponseCycle], Callable[[], None]] = {}
         self._idle_since = math.inf
         self._idle_timer: asyncio.TimerHandle | None = None
 
@@ -48,6 +49,10 @@ class Protocol(HttpToolsProtocol):
             self._idle_timer.cancel()
         for leave in list(self._leaving.values()):
             leave()
+        if self.cycle is not None and self.cycle.response_complete:
+            self.cycle.scope.pop(
+                "extensions", None
+            )  # they hold this protocol, and nobody asks for them any more
 
     def data_received(self, data: bytes) -> None:
         self._idle_since = math.inf
@@ -57,14 +62,17 @@ class Protocol(HttpToolsProtocol):
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:
-            extensions = {asgi.PUSH: _Push(self.cycle), asgi.LEAVING: partial(self._tell, self.cycle)}
+            # Weakly: what the scope holds must not hold the request that holds the scope.
+            request = ref(self.cycle)
+            extensions = {asgi.PUSH: _Push(request), asgi.LEAVING: partial(self._tell, request)}
             self.cycle.scope["extensions"] = extensions  # type: ignore[typeddict-item] # not of ASGI's own
 
-    def _tell(self, cycle: RequestResponseCycle, leave: Callable[[], None] | None) -> None:
+    def _tell(self, request: ref[RequestResponseCycle], leave: Callable[[], None] | None) -> None:
+        cycle = request()
         if leave is None:
-            self._leaving.pop(cycle, None)
-        else:
-            self._leaving[cycle] = leave
+            self._leaving.pop(request, None)
+        elif cycle is not None:  # it lives as long as its application runs
+            self._leaving[request] = leave
             if cycle.disconnected:
                 leave()
 
@@ -134,13 +142,15 @@ class _HeadHolding:
 class _Push:
     """See ``asgi.Push``."""
 
-    __slots__ = ("_cycle",)
+    __slots__ = ("_request",)
 
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
+    def __init__(self, request: ref[RequestResponseCycle]) -> None:
+        self._request = request
 
     def __call__(self, data: bytes) -> asgi.Wait | None:
-        cycle = self._cycle
+        cycle = self._request()
+        if cycle is None:  # the response is over
+            return None
         if cycle.flow.write_paused or not cycle.chunked_encoding:
             return partial(cycle.send, {"type": "http.response.body", "body": data, "more_body": True})
         if data and not cycle.disconnected:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from contextlib import asynccontextmanager
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from proxy import asgi
 from proxy.config import Server
@@ -191,6 +193,32 @@ async def test_an_idle_connection_is_closed_in_time_and_a_busy_one_is_not(idle_s
         else:
             assert await silence(reader)
             assert not reader.at_eof()
+
+
+async def test_requests_leave_nothing_for_the_garbage_collector():
+    async def app(scope, receive, send):
+        scope["extensions"][asgi.LEAVING](lambda: None)
+        await send(START)
+        scope["extensions"][asgi.PUSH](b"a")
+        await send(body(b"", more=False))
+        scope["extensions"][asgi.LEAVING](None)
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving(app) as (reader, writer):
+            for _ in range(5):
+                writer.write(POST)
+                await reader.readuntil(b"0\r\n\r\n")
+            assert requests_in_memory() <= 1  # a connection keeps its last one
+        await asyncio.sleep(0)
+        assert requests_in_memory() == 0
+    finally:
+        gc.enable()
+
+
+def requests_in_memory():
+    return sum(isinstance(each, RequestResponseCycle) for each in gc.get_objects())
 
 
 async def test_a_push_to_a_client_that_left_is_nothing():
