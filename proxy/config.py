@@ -127,7 +127,8 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     temperature: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.8
     top_p: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
-    #: none: with the answer; band: after it, where they can change the verdict; sequential: a few at a time.
+    #: none: all of them with the answer; band: all after it, where they can change the verdict; sequential: a few
+    #: at a time, until the others cannot.
     wait: Literal["none", "band", "sequential"] = "none"
     #: The chance, at most, that all the samples would have decided otherwise than those that were drawn.
     level: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -18,22 +18,34 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from proxy.demo import Asked
-    from proxy.embedded.server import EmbeddedServer
+    from proxy.demo import Asked, Setting
     from proxy.questions import Question
 
 #: Requests that the embedded model answers at once: on two cores more only wait.
 SLOTS = 4
 #: What the extra ``demo`` installs.
 _EXTRA = ("openai", "xllamacpp")
+#: The samples that take the place of logprobs: more hardly say more.
+_SAMPLES = 5
 #: How many examples of each kind are shown.
 _EXAMPLES = 4
+
+
+class _Source(TypedDict):
+    logprobs: bool
+    samples: int
 
 
 def demo(
     model: Annotated[str, typer.Option(help="The embedded model: 0.5b, 1.5b or smollm2.")] = "0.5b",
     questions: Annotated[int, typer.Option(min=80, max=1_400, help="How many, both halves together.")] = 300,
     seed: Annotated[int, typer.Option(help="Which questions are drawn.")] = 0,
+    logprobs: Annotated[
+        bool, typer.Option(help="Whether the model's logprobs are read; without them five samples are.")
+    ] = True,
+    samples: Annotated[
+        int | None, typer.Option(min=0, max=64, help="Further samples of each answer. [default: 0, or 5]")
+    ] = None,
     serve: Annotated[
         bool, typer.Option("--serve", help="Stay up, so that an app can be pointed at it.")
     ] = False,
@@ -43,6 +55,7 @@ def demo(
     """Put a real model behind the proxy and show what gating changes."""
     from rich.console import Console
 
+    from proxy.demo import Setting
     from proxy.embedded.fetch import fetch
     from proxy.embedded.models import MODELS
     from proxy.embedded.server import EmbeddedServer
@@ -54,6 +67,7 @@ def demo(
     # Told to end, it ends as by Ctrl-C: the model, the proxy and the folder go with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
+    source = _source(logprobs=logprobs, samples=samples)
     weights = fetch(MODELS[model])
     title = weights.name if weights.sha256 is None else MODELS[model].title
     console.print(f"\n[bold]idk demo[/]  {title} behind the proxy,")
@@ -62,13 +76,21 @@ def demo(
         tempfile.TemporaryDirectory(prefix="idk-demo-") as folder,
         EmbeddedServer(weights, slots=SLOTS) as server,
     ):
-        _run(console, Path(folder), server, questions, seed, port, serve=serve, as_json=as_json)
+        setting = Setting(Path(folder), server.base_url, server.model, **source)
+        _run(console, setting, questions, seed, port, serve=serve, as_json=as_json)
+
+
+def _source(*, logprobs: bool, samples: int | None) -> _Source:
+    """The evidence that the gate reads; raises ConfigError where there is none."""
+    drawn = (0 if logprobs else _SAMPLES) if samples is None else samples
+    if not (logprobs or drawn):
+        raise ConfigError("--samples: without logprobs there is no other evidence; draw at least one")
+    return {"logprobs": logprobs, "samples": drawn}
 
 
 def _run(
     console: Console,
-    folder: Path,
-    server: EmbeddedServer,
+    setting: Setting,
     n: int,
     seed: int,
     port: int,
@@ -82,7 +104,6 @@ def _run(
     from proxy.demo import asked, telling
     from proxy.progress import Steps
 
-    setting = demo.Setting(folder, server.base_url, server.model)
     first, second = halves(n, seed)
     console.print(f"1. {len(first)} questions are asked and graded; a policy is fitted on them.")
     with Steps("first half", len(first)) as steps:

@@ -65,6 +65,7 @@ async def _ask(
         limit=loaded.server.max_answer_bytes,
         system=SYSTEM_PROMPT,
         params={"max_tokens": MAX_TOKENS},
+        samples=setting.samples,
     )
     asked = [records.Question(**question.to_dict()) for question in questions]
     sink = records.Appender(path)

@@ -37,6 +37,9 @@ class Setting:
     model: str
     #: The ``rag`` section of its routes.
     rag: Mapping[str, object] = field(default_factory=dict)
+    #: Further samples of each answer, and whether its logprobs are read.
+    samples: int = 0
+    logprobs: bool = True
 
     @property
     def policy(self) -> Path:
@@ -46,7 +49,13 @@ class Setting:
     def config(self, *modes: str) -> config.Config:
         """The configuration with these of the routes; also written to the folder, to be read and used."""
         tree = {
-            "upstreams": {"embedded": {"base_url": self.upstream, "timeout_s": 120}},
+            "upstreams": {
+                "embedded": {
+                    "base_url": self.upstream,
+                    "timeout_s": 120,
+                    "logprobs": "auto" if self.logprobs else "none",
+                }
+            },
             "routes": [self._route(mode) for mode in modes],
         }
         path = self.folder / "idk.yaml"
@@ -66,6 +75,8 @@ class Setting:
             "model": self.model,
             "params": {"temperature": 0},
             "rag": dict(self.rag),
+            "samples": self.samples,
+            "budget": {"samples": max(self.samples, 8), "timeout_s": 120},
             **gate[name],
         }
 

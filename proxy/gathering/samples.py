@@ -96,7 +96,7 @@ class Drawing:
         return min(self.config.samples, self.config.budget.samples)
 
     async def run(self) -> None:
-        """Draw until nothing can change, all are there, a call fails, or the budget ends."""
+        """Draw until none is wanted, all are there, a call fails, or the budget ends."""
         if self.config.sampling.wait != "none" or self.config.budget.tokens is not None:
             await self.answer.get()
         try:
@@ -105,27 +105,34 @@ class Drawing:
         except OverBudget as exc:
             self.exchange.over_budget = str(exc)
             return
-        if self.most < self.config.samples and self.are_wanted():
+        if self.most == self.config.samples:
+            return
+        completion, drawn = await self.answer.get(), tuple(self.samples)
+        if any(is_judged(choice) and self._is_open(choice, drawn) for choice in completion.choices):
             self.exchange.over_budget = f"samples: {self.most} of {self.config.samples} may be drawn"
 
     def are_wanted(self) -> bool:
-        """Whether a further sample may change a verdict; before the answer is there nobody knows."""
+        """Whether a further sample is to be drawn; before the answer is there nobody knows better."""
         return self.answer.now is None or bool(self._open(self.answer.now))
 
     def _open(self, completion: Completion) -> list[Choice]:
-        exchange, sampling = self.exchange, self.config.sampling
-        found = []
-        for choice in completion.choices:
-            grown = replace(choice.evidence, samples=tuple(self.samples))
-            if is_judged(choice) and is_open(
-                exchange.gate,
-                grown,
-                self.config.samples,
-                threshold=exchange.request.threshold,
-                level=sampling.level,
-            ):
-                found.append(msgspec.structs.replace(choice, evidence=grown))
-        return found
+        """The choices that wait for samples; what the route waits for says how that is seen."""
+        judged = [choice for choice in completion.choices if is_judged(choice)]
+        wait = self.config.sampling.wait
+        if wait == "none":
+            return judged  # all are drawn, so that every confidence is of k samples
+        # In the band it is the answer alone that says whether any are drawn, and then all are.
+        samples = tuple(self.samples) if wait == "sequential" else ()
+        return [choice for choice in judged if self._is_open(choice, samples)]
+
+    def _is_open(self, choice: Choice, samples: Sequence[str]) -> bool:
+        return is_open(
+            self.exchange.gate,
+            replace(choice.evidence, samples=samples),
+            self.config.samples,
+            threshold=self.exchange.request.threshold,
+            level=self.config.sampling.level,
+        )
 
     def _batch(self) -> int:
         """How many to draw now: in sequence the fewest that can settle a verdict, else all."""
@@ -135,7 +142,13 @@ class Drawing:
             return left
         gate, threshold = self.exchange.gate, self.exchange.request.threshold
         settling = (
-            fewest(gate, choice.evidence, self.config.samples, threshold=threshold, level=sampling.level)
+            fewest(
+                gate,
+                replace(choice.evidence, samples=tuple(self.samples)),
+                self.config.samples,
+                threshold=threshold,
+                level=sampling.level,
+            )
             for choice in self._open(completion)
         )
         return min(left, *settling)

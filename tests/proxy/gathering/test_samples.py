@@ -232,26 +232,3 @@ async def test_a_level_stops_sooner(serving, upstream):
         got = await running.chat(prompt)
         assert got.json["idk"]["choices"][0]["decision"] == "abstain"
         assert got.json["idk"]["extra"]["completion_tokens"] < 5
-
-
-async def test_what_is_settled_while_samples_are_under_way_cancels_them(serving, upstream):
-    came, all_came = [], asyncio.Event()
-
-    async def reply(call, peer):
-        if not is_sample(call):
-            await answer(PARIS)(call, peer)
-            return
-        came.append(call)
-        if len(came) == 5:
-            all_came.set()
-        await all_came.wait()
-        said = answer(PARIS)
-        await (said if call in came[:3] else held(said))(call, peer)
-
-    prompt = upstream.script(reply)
-    async with serving(route(samples=5)) as running:
-        running.parts.upstreams["u"].abilities.refuse("m", "n")
-        got = await running.chat(prompt)
-        assert got.json["idk"]["choices"][0]["decision"] == "answer"
-        assert got.json["idk"]["extra"] == {"calls": 5, "prompt_tokens": 21, "completion_tokens": 3}
-        assert all(call.was_left() for call in came[3:])
