@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calibrators.metrics import auroc, auroc_interval
-from gating import SCORERS, Unmeasured
+from gating import SCORERS, Gate, Unmeasured
 from gating.answers import is_abstention
 from gating.combine import Logistic
+from gating.sampled import decide, fewest, is_open
 from gating.scorers.similarity import Text, rouge_l
+from gating.tuning import Collector, WrongCost, tune
 from gating.tuning.splits import split
 from proxy.records import Record, lines
 
@@ -43,6 +45,8 @@ COMBINED = (
     ("mean_logprob", "min_logprob", "agreement", "degree"),
 )
 K = (1, 2, 3, 4, 5)
+#: The ways to halve the questions for the table of prices, each of which tunes eight policies.
+PRICED = 10
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,66 @@ def verdict(answers: Answers, seeds: int) -> str:
     )
 
 
+#: A wrong answer costs three right ones: answer from a confidence of 3/4 on.
+WRONG_COST = 3.0
+#: The ways to draw: the scorers, how many samples, and how they are waited for.
+WAYS: dict[str, tuple[tuple[str, ...], int, str]] = {
+    "k = 0: mean_logprob": (("mean_logprob",), 0, "none"),
+    **{f"k = {k}: agreement": (("agreement",), k, "none") for k in (1, 2, 3, 5)},
+    "k = 5: both": (("mean_logprob", "agreement"), 5, "none"),
+    "k = 5: both, band": (("mean_logprob", "agreement"), 5, "band"),
+    "k = 5: both, sequential": (("mean_logprob", "agreement"), 5, "sequential"),
+}
+
+
+def drawn(gate: Gate, evidence: Evidence, k: int, wait: str) -> Evidence:
+    """The evidence with as many of its samples as a route draws that waits so."""
+    grown = replace(evidence, samples=())
+    if wait == "none" or (wait == "band" and is_open(gate, grown, k)):
+        return replace(evidence, samples=evidence.samples[:k])
+    while wait == "sequential" and is_open(gate, grown, k):
+        more = fewest(gate, grown, k)
+        grown = replace(evidence, samples=evidence.samples[: len(grown.samples) + more])
+    return grown
+
+
+def prices(answers: Answers, seeds: int) -> list[str]:
+    """What each way to draw samples costs, and what an answer is worth with it, on held-out questions."""
+    table = [
+        "| evidence | score at t = .75 | answered | wrong among them | samples | extra tokens |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    tokens = np.mean([len(one.token_logprobs) for one in answers.evidence])
+    for name, (scorers, k, wait) in WAYS.items():
+        rows = []
+        for seed in range(seeds):
+            halves = split(answers.group, {"fit": 0.5, "test": 0.5}, np.random.default_rng(seed))
+            fit, test = halves.values()
+            gate = fitted(answers, fit, scorers, k, seed)
+            for row in test:
+                seen = drawn(gate, answers.evidence[row], k, wait)
+                served = decide(gate, seen, k).served
+                rows.append((served, served and not answers.correct[row], len(seen.samples)))
+        served, wrong, samples = (np.mean(column) for column in zip(*rows, strict=True))
+        worth = served - wrong - WRONG_COST * wrong
+        table.append(
+            f"| {name} | {worth:+.3f} | {served:.0%} | {wrong / served if served else 0:.0%} | {samples:.2f} | "
+            f"{samples * tokens:.0f} |"
+        )
+    always = np.mean(np.where(answers.correct, 1.0, -WRONG_COST))
+    return [*table, f"| always answering | {always:+.3f} | 100% | {1 - answers.correct.mean():.0%} | 0 | 0 |"]
+
+
+def fitted(answers: Answers, rows: np.ndarray, scorers: Sequence[str], k: int, seed: int) -> Gate:
+    """A gate by a policy tuned on these rows, at the cost of a wrong answer."""
+    collector = Collector()
+    for row in rows:
+        evidence = replace(answers.evidence[row], samples=answers.evidence[row].samples[:k])
+        collector.add(evidence, "correct" if answers.correct[row] else "incorrect", str(answers.group[row]))
+    tuned = tune(collector.graded(), WrongCost(WRONG_COST), scorers=scorers, calibrator="platt", seed=seed)
+    return Gate(tuned.policy)
+
+
 def report(files: Sequence[Path], seeds: int) -> str:
     """Everything as Markdown."""
     text = [
@@ -181,6 +245,12 @@ def report(files: Sequence[Path], seeds: int) -> str:
         answers = Answers.read(path)
         text += [f"## {path.stem}: {answers.correct.size} answers, {answers.correct.sum()} right\n"]
         text += [*singles(answers), "", *combinations(answers, seeds), "", verdict(answers, seeds), ""]
+        text += [
+            "What samples cost: policies tuned on one half for a wrong answer's cost of three, means over the other.",
+            "A sample is counted with the tokens of a mean answer; its prompt is read once for all of one call.\n",
+            *prices(answers, min(seeds, PRICED)),
+            "",
+        ]
     return "\n".join(text)
 
 
