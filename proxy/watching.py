@@ -2,7 +2,8 @@
 
 Audit labels count in the order in which their answers were drawn, up to the first that has none yet: whoever
 labels may begin with the least confident ones, and an alarm that took them as they come would be false too
-often. Volunteered labels are another matter: people report wrong answers, not right ones. Counting every served
+often. One that was passed over, with PATIENCE labelled after it, is taken for right: that can only make the risk
+look smaller. Volunteered labels are another matter: people report wrong answers, not right ones. Counting every served
 answer that nobody reported as right can only make the risk look smaller than it is, so that an alarm on them is
 as valid as one on audit labels; a certificate they never make. What a route does beyond an alarm follows audit
 labels alone: whoever has a key could otherwise close a route for everyone.
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
     from proxy.recording import StoreLink
     from proxy.routing import Route
     from proxy.storage import Store, Tally, Watched
+    from proxy.storage.types import LabelName
 
 logger = logging.getLogger("idk")
 
+#: So many labels after one that is missing say that nobody will give it.
+PATIENCE = 50
 #: How many confidences are compared: the first of a policy version with the last.
 WINDOW = 500
 #: The share of false warnings of drift, over all looks of a process at one policy.
@@ -65,10 +69,11 @@ def assess(
     before: RiskState, target: Target | None, seen: Sequence[Watched], tally: Tally, at: float
 ) -> RiskState:
     """The state after all labels that count; an alarm of ``before`` stays."""
-    wrong = list(_counted(seen, None if target is None else target.threshold))
+    counted = list(_counted(seen, None if target is None else target.threshold))
+    wrong = [label == "incorrect" for label in counted]
     after = msgspec.structs.replace(
         before,
-        labels=len(wrong),
+        labels=sum(label is not None for label in counted),
         errors=sum(wrong),
         answered=tally.answered,
         reported=tally.reported,
@@ -110,17 +115,23 @@ def _bet(state: RiskState, target: Target, wrong: Sequence[bool]) -> RiskState:
     )
 
 
-def _counted(seen: Sequence[Watched], threshold: float | None) -> Iterable[bool]:
-    """Whether each served answer was wrong, in the order of the draw, up to the first without a label."""
-    for item in seen:
-        if item.decision != "answer" or item.confidence is None:
-            continue
-        if threshold is not None and item.confidence < threshold:  # a request's own threshold let it out
-            continue
-        if item.label is None:
+def _counted(seen: Sequence[Watched], threshold: float | None) -> Iterable[LabelName | None]:
+    """The labels that count, in the order of the draw; None where one was passed over."""
+    served = [
+        item.label
+        for item in seen
+        if item.decision == "answer"
+        and item.confidence is not None
+        and (threshold is None or item.confidence >= threshold)  # else a request's own threshold let it out
+        and item.label != "abstained"  # the model itself said that it does not know
+    ]
+    later = sum(label is not None for label in served)
+    for label in served:
+        if label is not None:
+            later -= 1
+        elif later < PATIENCE:
             return
-        if item.label != "abstained":  # the model itself said that it does not know
-            yield item.label == "incorrect"
+        yield label
 
 
 class Watch:

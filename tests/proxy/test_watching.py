@@ -33,6 +33,40 @@ def test_labels_count_in_the_order_of_the_draw_up_to_the_first_gap():
     assert state.log_e == pytest.approx(RiskWatch(0.1, 0.1).add(False).add(True).log_e)
 
 
+def test_one_that_was_passed_over_is_taken_for_right():
+    held_up = assess(NEW, TARGET, seen(None, *["incorrect"] * 49), NOBODY, 5.0)
+    assert (held_up.labels, held_up.alarm) == (0, False)
+    gone_on = assess(NEW, TARGET, seen(None, *["incorrect"] * 50), NOBODY, 5.0)
+    assert (gone_on.labels, gone_on.errors, gone_on.alarm) == (50, 50, True)
+    expected = RiskWatch.of_counts(0.1, 0.1, 51, 50)
+    assert gone_on.log_e == pytest.approx(expected.log_e)
+
+
+def test_no_more_false_alarms_than_promised_when_the_least_confident_are_labelled_first():
+    """Wrong answers are the less confident ones, and people take those first, a window at a time."""
+    rng = np.random.default_rng(3)
+    alarms = 0
+    for _ in range(200):
+        wrong = rng.random(200) < 0.1
+        confidence = 0.6 + 0.2 * (rng.random(200) + ~wrong)
+        first = set(np.argsort(confidence)[:60])
+        state = NEW
+        for labelled in (first, set(range(200))):
+            items = [
+                Watched(
+                    decision="answer", confidence=0.9,
+                    label=None if place not in labelled else "incorrect" if bad else "correct",
+                )
+                for place, bad in enumerate(wrong)
+            ]  # fmt: skip
+            state = assess(state, TARGET, items, NOBODY, 1.0)
+        alarms += state.alarm
+    assert alarms / 200 <= 0.1 + 0.04  # three standard errors
+    # Taken as they come, the first sixty alone would raise one nearly always.
+    as_they_come = seen(*["incorrect" if bad else "correct" for bad in sorted(wrong, reverse=True)][:60])
+    assert assess(NEW, TARGET, as_they_come, NOBODY, 1.0).alarm
+
+
 @pytest.mark.parametrize("others", [
     seen(None, decision="abstain"), seen("incorrect", decision="abstain"), seen(None, confidence=0.59),
     [Watched(decision="answer", confidence=None, label="incorrect")], seen("abstained"),
