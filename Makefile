@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .PHONY: setup test test-crash redis lint types test-browser test-clients test-faults demo demo-rag bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-evaluate bench-tune soak clean
+.PHONY: lock image-steps sbom test-deploy test-wheel docs test-docs release picture scan
 
 setup: $(STAMP)
 
@@ -28,7 +29,7 @@ redis:
 	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server; } || true
 
 test: setup redis lint types
-	$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/browser --ignore=tests/clients --ignore=tests/faults
+	$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/browser --ignore=tests/clients --ignore=tests/faults --ignore=tests/deploy --ignore=tests/docs
 
 # The same tests that `make test` runs with three kills each.
 test-crash: setup redis
@@ -54,6 +55,54 @@ test-faults: setup
 	@rm -f $(VENV)/faults.json
 	IDK_RELIABILITY=$(CURDIR)/$(VENV)/faults.json $(BIN)/python -m pytest tests/faults
 	$(BIN)/python -m tests.faults.table $(VENV)/faults.json
+
+# What builds, locks and checks the deployment has an environment of its own.
+TOOLS := $(VENV)/deploy
+TOOLED := $(TOOLS)/.ready
+
+$(TOOLED): deploy/tools.txt
+	@test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/tools.txt
+	@touch $(TOOLED)
+
+LOCK := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+SHIPPED := --extra redis --extra seal pyproject.toml
+
+# What the image installs, every file by its hash.
+lock: $(TOOLED)
+	$(LOCK) $(SHIPPED) -o deploy/requirements.lock
+	$(LOCK) $(SHIPPED) --extra litellm -o deploy/requirements-litellm.lock
+	$(LOCK) deploy/build.in -o deploy/build.lock
+
+# Every RUN line of the Dockerfile, with no engine; the installed size; the health check.
+image-steps:
+	$(PYTHON) -m tests.deploy.image_steps
+
+# What the image holds, as CycloneDX.
+sbom: $(TOOLED)
+	@mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py requirements deploy/requirements.lock --pyproject pyproject.toml --output-reproducible -o dist/idk.cdx.json
+
+# Debian's prometheus brings promtool and the server that the dashboard's queries are asked of.
+test-deploy: setup $(TOOLED)
+	@command -v promtool >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus; } || true
+	$(BIN)/python -m pytest tests/deploy
+	$(MAKE) image-steps
+
+# checkov is heavy: an environment of its own, and not in .ci/run.
+scan: $(TOOLED)
+	@test -x $(VENV)/checkov/bin/checkov || { $(PYTHON) -m venv $(VENV)/checkov && $(VENV)/checkov/bin/python -m pip install -q 'checkov>=3,<4'; }
+	rm -rf $(VENV)/rendered && $(TOOLS)/bin/python -m tests.deploy.render $(VENV)/rendered
+	$(VENV)/checkov/bin/checkov --quiet --compact -d $(VENV)/rendered --framework kubernetes --config-file deploy/checkov.yaml
+	$(VENV)/checkov/bin/checkov --quiet --compact -f Dockerfile --framework dockerfile
+
+# Builds and checks what would be uploaded, and uploads nothing.
+release: $(TOOLED) sbom
+	rm -rf dist/*.whl dist/*.tar.gz
+	$(TOOLS)/bin/python -m build --outdir dist .
+	$(TOOLS)/bin/twine check --strict dist/*.whl dist/*.tar.gz
+	cd dist && sha256sum *.whl *.tar.gz *.cdx.json > SHA256SUMS && cat SHA256SUMS
 
 MODEL ?= 0.5b
 

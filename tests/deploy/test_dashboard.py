@@ -1,0 +1,194 @@
+"""The dashboard: a real Prometheus scrapes a real run, and every query is answered with data."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.deploy.conftest import ROOT, clean, tool
+from tests.e2e.conftest import certified_policy
+from tests.e2e.proxies import Proxy, asking, enforced, idk, route, write_config
+from tests.fakes import FakeUpstream, answer, error, says
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DASHBOARD = json.loads((ROOT / "deploy/grafana/idk.json").read_text())
+QUERIES = [
+    pytest.param(target["expr"], id=f"{panel['title']} {target['refId']}")
+    for panel in DASHBOARD["panels"]
+    for target in panel["targets"]
+]
+#: Metrics that this run cannot move within seconds, and what would: the query is asked, and may be empty.
+WAITS = {
+    "idk_store_errors": "a store that fails",
+    "idk_observed_risk": "labels of an audit sample",
+    "idk_drift": "a thousand decisions and a look, which comes by the minute",
+    "idk_rescues": "a route with passages and rescue: true",
+}
+UP_S = 30
+ANY = ".*"
+
+
+def free_port() -> int:
+    """A port that nobody has now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def prometheus(target: str, folder: Path) -> Iterator[str]:
+    """Prometheus with the project's rules, scraping one target twice a second; gives its base URL."""
+    program = shutil.which("prometheus")
+    if program is None:
+        pytest.fail("prometheus is not installed: run make test-deploy")
+    scraped = {"job_name": "idk", "static_configs": [{"targets": [target]}]}
+    text = json.dumps(
+        {
+            "global": {"scrape_interval": "500ms", "evaluation_interval": "1s"},
+            "rule_files": [str(ROOT / "deploy/prometheus/rules.yml")],
+            "scrape_configs": [scraped],
+        }
+    )
+    (folder / "prometheus.yml").write_text(text)
+    address = f"127.0.0.1:{free_port()}"
+    command = [program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+    with (folder / "prometheus.log").open("w") as log:
+        server = subprocess.Popen([*command, f"--web.listen-address={address}"], stderr=log)
+        try:
+            yield f"http://{address}"
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(UP_S)
+
+
+def ask(url: str, expr: str) -> list[Any]:
+    """The answer of an instant query, or nothing while Prometheus is not up."""
+    expr = expr.replace("$route", ANY).replace("$__rate_interval", "30s")
+    try:
+        reply = httpx.get(f"{url}/api/v1/query", params={"query": expr}, timeout=10)
+    except httpx.TransportError:
+        return []
+    if reply.status_code == 503:  # it is starting
+        return []
+    found = reply.json()
+    assert found["status"] == "success", found
+    return list(found["data"]["result"])
+
+
+def traffic(proxy: Proxy, upstream: FakeUpstream) -> None:
+    """Answers sure and unsure, one without logprobs, a failing upstream, a cancelled call, a label."""
+    rng = np.random.default_rng(0)
+    for logprob in rng.uniform(-1.5, 0.0, 40):
+        reply = proxy.post(asking("certified", upstream.script(answer(says("yes", logprob=float(logprob))))))
+        assert reply.status_code == 200
+    label = {"id": reply.headers["x-request-id"], "label": "correct"}
+    assert proxy.post(label, "/v1/feedback").status_code == 200
+    proxy.post(asking("raw", upstream.script(answer(says("word", logprob=-3.0)))))
+    proxy.post(asking("mute", upstream.script(answer(says("word")))))
+    proxy.post(asking("raw", upstream.script(error(500, "broken"))))
+    low = answer(says("a", "b", "c", logprob=-9.0), stop_at=2)
+    proxy.post(asking("least", upstream.script(low), stream=True, max_tokens=50))
+    sampled = answer(says("yes", logprob=-0.1))
+    proxy.post(asking("sampled", upstream.script(*[sampled] * 4)))
+
+
+@pytest.fixture(scope="module")
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prometheus that has scraped a run before and after its traffic."""
+    folder = tmp_path_factory.mktemp("scraped")
+    with FakeUpstream() as upstream:
+        fake = {"base_url": upstream.base_url, "max_retries": 0}
+        settings = {
+            "server": {"store": f"sqlite:///{folder}/idk.db"},
+            "upstreams": {"fake": fake, "mute": {**fake, "logprobs": "none"}},
+            "routes": [
+                route("certified", mode="enforce", policy="certified"),
+                enforced("raw"),
+                enforced("mute", upstream="mute"),
+                enforced("least", "min_logprob", -2.0),
+                enforced("sampled", "agreement_exact", 0.5, samples=3),
+            ],
+        }
+        (folder / "policy.json").write_text(json.dumps(certified_policy().to_dict()))
+        path = write_config(folder, settings)
+        pushed = idk("policy", "push", "policy.json", "--name", "certified", "--config", path, cwd=folder)
+        assert pushed.returncode == 0, pushed.stderr
+        with Proxy("--config", path, cwd=folder) as proxy:
+            (folder / "metrics.txt").write_text(httpx.get(f"{proxy.url}/metrics").text)
+            # What counts from its first event on shows an increase only where it was there before.
+            traffic(proxy, upstream)
+            path.write_text("routes: []\n")
+            proxy.signal(signal.SIGHUP)
+            proxy.says("stays in force")
+            with prometheus(proxy.url.removeprefix("http://"), folder) as url:
+                await_series(url, "idk_requests_total")
+                traffic(proxy, upstream)
+                await_series(url, "rate(idk_upstream_cancelled_total[30s]) > 0")
+                await_series(url, "idk:overhead_seconds:p99_5m > 0")
+                yield url
+
+
+def await_series(url: str, expr: str) -> None:
+    """Until the query has an answer."""
+    deadline = time.monotonic() + UP_S
+    while not ask(url, expr):
+        assert time.monotonic() < deadline, f"Prometheus has nothing for {expr}"
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("expr", QUERIES)
+def test_a_query_has_data(scraped: str, expr: str) -> None:
+    found = ask(scraped, expr)
+    waited = [what for name, what in WAITS.items() if name in expr]
+    if waited and not found:
+        pytest.skip(f"needs {waited[0]}")
+    assert found
+    assert any(series["value"][1] != "NaN" for series in found)
+
+
+def test_every_metric_is_known(scraped: str) -> None:
+    """A query of a metric that the proxy does not have would be empty for ever."""
+    from proxy.metrics import Metrics
+
+    known = {
+        name
+        for family in Metrics().registry.collect()
+        for name in (family.name, *(f"{family.name}_{end}" for end in ("total", "bucket", "sum", "count")))
+    }
+    files = ["deploy/grafana/idk.json", "deploy/prometheus/rules.yml"]
+    for file in files:
+        for name in set(re.findall(r"\bidk_[a-z_]+", (ROOT / file).read_text())):
+            assert name in known, (file, name)
+
+
+def test_the_page_is_in_good_form(scraped: str, tmp_path: Path) -> None:
+    target = ask(scraped, "up")[0]["metric"]["instance"]
+    page = httpx.get(f"http://{target}/metrics").text
+    # The names are promised to users; Prometheus's linter finds nothing else to say.
+    assert clean(tool("promtool", "check", "metrics", given=page)) == ""
+
+
+def test_the_dashboard_is_whole() -> None:
+    assert DASHBOARD["schemaVersion"] >= 41
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(ids) == len(set(ids))
+    placed = [panel["gridPos"] for panel in DASHBOARD["panels"]]
+    for number, one in enumerate(placed):
+        for other in placed[number + 1 :]:
+            apart_x = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+            apart_y = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+            assert apart_x or apart_y, (one, other)
