@@ -182,6 +182,8 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     judge: Name | None = None
     #: For agreement_embedding.
     embeddings: Embeddings | None = None
+    #: The model is told to answer only if it is surer than this, and what a mistake then costs; null: it is not.
+    confidence_prompt: Annotated[float, Meta(gt=0.0, lt=1.0)] | None = None
     on_low: Literal["abstain", "escalate"] = "abstain"
     escalate_to: Name | None = None
     on_unmeasured: Literal["abstain", "answer"] = "abstain"
@@ -498,11 +500,16 @@ def _escalation_problems(place: str, route: Route, routes: Mapping[str, Route]) 
         yield f"{place}.escalate_to: `{route.escalate_to}` is no route; {_nearest(route.escalate_to or '', routes)}"
     elif stronger.mode == "off":
         yield f"{place}.escalate_to: `{stronger.name}` is off, so nothing gates its answers; use enforce or observe"
-    elif stronger.rag.examples != route.rag.examples:
+    elif _around(stronger) != _around(route):
         yield (
-            f"{place}.escalate_to: `{stronger.name}` has other rag.examples, and a request goes on with those "
-            "that it has; give both routes the same"
+            f"{place}.escalate_to: `{stronger.name}` puts other rag.examples or another confidence_prompt around a "
+            "question, and a request goes on with those that it has; give both routes the same"
         )
+
+
+def _around(route: Route) -> tuple[object, ...]:
+    """What it puts around a question."""
+    return route.rag.examples, route.confidence_prompt
 
 
 def _circle(place: str, route: Route, routes: Mapping[str, Route]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from proxy.asking import ask_upstream
 from proxy.exceptions import BadRequest, UpstreamStatus
 from proxy.exchange import Exchange, Judged
 from proxy.gathering import NO_GATHERING, Gathering
+from proxy.prompting import prompted, prompts
 from proxy.upstreams.encoding import too_large
 from proxy.wire import Ask, Report, Verdict, report_choices
 
@@ -65,15 +66,15 @@ def check(exchange: Exchange) -> None:
 
 
 def _find_context(exchange: Exchange) -> None:
-    """What of the request is context; the route's worked examples come before both of its forms."""
+    """What of the request is context; what the route puts around a question is put around both of its forms."""
     _find_passages(exchange)
-    examples, surface, found = exchange.route.examples, exchange.surface, exchange.found
-    if examples is None:
+    route, surface, found = exchange.route, exchange.surface, exchange.found
+    if not prompts(route):
         return
     exchange.given = exchange.request
-    exchange.request = examples.before(surface, exchange.request)
+    exchange.request = prompted(route, surface, exchange.request)
     if found is not None and found.without is not None:
-        exchange.found = replace(found, without=examples.before(surface, found.without))
+        exchange.found = replace(found, without=prompted(route, surface, found.without))
 
 
 def _find_passages(exchange: Exchange) -> None:

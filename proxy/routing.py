@@ -97,6 +97,8 @@ def fingerprint(route: Route, model: str, sampling: Mapping[str, float]) -> dict
         made_with["template"] = config.rag.template
     if route.examples is not None:
         made_with["examples"] = route.examples.digest
+    if config.confidence_prompt is not None:
+        made_with["confidence_prompt"] = config.confidence_prompt
     if config.samples:
         drawn = (config.samples, config.sampling.temperature, config.sampling.top_p)
         made_with |= dict(zip(OF_SAMPLES, drawn, strict=True))

@@ -18,6 +18,7 @@ from proxy.evaluation.contexts import MARK
 from proxy.exceptions import HttpError, UpstreamGarbage
 from proxy.exchange import Exchange
 from proxy.gathering.samples import draw
+from proxy.prompting import prompted
 from proxy.records import Observed, Record
 from proxy.routing import SAMPLING, fingerprint
 from proxy.surfaces import SURFACES
@@ -166,8 +167,7 @@ class Asker:
     def _exchange(self, messages: Sequence[Mapping[str, str]], more: Mapping[str, float | int]) -> Exchange:
         surface = SURFACES["chat"]
         request = surface.parse(self._body(messages, more))
-        if self.route.examples is not None:
-            request = self.route.examples.before(surface, request)
+        request = prompted(self.route, surface, request)
         observing = replace(
             self._drawing, gate=_OBSERVE, policy=None, top_logprobs=self.top_logprobs, remedies=()
         )
