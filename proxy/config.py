@@ -187,6 +187,9 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     on_low: Literal["abstain", "escalate"] = "abstain"
     escalate_to: Name | None = None
     on_unmeasured: Literal["abstain", "answer"] = "abstain"
+    #: The most that a whole request may take, retries, samples and remedies included; a client that says (by
+    #: x-stainless-timeout) that it waits less is told in time.
+    deadline_s: Seconds | None = None
     #: An answer that its length limit cut off: scored as it stands, or unmeasured.
     on_length: Literal["score", "unmeasured"] = "score"
     #: Whether a tool call is gated by the tokens of its arguments; else it passes, being no answer.

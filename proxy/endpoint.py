@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxy import asgi, pipeline
 from proxy.asking import ask_upstream
+from proxy.deadline import before, deadline_of
 from proxy.exceptions import BadRequest, HttpError, UpstreamError, UpstreamStatus
 from proxy.exchange import Exchange
 
@@ -99,6 +100,7 @@ class GatedEndpoint:
         base.append((b"x-idk-route", route.name.encode()))
         credentials = self._keys.credentials(headers) if route.forwards_credentials else None
         exchange = self._exchange(route, request, body, credentials)
+        exchange.deadline = deadline_of(route.config.deadline_s, headers)
         exchange.metered = caller.tokens_per_minute is not None
         push = asgi.pusher(scope, send)
         if route.recorder is not None:
@@ -160,14 +162,16 @@ class GatedEndpoint:
 
     async def _whole(self, exchange: Exchange, send: Send, base: Headers) -> None:
         pipeline.check(exchange)
-        reply = await pipeline.complete(exchange)
+        async with before(exchange.deadline):
+            reply = await pipeline.complete(exchange)
         headers = [*base, asgi.JSON, *verdict_headers(reply.verdict), *passed_on(reply.upstream_headers)]
         await asgi.respond(send, 200, headers, reply.body)
 
     async def _stream(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
         pipeline.check(exchange)
         async with pipeline.gathering(exchange) as gathered:
-            ask, response = await ask_upstream(exchange)
+            async with before(exchange.deadline):
+                ask, response = await ask_upstream(exchange)
             judged: Judged | None = None
 
             def headers() -> Headers:
@@ -177,8 +181,9 @@ class GatedEndpoint:
             with asgi.EventStream(send, headers, self._server.keepalive_s, push) as out:
                 try:
                     events = pipeline.reader(exchange, ask)
-                    await pipeline.flow(exchange, events, response, out.push)
-                    judged = await pipeline.close_stream(exchange, events, response, gathered)
+                    async with before(exchange.deadline):
+                        await pipeline.flow(exchange, events, response, out.push)
+                        judged = await pipeline.close_stream(exchange, events, response, gathered)
                     end = judged.body
                 except HttpError as exc:
                     if not out.started:

@@ -61,6 +61,8 @@ class Exchange:
     waited: float = 0.0
     #: What was decided in the end; None before.
     judged: Judged | None = None
+    #: When it must be over, on the loop's clock; None: whenever it is.
+    deadline: float | None = None
     #: Whether its tokens must be counted, also where the client does not ask for them.
     metered: bool = False
     #: Of the answer itself, as far as the upstream counted them.
