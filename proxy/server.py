@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from proxy.config import Server
 
-#: Between two looks for garbage; of a hundred bytes each, some megabytes.
-_NEW_CONTAINERS = 20_000
+#: Between two looks for garbage: what dies together with a request is seldom looked at, and memory stays small.
+_NEW_CONTAINERS = 2_000
 _INTERIM = b"HTTP/1.1 100 "
 #: A longer piece is not copied behind its head.
 _MOST_JOINED = 262_144
