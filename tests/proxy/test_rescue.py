@@ -277,3 +277,24 @@ async def test_a_policy_that_needs_to_know_is_refused_where_nobody_tells(serving
     with pytest.raises(ConfigError, match=r"rag\.context: the gate reads the answer without context"):
         async with serving({"name": "docs", "scorers": ["closed_book_contrast"]}):
             pass
+
+
+# Other formats, over an upstream that speaks chat alone
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("path", "body"), [
+    ("/v1/messages", lambda text: {"messages": [{"role": "user", "content": text}], "max_tokens": 9}),
+    ("/v1/responses", lambda text: {"input": text}),
+])  # fmt: skip
+async def test_other_formats_are_rescued_too(serving, upstream, path, body, stream):
+    whole, bare = script(upstream, answer(DECLINES), answer(says("Par", "is", logprob=SURE)))
+    async with serving(RESCUE, upstream={"formats": ["chat"]}) as proxy:
+        reply = await proxy.ask(path, {"model": "m", "stream": stream, **body(whole)})
+        assert reply.status == 200
+        assert proxy.count("idk_rescues_total", route="docs", outcome="served") == 1
+    text = reply.body.decode()
+    assert '"decision":"rescue"' in text
+    assert "Par" in text
+    assert "mention" not in text
+    assert len(upstream.calls(bare)) == 1
