@@ -18,7 +18,7 @@ from gating.gate import Uncalibrated, tightened
 from gating.policy import Policy
 from gating.types import GatingError
 from proxy.auth import Keys
-from proxy.config import Rag
+from proxy.config import Rag, lower
 from proxy.context import finder
 from proxy.endpoint import GatedEndpoint
 from proxy.examples import load as load_examples
@@ -159,6 +159,9 @@ def _route(
             upstreams=joining.upstreams,
             judge=judge,
         ),
+        lower=None
+        if gate is None or config.fallback is None
+        else _lower(config, upstream, joining, made, provider),
         remedies=() if gate is None else _remedies(config, stronger),
         context=context,
         examples=load_examples(config.rag.examples, joining.folder, f"routes.{config.name}.rag.examples")
@@ -178,6 +181,23 @@ def _provider(config: Config, route: RouteConfig) -> str:
     if upstream.litellm is not None:
         return upstream.litellm
     return "anthropic" if upstream.formats == ("messages",) else "openai"
+
+
+def _lower(
+    config: RouteConfig,
+    upstream: UpstreamClient,
+    joining: Joining,
+    made: Mapping[str, Route],
+    provider: str,
+) -> Route:
+    """The route by its fallback; raises ConfigError where that reads what the route's gate may have missed."""
+    found = _route(lower(config), upstream, joining, made, provider)
+    if found.gate is not None and found.gate.needs & {"logprobs", "top_logprobs"}:
+        raise ConfigError(
+            f"routes.{config.name}.fallback.scorers: {config.fallback.scorers[0] if config.fallback else ''} reads "
+            "logprobs, which are missing where it is needed; name a scorer of samples, as [agreement]"
+        )
+    return found
 
 
 def _context(config: RouteConfig, gate: Gate | None) -> Finder | None:

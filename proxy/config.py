@@ -134,6 +134,13 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     level: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
 
 
+class Fallback(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What judges an answer that the route's own gate could not measure: a raw score, without a confidence."""
+
+    scorers: Annotated[tuple[str, ...], Meta(min_length=1, max_length=1)]
+    score_threshold: float
+
+
 class Embeddings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What turns texts into vectors: a model behind an upstream's ``/embeddings``."""
 
@@ -178,6 +185,8 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     score_threshold: float | None = None
     samples: Annotated[int, Meta(ge=0, le=64)] = 0
     sampling: Sampling = Sampling()
+    #: Judges what is unmeasured, as where the upstream gives no logprobs; null: on_unmeasured decides.
+    fallback: Fallback | None = None
     #: The route whose model says which samples mean the same, for agreement_judge.
     judge: Name | None = None
     #: For agreement_embedding.
@@ -367,6 +376,7 @@ _SECTIONS: tuple[tuple[str, type[Struct]], ...] = (
     (r"routes\[.*\]\.rag\.examples\[.*\]", Example),
     (r"routes\[.*\]\.sampling", Sampling),
     (r"routes\[.*\]\.embeddings", Embeddings),
+    (r"routes\[.*\]\.fallback", Fallback),
     (r"routes\[.*\]\.rag", Rag),
     (r"routes\[.*\]", Route),
     (r"", Config),
@@ -450,6 +460,17 @@ def _route_problems(place: str, route: Route, config: Config) -> Iterator[str]:
     if route.upstream not in config.upstreams:
         mend = _nearest(route.upstream, config.upstreams)
         yield f"{place}.upstream: `{route.upstream}` is not among upstreams; {mend}"
+    for name, value in route.params.items():
+        if not math.isfinite(value):
+            yield f"{place}.params.{name}: is not a finite number"
+    yield from _gate_problems(place, route)
+    yield from _gathering_problems(place, route, config)
+    if route.fallback is not None:
+        yield from _gate_problems(f"{place}.fallback", lower(route))
+
+
+def _gate_problems(place: str, route: Route) -> Iterator[str]:
+    """Of the policy, or the score and its threshold."""
     for name in route.scorers:
         if name not in SCORERS:
             yield f"{place}.scorers: `{name}` is no scorer; {_nearest(name, SCORERS)}"
@@ -467,12 +488,23 @@ def _route_problems(place: str, route: Route, config: Config) -> Iterator[str]:
         yield f"{place}.scorers: several scorers are combined by a policy; without one name a single scorer"
     if route.score_threshold is not None and not route.scorers:
         yield f"{place}.score_threshold: on which score? name one under scorers, as [mean_logprob]"
-    for name, value in route.params.items():
-        if not math.isfinite(value):
-            yield f"{place}.params.{name}: is not a finite number"
     if route.score_threshold is not None and math.isnan(route.score_threshold):
         yield f"{place}.score_threshold: is not a number"
-    yield from _gathering_problems(place, route, config)
+
+
+def lower(route: Route) -> Route:
+    """The route as its fallback judges; it has none itself."""
+    given = route.fallback
+    if given is None:
+        return route
+    return msgspec.structs.replace(
+        route,
+        policy=None,
+        threshold=None,
+        scorers=given.scorers,
+        score_threshold=given.score_threshold,
+        fallback=None,
+    )
 
 
 def _rag_problems(place: str, rag: Rag) -> Iterator[str]:

@@ -141,6 +141,11 @@ async def _final(
         completion = _in_context(exchange, completion)
     exchange.tokens = (completion.prompt_tokens or 0) + (completion.completion_tokens or 0)
     verdict = judge(exchange, completion, cancelled=cancelled)
+    if exchange.route.lower is not None and any(d.reason == "unmeasured" for d in verdict.decisions):
+        exchange.route = exchange.route.lower
+        async with gathering(exchange) as gathered:
+            completion = await gathered.finish(completion)
+        verdict = judge(exchange, completion)
     judged = Judged(exchange, completion, verdict, finish, response.headers)
     for remedy in exchange.route.remedies:
         if judged.withheld:

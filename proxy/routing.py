@@ -51,6 +51,8 @@ class Route:
     recorder: Recorder | None = None
     #: What brings the evidence that the gate needs and an answer does not hold.
     gatherers: tuple[Gatherer, ...] = ()
+    #: The same route with the gate that judges what this one cannot measure.
+    lower: Route | None = None
     #: What may bring another answer where the gate withholds everything, in the order in which they are tried.
     remedies: tuple[Remedy, ...] = ()
     #: Worked examples that are put before every question.
