@@ -17,6 +17,7 @@ from gating import SCORERS, Gate
 from gating.gate import Uncalibrated, tightened
 from gating.policy import Policy
 from gating.types import GatingError
+from proxy.admin import Guard, admin_routes
 from proxy.auth import Keys
 from proxy.config import Rag, lower
 from proxy.context import finder
@@ -41,9 +42,11 @@ from proxy.upstreams import make_upstreams
 from proxy.watching import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+
+    from starlette.routing import BaseRoute
 
     from proxy.asgi import Receive, Scope, Send
     from proxy.config import Config
@@ -277,7 +280,7 @@ def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics |
         recorder=recorder,
         tracing=Tracing() if config.server.opentelemetry else None,
     )
-    app = App(lasting(config, known=setting.known), Lasting(link, recorder))
+    app = App(lasting(config, known=setting.known), Lasting(link, recorder, environ))
     app.keeper = Keeper(
         config,
         setting.known,
@@ -298,12 +301,22 @@ class Lasting:
 
     link: StoreLink
     recorder: Recorder
+    #: Where the admin key is, by the name that the configuration gives.
+    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 class Doors:
     """The paths of one set of parts: gated ones by a look-up, everything else by Starlette."""
 
-    def __init__(self, parts: Parts, keys: Keys, health: Health, feedback: Endpoint, limits: Limits) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        keys: Keys,
+        health: Health,
+        feedback: Endpoint,
+        limits: Limits,
+        admin: Sequence[BaseRoute],
+    ) -> None:
         server, routes = parts.config.server, parts.routes
         relay = Relay(routes, keys, server, limits)
         self.parts = parts
@@ -316,7 +329,7 @@ class Doors:
             endpoint = GatedEndpoint(surface, over_chat, routes, keys, relay, server, limits, parts.tracing)
             self._gated |= {surface.path: endpoint, f"/v1{surface.path}": endpoint}
         self._cold = Starlette(
-            routes=cold_routes(health, parts.metrics, routes, keys),
+            routes=[*cold_routes(health, parts.metrics, routes, keys), *admin],
             exception_handlers={405: not_allowed},
         )
         self._cold.router.default = relay
@@ -366,6 +379,7 @@ class App:
     def __init__(self, parts: Parts, lasting: Lasting | None = None) -> None:
         self.health = Health()
         self._lasting = lasting
+        self._guard: Guard | None = None
         self._doors = self._open(parts)
         #: Those that still have requests under way, and the present ones.
         self._all = [self._doors]
@@ -391,7 +405,15 @@ class App:
             server.max_in_flight,
             several=len(parts.config.keys) > 1,
         )
-        return Doors(parts, keys, self.health, feedback, limits)
+        return Doors(parts, keys, self.health, feedback, limits, self._admin(parts))
+
+    def _admin(self, parts: Parts) -> list[BaseRoute]:
+        variable = parts.config.server.admin_key_env
+        key = None if self._lasting is None else self._lasting.environ.get(variable)
+        if self._guard is None or not self._guard.same(key, variable):
+            self._guard = Guard(key, variable)  # else it keeps what it knows of failures
+        link = None if self._lasting is None else self._lasting.link
+        return admin_routes(parts.routes, parts.metrics, link, self._guard)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's event; a request ends with the parts that it began with."""

@@ -150,11 +150,25 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """The registry in Prometheus's text format, summed over the processes where there are several."""
+        return generate_latest(self._summed())
+
+    def counted(self, name: str, **labels: str) -> float | None:
+        """A counter's samples with these labels, added up over the processes; None where there is none."""
+        wanted = labels.items()
+        found = [
+            sample.value
+            for family in self._summed().collect()
+            for sample in family.samples
+            if sample.name == name and wanted <= sample.labels.items()
+        ]
+        return sum(found) if found else None
+
+    def _summed(self) -> CollectorRegistry:
         if self._directory is None:
-            return generate_latest(self.registry)
+            return self.registry
         summed = CollectorRegistry()
         MultiProcessCollector(summed, self._directory)  # type: ignore[no-untyped-call]
-        return generate_latest(summed)
+        return summed
 
 
 def forget_the_dead(directory: str) -> None:

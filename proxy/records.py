@@ -89,6 +89,8 @@ class Answer(Observed, frozen=True, kw_only=True):
     matched: Literal["correct", "incorrect", "abstained"] | None = None
     #: What the answer was made with: the fingerprint of the route that asked.
     made_with: dict[str, Any] | None = None
+    #: The probability in (0, 1] with which it was drawn from the traffic; None where nobody drew it.
+    propensity: float | None = None
 
     def evidence(self, *, context: bool | None = None, words: Words | None = None) -> Evidence:
         """As ``Observed``; whether there were passages, and their words, are read from the record itself."""
@@ -267,6 +269,11 @@ def write_lines(path: Path, content: Iterable[bytes]) -> None:
         beside.unlink(missing_ok=True)
 
 
+def encoded(record: Struct) -> bytes:
+    """One line, without its end."""
+    return msgspec.json.encode(record)
+
+
 class Appender:
     """Appends lines to a file, unbuffered: a killed process leaves at most one half line, at the end."""
 
@@ -286,7 +293,7 @@ class Appender:
 
     def append(self, record: Struct) -> None:
         """Write one record; raises RunError."""
-        rest = msgspec.json.encode(record) + b"\n"
+        rest = encoded(record) + b"\n"
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]

@@ -1,0 +1,269 @@
+"""The paths under ``/admin``: Starlette's routes, since none of them is hot."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from proxy import asgi
+from proxy.admin import changes, figures
+from proxy.admin.guard import COOKIE, SESSION_S, Guard
+from proxy.admin.shapes import Apply, GiveLabel, Labelled, LogIn, RollBack
+from proxy.exceptions import BadRequest, HttpError, NotFound, Overloaded, StoreError, StoreRefused
+from proxy.labelling import block
+from proxy.storage import Label
+from proxy.surfaces.chat_wire import error_body
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from starlette.requests import Request
+
+    from proxy.metrics import Metrics
+    from proxy.recording import StoreLink
+    from proxy.routing import Route as GatedRoute
+    from proxy.routing import RouteTable
+
+    Handler = Callable[[Request], Awaitable[Response]]
+
+PAGE = Path(__file__).parent / "page"
+#: What the page is made of, by its path under ``/admin/``.
+FILES: Mapping[str, str] = {
+    "admin.css": "text/css",
+    "admin.js": "text/javascript",
+    "api.js": "text/javascript",
+    "charts.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+    "vendor/uplot-1.6.32.esm.js": "text/javascript",
+    "vendor/uplot-1.6.32.min.css": "text/css",
+    "vendor/uplot-LICENSE.txt": "text/plain",
+}
+#: The page runs its own files alone, and talks to nobody but this server.
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+MAX_BYTES = 10_000
+#: Questions on each side of the threshold.
+NEIGHBOURS = 5
+
+Asked = TypeVar("Asked")
+
+
+def admin_routes(
+    routes: RouteTable, metrics: Metrics, link: StoreLink | None, guard: Guard
+) -> list[BaseRoute]:
+    """Starlette's routes; without a store (``link``) there is nothing to look at."""
+    api = _Api(routes, metrics, link, guard)
+    file = functools.partial(_answer, _file(guard))
+    paths: list[BaseRoute] = [
+        Route(path, functools.partial(_answer, handler), methods=[method])
+        for method, path, handler in (
+            ("GET", "/api/session", api.known),
+            ("POST", "/api/session", api.log_in),
+            ("DELETE", "/api/session", api.log_out),
+            ("GET", "/api/routes", api.routes),
+            ("GET", "/api/routes/{name}", api.figures),
+            ("GET", "/api/routes/{name}/near", api.near),
+            ("GET", "/api/routes/{name}/queue", api.queue),
+            ("POST", "/api/routes/{name}/labels", api.label),
+            ("POST", "/api/routes/{name}/threshold", api.apply),
+            ("POST", "/api/routes/{name}/rollback", api.roll_back),
+        )
+    ]
+    return [Route("/admin", file), Mount("/admin", routes=[*paths, Route("/{path:path}", file)])]
+
+
+async def _answer(handler: Handler, request: Request) -> Response:
+    """What the handler gives, or its error in the vendor's shape."""
+    try:
+        response = await handler(request)
+    except StoreRefused as exc:
+        response = _error(HttpError(str(exc), status=409, type="invalid_request_error"))
+    except StoreError as exc:
+        response = _error(Overloaded(f"the store fails: {exc}"))
+    except HttpError as exc:
+        response = _error(exc)
+    response.headers.update(HEADERS | {"x-request-id": asgi.request_id().decode()})
+    return response
+
+
+def _error(exc: HttpError) -> Response:
+    headers = {name.decode(): value.decode() for name, value in asgi.retry_after(exc)}
+    return Response(
+        error_body(exc), exc.http_status, {**headers, "cache-control": "no-store"}, "application/json"
+    )
+
+
+def _file(guard: Guard) -> Handler:
+    async def serve(request: Request) -> Response:
+        guard.check_on()
+        name = request.path_params.get("path", "")
+        if name == "":
+            return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
+        if name not in FILES:
+            raise NotFound("there is no such page")
+        return FileResponse(PAGE / name, media_type=FILES[name], headers={"cache-control": "no-cache"})
+
+    return serve
+
+
+class _Api:
+    """The handlers; each but the session's own lets in whoever the guard does."""
+
+    def __init__(self, routes: RouteTable, metrics: Metrics, link: StoreLink | None, guard: Guard) -> None:
+        self._routes = routes
+        self._metrics = metrics
+        self._link = link
+        self._guard = guard
+
+    # The session
+
+    async def known(self, request: Request) -> Response:
+        self._guard.check_on()
+        return _json({"open": self._guard.remembers(request)})
+
+    async def log_in(self, request: Request) -> Response:
+        self._guard.check_on()
+        asked = await _body(request, LogIn)
+        word = self._guard.log_in(asked.key, request)
+        response = _json({"ok": True})
+        response.set_cookie(
+            COOKIE,
+            word,
+            max_age=SESSION_S,
+            path="/admin",
+            secure=request.url.scheme == "https",
+            httponly=True,
+            samesite="strict",
+        )
+        return response
+
+    async def log_out(self, request: Request) -> Response:
+        self._guard.check_on()
+        self._guard.check_site(request)
+        response = _json({"ok": True})
+        response.delete_cookie(COOKIE, path="/admin", httponly=True, samesite="strict")
+        return response
+
+    # Looking
+
+    async def routes(self, request: Request) -> Response:
+        link, now = self._let_in(request), time()
+        counts = await link.do("admin", lambda store: store.counts(now - figures.HOUR_S, figures.MINUTE_S))
+        risks = {each.route: each for each in await link.do("admin", lambda store: store.risks())}
+
+        def alarmed(route: GatedRoute) -> bool:
+            risk = risks.get(route.name)
+            return risk is not None and risk.alarm and risk.policy == route.version
+
+        return _json([figures.summary(each, alarmed(each), counts) for each in self._routes.routes])
+
+    async def figures(self, request: Request) -> Response:
+        link, route = self._let_in(request), self._route(request)
+        return _json(
+            await link.do(
+                "admin",
+                lambda store: figures.figures(store, route, self._routes.routes, self._metrics, time()),
+                timeout_s=10.0,
+            )
+        )
+
+    async def near(self, request: Request) -> Response:
+        """Questions on either side of ``?confidence=``."""
+        link, route = self._let_in(request), self._route(request)
+        try:
+            confidence = float(request.query_params["confidence"])
+        except (KeyError, ValueError) as exc:
+            raise BadRequest("confidence: give a number in [0, 1]", param="confidence") from exc
+        if not 0.0 <= confidence <= 1.0:
+            raise BadRequest("confidence: give a number in [0, 1]", param="confidence")
+        found = await link.do("admin", lambda store: store.nearest(route.name, confidence, NEIGHBOURS))
+        return _json([figures.item_of(each) for each in found])
+
+    async def queue(self, request: Request) -> Response:
+        """The next block to label, after ``?after=``; ``x-idk-after`` is where the one after it begins."""
+        link, route = self._let_in(request), self._route(request)
+        text = request.query_params.get("after", "0")
+        if not text.isdecimal() or len(text) > 15:
+            raise BadRequest("after: give the place that the last block ended with", param="after")
+        limit = None if route.gate is None else route.gate.limit
+        found = await link.do("admin", lambda store: block(store, route.name, limit, after=int(text)))
+        items = [figures.item_of(each.decision, each) for each in found]
+        return _json({"items": items, "after": max((each.place for each in found), default=int(text))})
+
+    # Changing
+
+    async def label(self, request: Request) -> Response:
+        """A person's word on an item of the sample, or its withdrawal."""
+        link, route = self._let_in(request), self._route(request)
+        asked = await _body(request, GiveLabel)
+        item = await link.do("admin", lambda store: store.audit_item(asked.id, asked.choice))
+        if item is None or item.decision.route != route.name:
+            raise NotFound("that answer is not in the route's audit sample", param="id")
+        given = asked.label
+        if given is None:
+            changed = await link.do(
+                "admin", lambda store: store.remove_label(asked.id, asked.choice, "audit")
+            )
+        else:
+            kept = Label(
+                id=asked.id, choice=asked.choice, label=given, source="audit", at=time(), who=asked.who
+            )
+            changed = await link.do("admin", lambda store: store.add_label(kept))
+        return _json(Labelled(changed=changed))
+
+    async def apply(self, request: Request) -> Response:
+        link, route = self._let_in(request), self._route(request)
+        asked = await _body(request, Apply)
+        return _json(await link.do("admin", lambda store: changes.apply(store, route, asked, time())))
+
+    async def roll_back(self, request: Request) -> Response:
+        link, route = self._let_in(request), self._route(request)
+        asked = await _body(request, RollBack)
+        return _json(await link.do("admin", lambda store: changes.roll_back(store, route, asked, time())))
+
+    def _let_in(self, request: Request) -> StoreLink:
+        self._guard.check(request)
+        if self._link is None:
+            raise NotFound("there is no store here")
+        return self._link
+
+    def _route(self, request: Request) -> GatedRoute:
+        name = request.path_params["name"]
+        for route in self._routes.routes:
+            if route.name == name:
+                return route
+        raise NotFound("there is no such route", param="name")
+
+
+async def _body(request: Request, kind: type[Asked]) -> Asked:
+    """The JSON body; raises BadRequest. What a form of another site could send is not taken for JSON."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise BadRequest("send JSON (content-type: application/json)")
+    try:
+        body = await asgi.read_body(request.receive, request.scope["headers"], MAX_BYTES)
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise BadRequest(f"the body is not what is expected: {exc}") from exc
+    except asgi.ClientGone as exc:
+        raise BadRequest("the client left") from exc
+
+
+def _json(content: Any) -> Response:
+    return Response(
+        msgspec.json.encode(content), headers={"cache-control": "no-store"}, media_type="application/json"
+    )

@@ -1,0 +1,34 @@
+"""How far a judge and a person agree beyond chance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Agreement(NamedTuple):
+    """``n`` answers that both have labelled, ``same`` of them alike; ``kappa`` <= 1, None where it is undefined."""
+
+    n: int
+    same: int
+    kappa: float | None
+
+    def __str__(self) -> str:
+        """In words."""
+        if not self.n:
+            return "judge and person have labelled no answer both"
+        kappa = "kappa undefined" if self.kappa is None else f"kappa {self.kappa:.2f}"
+        return f"judge and person agree on {self.same} of {self.n} ({kappa}, n = {self.n})"
+
+
+def agreement(pairs: Sequence[tuple[str, str]]) -> Agreement:
+    """Cohen's kappa (1960) of the (judge's, person's) labels; undefined where chance alone would agree always."""
+    n, same = len(pairs), sum(one == other for one, other in pairs)
+    if not n:
+        return Agreement(0, 0, None)
+    ours, theirs = Counter(one for one, _ in pairs), Counter(other for _, other in pairs)
+    by_chance = sum(ours[label] * theirs[label] for label in ours) / n**2
+    return Agreement(n, same, None if by_chance == 1 else (same / n - by_chance) / (1 - by_chance))

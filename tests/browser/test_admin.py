@@ -1,0 +1,174 @@
+"""The page at /admin as a browser shows it. Set IDK_SCREENSHOTS to a folder to keep the pictures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.admin_store import ROUTE, config, fill
+from tests.e2e.proxies import Proxy, write_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+
+KEY = "an admin key"
+#: What a change may take: the version is taken up within a second.
+WAIT_MS = 20_000
+VIEWS = [(1180, "light"), (1180, "dark"), (360, "light"), (360, "dark")]
+
+
+def serve(folder: Path, **counts: int) -> Proxy:
+    fill(folder, **counts)
+    write_config(folder, config("http://127.0.0.1:9/v1"))
+    return Proxy(cwd=folder, env={**os.environ, "IDK_ADMIN_KEY": KEY})
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    with serve(tmp_path_factory.mktemp("admin")) as running:
+        yield running
+
+
+def opened(browser: Browser, url: str, *, width: int = 1180, scheme: str = "light") -> tuple[Page, list[str]]:
+    """The page, logged in, and all that it complains about or asks of others."""
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: request.url.startswith(url) or said.append(request.url))
+    page.goto(f"{url}/admin#{ROUTE}")
+    page.fill("#key", KEY)
+    page.click("#login .main")
+    page.wait_for_selector("#above article")
+    page.wait_for_selector("#card article")
+    return page, said
+
+
+@pytest.mark.parametrize(("width", "scheme"), VIEWS, ids=str)
+def test_it_is_quiet_fits_and_axe_finds_nothing_serious(browser, proxy, width, scheme):
+    page, said = opened(browser, proxy.url, width=width, scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.evaluate("window.hacked") is None
+    found = Axe().run(page).response["violations"]
+    assert [
+        (one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")
+    ] == []
+    if folder := os.environ.get("IDK_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"admin-{width}-{scheme}.png", full_page=True)
+    assert said == []
+    page.context.close()
+
+
+def test_the_way_in(browser, proxy):
+    page = browser.new_page()
+    page.goto(f"{proxy.url}/admin")
+    page.wait_for_selector("#key:focus")
+    found = Axe().run(page).response["violations"]
+    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+    page.keyboard.type("a guess")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#refused:has-text('not the admin key')")
+    page.fill("#key", KEY)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#headline:not(:empty)")
+    assert page.evaluate("document.cookie") == ""
+    page.reload()
+    page.wait_for_selector("#headline:not(:empty)")
+    page.click("#leave")
+    page.wait_for_selector("#key:focus")
+    page.close()
+
+
+def test_a_threshold_by_keyboard_alone(browser, tmp_path):
+    with serve(tmp_path) as running:
+        page, said = opened(browser, running.url)
+        before = page.text_content("#words")
+        page.focus("#threshold")
+        for _ in range(5):
+            page.keyboard.press("ArrowLeft")
+        assert page.text_content("#value") == "0.75"
+        words = page.text_content("#words")
+        assert words != before
+        assert "not certified" in words
+        assert words in page.get_attribute("#threshold", "aria-valuetext")
+        assert "certified ≤ 10 %" in page.text_content("#headline")  # nothing is changed yet
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#sure[open]")
+        assert "certificate" in page.text_content("#sure-text")
+        page.keyboard.press("Escape")
+        assert page.text_content("#kicker").endswith("support@2")
+        page.focus("#apply")
+        page.keyboard.press("Enter")
+        page.keyboard.type("Ada")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#kicker:has-text('support@3')")
+        assert page.text_content("#headline") == words
+        assert page.text_content("#badge") == "Not certified"
+        row = page.text_content("#history tr")
+        assert "@3" in row
+        assert "Ada" in row
+        page.click("text=Roll back to @2")
+        page.click("#sure-yes")
+        page.wait_for_selector("#kicker:has-text('support@2')")
+        page.wait_for_selector("#badge:has-text('Certified')")
+        assert said == []
+        page.context.close()
+
+
+def test_the_curve_can_be_dragged(browser, proxy):
+    page, _ = opened(browser, proxy.url)
+    box = page.locator("#curve .u-over").bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 60, steps=4)
+    page.mouse.up()
+    coverage = page.text_content("#words")
+    assert coverage.startswith(("Answers 4", "Answers 5"))
+    assert page.is_enabled("#apply")
+    page.wait_for_selector("#below:not(:has-text('0.775'))")
+    page.click("#reset")
+    assert page.is_disabled("#apply")
+    page.context.close()
+
+
+def test_labels_by_key_and_undo(browser, tmp_path):
+    with serve(tmp_path, decisions=60, drawn=40, labelled=38) as running:
+        page, _ = opened(browser, running.url)
+        page.keyboard.press("c")
+        page.wait_for_selector("#said:has-text('name')")
+        page.keyboard.type("Ada")
+        page.keyboard.press("Tab")
+        first = page.text_content("#card .question")
+        page.keyboard.press("i")
+        page.wait_for_selector("#said:has-text('Labelled as incorrect')")
+        page.wait_for_selector(f"#card .question:not(:text-is('{first}'))")
+        page.keyboard.press("u")
+        page.wait_for_selector("#said:has-text('Taken back')")
+        assert page.text_content("#card .question") == first
+        page.keyboard.press("c")
+        page.wait_for_selector("#said:has-text('Labelled as correct')")
+        page.keyboard.press("a")
+        page.wait_for_selector("#card:has-text('Nothing waits')")
+        page.context.close()
+
+
+def test_a_hundred_thousand_decisions(browser, tmp_path):
+    with serve(tmp_path, decisions=100_000, drawn=2_000, labelled=1_500) as running:
+        page, said = opened(browser, running.url)
+        page.reload()
+        page.wait_for_selector("#above article")
+        painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        assert painted < 1_000
+        assert said == []
+        page.context.close()
