@@ -90,6 +90,15 @@ test-deploy: setup $(TOOLED)
 	$(BIN)/python -m pytest tests/deploy
 	$(MAKE) image-steps
 
+# The site, strictly: a broken link or a page that is not there fails.
+docs: setup
+	@$(BIN)/python -c 'import mkdocstrings' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Every command and snippet of README and docs.
+test-docs: setup
+	$(BIN)/python -m pytest tests/docs
+
 # checkov is heavy: an environment of its own, and not in .ci/run.
 scan: $(TOOLED)
 	@test -x $(VENV)/checkov/bin/checkov || { $(PYTHON) -m venv $(VENV)/checkov && $(VENV)/checkov/bin/python -m pip install -q 'checkov>=3,<4'; }
