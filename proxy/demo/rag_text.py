@@ -9,6 +9,7 @@ from rich.table import Table
 
 from gating.risk import lower_bound, upper_bound
 from proxy.demo.rag import GATES, WRONG_COST, Returned, tally
+from proxy.evaluation.overrefusal import Share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,21 +63,27 @@ def _table(found: Sequence[Outcome]) -> Table:
 
 
 def _irrelevant(found: Sequence[Outcome]) -> list[str]:
-    """What becomes of the error among answered with another question's passage."""
+    """What becomes of the errors with another question's passage, and with passages of either kind."""
     before, after, rescued = (
         tally(found, gate, "irrelevant").wrong for gate in ("before", "after", "rescued")
     )
     lines = [
         f"\nWith another's passage {before.count} wrong answers go out of the gate fitted without passages,",
-        f"{after.count} of the gate with conditions.",
+        f"{after.count} of the gate with conditions, {rescued.count} with the rescue.",
+        f"Wrong among answered: {_answered(before)} before, {_answered(after)} with conditions,",
+        f"{_answered(rescued)} with the rescue.",
     ]
-    if not before.n or not rescued.n:
-        return [*lines, "One of the gates answers nothing there: errors among answered cannot be compared."]
-    return [
-        *lines,
-        f"Wrong among answered: {share(before.count, before.n)} before,",
-        f"{share(rescued.count, rescued.n)} after, with the rescue.",
-    ]
+    both = [_with_passages(found, gate) for gate in ("before", "rescued")]
+    return [*lines, f"With passages of either kind: {_answered(both[0])} before, {_answered(both[1])} after."]
+
+
+def _with_passages(found: Sequence[Outcome], gate: str) -> Share:
+    parts = [tally(found, gate, condition).wrong for condition in ("relevant", "irrelevant")]
+    return Share(sum(part.count for part in parts), sum(part.n for part in parts))
+
+
+def _answered(wrong: Share) -> str:
+    return share(wrong.count, wrong.n) if wrong.n else "nothing is answered"
 
 
 def _returned(found: Sequence[Outcome]) -> list[str]:

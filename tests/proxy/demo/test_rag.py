@@ -94,7 +94,7 @@ def test_the_table_and_what_it_comes_to(found):
     text.truncate(0)
     rag_text.show(Console(file=text, width=120, highlight=False), few, asked=1)
     assert "too few to tell" in text.getvalue()
-    assert "cannot be compared" in text.getvalue()
+    assert "Wrong among answered: nothing is answered before" in text.getvalue()
 
 
 def test_the_figures_are_plain_values(found):
