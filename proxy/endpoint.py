@@ -163,7 +163,7 @@ class GatedEndpoint:
     async def _whole(self, exchange: Exchange, send: Send, base: Headers) -> None:
         pipeline.check(exchange)
         async with before(exchange.deadline):
-            reply = await pipeline.complete(exchange)
+            reply = await pipeline.answer(exchange)
         headers = [*base, asgi.JSON, *verdict_headers(reply.verdict), *passed_on(reply.upstream_headers)]
         await asgi.respond(send, 200, headers, reply.body)
 

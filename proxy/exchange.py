@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from proxy.wire import NOTHING_MORE, Ask, Extra
 
 if TYPE_CHECKING:
@@ -142,8 +144,7 @@ class Exchange:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(msgspec.Struct, frozen=True):
     """A completion with its verdict, of which nothing has gone out (or, streamed, all but its end).
 
     ``finish`` makes what is left to send under a verdict.

@@ -6,7 +6,7 @@ It knows no wire format (surfaces do) and no HTTP server (``proxy.endpoint`` doe
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -35,15 +35,6 @@ if TYPE_CHECKING:
 
 #: The parameters of the wire formats that bound an answer's tokens.
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What goes to the client; ``upstream_headers`` are still to be sifted."""
-
-    body: bytes
-    verdict: Verdict
-    upstream_headers: Sequence[tuple[bytes, bytes]]
 
 
 def check(exchange: Exchange) -> None:
@@ -93,12 +84,6 @@ def _find_passages(exchange: Exchange) -> None:
         exchange.context = False
 
 
-async def complete(exchange: Exchange) -> Reply:
-    """Ask for a whole answer and judge it. Raises HttpError's kinds."""
-    judged = await answer(exchange)
-    return Reply(judged.body, judged.verdict, judged.upstream_headers)
-
-
 async def answer(exchange: Exchange) -> Judged:
     """Everything up to the verdict that is final, remedies and all; a stream is held to its end.
 
@@ -146,7 +131,7 @@ async def _final(
         async with gathering(exchange) as gathered:
             completion = await gathered.finish(completion)
         verdict = judge(exchange, completion)
-    judged = Judged(exchange, completion, verdict, finish, response.headers)
+    judged = Judged(exchange, completion, verdict, finish, upstream_headers=response.headers)
     for remedy in exchange.route.remedies:
         if judged.withheld:
             judged = await remedy(judged, answer)
@@ -224,12 +209,11 @@ def _certified(exchange: Exchange, choices: Sequence[Choice], *, applies: bool) 
 
 def _decide(exchange: Exchange, choice: Choice, *, applies: bool) -> Decision:
     gate, threshold, config = exchange.gate, exchange.request.threshold, exchange.route.config
-    limit = gate.limit_for(choice.evidence) if threshold is None else threshold
-    if choice.refusal:
-        return Decision("abstain", "upstream_abstained", threshold=limit)
-    if choice.tool_call and not config.gate_tools:
-        return Decision("answer", "tool_call", threshold=limit)
     evidence = choice.evidence
+    if choice.refusal or (choice.tool_call and not config.gate_tools):
+        limit = gate.limit_for(evidence) if threshold is None else threshold
+        said = ("abstain", "upstream_abstained") if choice.refusal else ("answer", "tool_call")
+        return Decision(*said, threshold=limit)
     if choice.finish_reason == "length" and config.on_length == "unmeasured":
         evidence = Evidence(evidence.answer, token_logprobs=_CUT_SHORT)
     if not exchange.route.gatherers or "samples" not in gate.needs:

@@ -49,7 +49,7 @@ def handed_on(first: Judged, second: Judged, decision: str, *, certified: bool) 
         steps=(*_steps(first.verdict.report), *_steps(given.report)),
     )
     verdict = Verdict(decisions, given.withheld, report, first.verdict.abstain_text)
-    return replace(second, verdict=verdict)
+    return msgspec.structs.replace(second, verdict=verdict)
 
 
 def kept(first: Judged, second: Judged) -> Judged:
@@ -60,7 +60,7 @@ def kept(first: Judged, second: Judged) -> Judged:
         extra=_sum(first.verdict.report.extra, _of_answer(second), given.extra),
         steps=(*_steps(first.verdict.report), *_steps(given)),
     )
-    return replace(first, verdict=msgspec.structs.replace(first.verdict, report=report))
+    return msgspec.structs.replace(first, verdict=msgspec.structs.replace(first.verdict, report=report))
 
 
 def _steps(report: Report) -> tuple[Step, ...]:

@@ -76,4 +76,6 @@ def _for(judged: Judged, reason: str) -> Judged:
         for each, decision in zip(verdict.report.choices, decisions, strict=True)
     )
     report = msgspec.structs.replace(verdict.report, choices=choices)
-    return replace(judged, verdict=msgspec.structs.replace(verdict, decisions=decisions, report=report))
+    return msgspec.structs.replace(
+        judged, verdict=msgspec.structs.replace(verdict, decisions=decisions, report=report)
+    )
