@@ -36,9 +36,9 @@ AGREEING = 0.5
 
 
 def by_context(evidence: Evidence, _: Vocabulary | None = None) -> str | None:
-    """With passages or without; None where nobody knows. A closed-book answer tells of passages, if nothing else."""
+    """With passages or without; None where nobody says."""
     if evidence.context is None:
-        return None if evidence.closed_book is None else CONTEXT
+        return None
     return CONTEXT if evidence.context else NONE
 
 

@@ -34,18 +34,21 @@ def grouping_of(graded: Graded, by: str | None) -> str | None:
 
     None: not at all. Raises GatingError on a grouping that is unknown, or that no record tells.
     """
-    telling = graded.conditions.get(PLAIN)
-    count = 0 if telling is None else int((telling != "").sum())
-    if by is None and count == 0:
-        return None
-    by = PLAIN if by is None else by
+    stated = graded.conditions.get(PLAIN)
+    count = 0 if stated is None else int((stated != "").sum())
+    if by is None:
+        if count == 0:
+            return None
+        by = PLAIN
     if by not in GROUPINGS:
         raise GatingError(f"conditions: {by!r} is unknown; use one of {', '.join(GROUPINGS)}")
-    if count < len(graded):
+    told = int((graded.conditions[by] != "").sum()) if by in graded.conditions else count
+    # Two answers tell their state by themselves; whether there were passages must be said of each.
+    if told == 0 or (by != "contrast" and count < len(graded)):
         raise GatingError(
             f"conditions: {len(graded) - count:,} of {len(graded):,} records do not say whether they had "
             'passages; give each a `condition` ("none" without), as `idk evaluate --contexts` does, or leave it out '
-            "of all (and `closed_book` too)"
+            "of all"
         )
     return by
 

@@ -153,7 +153,7 @@ def _with_thresholds(
         )
         for name, group in conditions.groups.items()
     }
-    plain = groups.get(NONE, Group(None))
+    plain = next(iter(groups.values())) if len(groups) == 1 else groups.get(NONE, Group(None))
     policy = replace(
         draft,
         threshold=plain.threshold,

@@ -30,12 +30,12 @@ def evidence(score=-0.1, *, answer="Paris", context=None, closed=None):
     (evidence(context=False), "none", "none"),
     (evidence(context=False, closed=CLOSED), "none", "none"),
     (evidence(context=True), "context", None),
-    (evidence(closed=CLOSED), "context", "agree"),
+    (evidence(closed=CLOSED), None, "agree"),
     (evidence(context=True, closed=CLOSED), "context", "agree"),
-    (evidence(answer="Lyon", closed=CLOSED), "context", "disagree"),
-    (evidence(answer="I don't know.", closed=CLOSED), "context", "open_refused"),
-    (evidence(closed=Evidence("I don't know.")), "context", "closed_refused"),
-    (evidence(answer="?", closed=CLOSED), "context", None),
+    (evidence(answer="Lyon", closed=CLOSED), None, "disagree"),
+    (evidence(answer="I don't know.", closed=CLOSED), None, "open_refused"),
+    (evidence(closed=Evidence("I don't know.")), None, "closed_refused"),
+    (evidence(answer="?", closed=CLOSED), None, None),
 ])  # fmt: skip
 def test_the_condition_of_an_answer(found, plain, contrast):
     assert (by_context(found), by_contrast(found)) == (plain, contrast)
@@ -230,6 +230,31 @@ def test_records_that_do_not_speak_of_passages_make_a_policy_without_conditions(
     assert tune(graded(tell=False), WrongCost(1.0)).policy.conditions is None
 
 
+def test_closed_book_answers_alone_make_no_conditions_unless_they_are_asked_for():
+    made = Collector()
+    rng = np.random.default_rng(5)
+    for row in range(200):
+        right = rng.random() < 0.5
+        other = CLOSED if right or rng.random() < 0.3 else Evidence("Rome", token_logprobs=[-0.2])
+        label = "correct" if right else "incorrect"
+        made.add(evidence(-float(rng.exponential()), closed=other if row % 10 else None), label, str(row))
+    plain = tune(made.graded(), FixedThreshold(0.5), scorers=["closed_book_contrast"])
+    assert plain.policy.conditions is None
+    told = tune(made.graded(), FixedThreshold(0.5), scorers=["mean_logprob"], by="contrast")
+    assert set(told.policy.conditions.groups) == {"agree", "disagree"}
+
+
+def test_a_policy_of_one_condition_says_its_threshold():
+    only = Collector()
+    rng = np.random.default_rng(6)
+    for row in range(100):
+        label = "correct" if rng.random() < 0.5 else "incorrect"
+        only.add(evidence(-float(rng.exponential()), context=True), label, str(row))
+    policy = tune(only.graded(), FixedThreshold(0.4)).policy
+    assert set(policy.conditions.groups) == {"context"}
+    assert policy.threshold == 0.4
+
+
 def test_what_cannot_be_told_apart_is_refused():
     with pytest.raises(GatingError, match="is unknown; use one of context, contrast"):
         tune(graded(50), WrongCost(1.0), by="mood")
@@ -242,6 +267,10 @@ def test_what_cannot_be_told_apart_is_refused():
         )
     with pytest.raises(GatingError, match="30 of 60 records do not say"):
         tune(mixed.graded(), WrongCost(1.0))
+    with pytest.raises(GatingError, match="200 of 200 records do not say"):
+        tune(graded(100, tell=False), WrongCost(1.0), by="context")
+    with pytest.raises(GatingError, match="do not say"):
+        tune(graded(100, tell=False), WrongCost(1.0), by="contrast")
 
 
 def test_a_condition_without_labels_to_choose_by_gets_no_threshold():
