@@ -121,6 +121,7 @@ class Keeper:
             work.append(partial(self._follow_file, self._source))
             if threading.current_thread() is threading.main_thread():
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up.set)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # a worker starts without
         self._tasks = [asyncio.create_task(_always(each)) for each in work]
 
     async def stop(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,17 +20,22 @@ from proxy.metrics import SHARED, Metrics, forget_the_dead
 from proxy.server import config_of, settle_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from proxy.app import App, Setting
 
 
 def run(setting: Setting) -> None:
     """Serve with ``server.workers`` processes until told to stop; SystemExit where the port cannot be had."""
     config = config_of(partial(application, setting), setting.config.server, factory=True)
-    listener = config.bind_socket()
-    listener.listen(config.backlog)  # from now on connections wait, whoever of the workers is there
-    with listener, tempfile.TemporaryDirectory(prefix="idk-metrics-") as directory:
-        os.environ[SHARED] = directory  # before a worker imports prometheus_client, which looks at it once
-        _Supervisor(config, [listener]).run()
+    with ExitStack() as stack:
+        with _without_hangups():  # which the supervisor takes once it is there
+            listener = stack.enter_context(config.bind_socket())
+            listener.listen(config.backlog)  # from now on connections wait, whoever of the workers is there
+            # Before a worker imports prometheus_client, which looks at it once.
+            os.environ[SHARED] = stack.enter_context(tempfile.TemporaryDirectory(prefix="idk-metrics-"))
+            supervisor = _Supervisor(config, [listener])
+        supervisor.run()
 
 
 def application(setting: Setting) -> App:
@@ -44,7 +50,25 @@ def application(setting: Setting) -> App:
     return made
 
 
+@contextmanager
+def _without_hangups() -> Iterator[None]:
+    """What is started meanwhile gets no SIGHUP before it asks for it: until then it would end by it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Supervisor(Multiprocess):
+    def init_processes(self) -> None:
+        with _without_hangups():
+            super().init_processes()
+
+    def keep_subprocess_alive(self) -> None:
+        with _without_hangups():
+            super().keep_subprocess_alive()
+
     def terminate_all(self) -> None:
         # Connections that would only wait for the end are refused instead, as with a single process; the workers
         # have listeners of their own, and leave in order.

@@ -154,7 +154,7 @@ class Proxy:
     def metric_sum(self, name: str, **labels: str) -> float:
         """All samples of /metrics with these labels, added up."""
         wanted = {f'{label}="{value}"' for label, value in labels.items()}
-        found = _SAMPLE.findall(httpx.get(f"{self.url}/metrics", **PLAIN).text)
+        found = _SAMPLE.findall(httpx.get(f"{self.url}/metrics", timeout=START_S, **PLAIN).text)
         return sum(
             float(value) for each, given, value in found if each == name and wanted <= set(given.split(","))
         )
@@ -162,7 +162,9 @@ class Proxy:
     def metric(self, name: str, **labels: str) -> float:
         """A sample of /metrics; 0 where there is none yet."""
         wanted = {f'{label}="{value}"' for label, value in labels.items()}
-        for found, given, value in _SAMPLE.findall(httpx.get(f"{self.url}/metrics", **PLAIN).text):
+        for found, given, value in _SAMPLE.findall(
+            httpx.get(f"{self.url}/metrics", timeout=START_S, **PLAIN).text
+        ):
             if found == name and wanted <= set(given.split(",")):
                 return float(value)
         return 0.0
