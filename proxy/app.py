@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from proxy.keeper import Source
     from proxy.policies import Alarm, Loaded
     from proxy.remedies import Remedy
+    from proxy.storage import StoredKey
     from proxy.upstreams.client import UpstreamClient
 
     Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -75,6 +76,8 @@ class Parts:
     routes: RouteTable
     upstreams: Mapping[str, UpstreamClient]
     tracing: Tracing | None = None
+    #: Those of the store, beside the configuration's.
+    keys: tuple[StoredKey, ...] = ()
 
     async def aclose(self) -> None:
         """Close the upstreams' connections."""
@@ -111,7 +114,7 @@ def build(
         made[each.name] = _route(each, upstreams[each.upstream], joining, made, _provider(config, each))
     routes = [made[route.name] for route in config.routes]
     metrics.in_force(routes)
-    return Parts(config, metrics, RouteTable(routes), upstreams, tracing)
+    return Parts(config, metrics, RouteTable(routes), upstreams, tracing, known.keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,7 +396,8 @@ class App:
         return self._doors.parts
 
     def _open(self, parts: Parts) -> Doors:
-        keys, lasting = Keys(parts.config.keys), self._lasting
+        lasting = self._lasting
+        keys = Keys(parts.config.keys, parts.keys, required=parts.config.server.stored_keys)
         feedback = (
             FeedbackEndpoint(keys, parts.metrics, None, None)
             if lasting is None
@@ -403,7 +407,7 @@ class App:
         limits = Limits(
             None if lasting is None else lasting.link,
             server.max_in_flight,
-            several=len(parts.config.keys) > 1,
+            several=len(parts.config.keys) + len(parts.keys) > 1,
         )
         return Doors(parts, keys, self.health, feedback, limits, self._admin(parts))
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.config import Key
+    from proxy.storage import StoredKey
 
 _BEARER = b"bearer "
 _NAMES = (b"x-idk-key", b"authorization", b"x-api-key")
@@ -38,26 +39,20 @@ class Caller:
 
 
 class Keys:
-    """The keys of the configuration; without any, everyone who reaches the proxy may use it."""
+    """The keys of the configuration and of the store; without any, everyone who reaches the proxy may use it."""
 
-    def __init__(self, keys: Sequence[Key]) -> None:
-        self._keys = [
-            (
-                bytes.fromhex(key.sha256),
-                Caller(
-                    key.name,
-                    None if key.routes is None else frozenset(key.routes),
-                    key.requests_per_minute,
-                    key.tokens_per_minute,
-                ),
-            )
-            for key in keys
-        ]
+    def __init__(
+        self, keys: Sequence[Key], stored: Sequence[StoredKey] = (), *, required: bool = False
+    ) -> None:
+        opening: list[Key | StoredKey] = [*keys, *(key for key in stored if key.revoked_at is None)]
+        self._keys = [(bytes.fromhex(key.sha256), _caller(key)) for key in opening]
+        # The last key revoked shuts the door; it does not take it off its hinges.
+        self._required = required or bool(keys or stored)
         self._anyone = Caller(None, None)
 
     def caller(self, headers: Sequence[tuple[bytes, bytes]]) -> Caller:
         """Who sent these headers; raises Unauthorized."""
-        if not self._keys:
+        if not self._required:
             return self._anyone
         token = _token(headers)
         if token is None:
@@ -78,14 +73,19 @@ class Keys:
         With keys the client shows its own as ``x-idk-key`` beside it: one key is never sent on as another.
         """
         found = dict(headers)
-        if self._keys and b"x-idk-key" not in found:
+        if self._required and b"x-idk-key" not in found:
             return None
         return found.get(b"authorization")
 
     @property
     def required(self) -> bool:
         """Whether a key is needed at all."""
-        return bool(self._keys)
+        return self._required
+
+
+def _caller(key: Key | StoredKey) -> Caller:
+    routes = None if key.routes is None else frozenset(key.routes)
+    return Caller(key.name, routes, key.requests_per_minute, key.tokens_per_minute)
 
 
 def _token(headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:

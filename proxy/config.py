@@ -42,6 +42,8 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
     open: bool = False
+    #: Whether clients' keys are in the store (`idk key create`): nothing is open until there is one.
+    stored_keys: bool = False
     store: str = "sqlite:///idk.db"
     admin_key_env: str = "IDK_ADMIN_KEY"
     log_text: bool = False
@@ -409,10 +411,10 @@ def _problems(config: Config) -> Iterator[str]:
 
 def _server_problems(config: Config) -> Iterator[str]:
     server = config.server
-    if not (config.keys or server.open or _is_loopback(server.host)):
+    if not (config.keys or server.stored_keys or server.open or _is_loopback(server.host)):
         yield (
             f"server.host: {server.host} is reachable from other machines and there are no keys; "
-            "add `keys:`, or `open: true` if everyone may use it"
+            "add `keys:` (or `stored_keys: true`, and `idk key create`), or `open: true` if everyone may use it"
         )
 
 

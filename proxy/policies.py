@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from proxy.config import Config
     from proxy.config import Route as RouteConfig
-    from proxy.storage import RiskState, Store, StoredPolicy
+    from proxy.storage import RiskState, Store, StoredKey, StoredPolicy
 
 #: ``support`` or ``support@3``; whatever has a slash, or ends in .json, is a file.
 _STORED = re.compile(r"(?P<name>[A-Za-z0-9_.\-]{1,64})(?:@(?P<version>[1-9][0-9]{0,8}))?")
@@ -74,6 +74,7 @@ class Known:
 
     policies: Mapping[str, StoredPolicy] = field(default_factory=dict)
     alarms: Mapping[str, Alarm] = field(default_factory=dict)
+    keys: tuple[StoredKey, ...] = ()
     reached: bool = True
     store: str = field(default="", compare=False)
 
@@ -107,7 +108,7 @@ async def look_up(store: Store, texts: Iterable[str]) -> Known:
         if stored is not None:
             found[text] = stored
     alarms = {state.route: _alarm(state) for state in await store.risks() if state.alarm}
-    return Known(found, alarms, store=store.name)
+    return Known(found, alarms, tuple(await store.keys()), store=store.name)
 
 
 def _alarm(state: RiskState) -> Alarm:

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import getpass
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from proxy.cli.stores import AsJson, ConfigFile, StoreUrl, Who, printed, who_is, with_store
 from proxy.exceptions import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from proxy.policies import PolicyName
     from proxy.storage import PolicyChange, Store, StoredPolicy
 
 app = typer.Typer(help="Policies in a store: push, list, show, rollback.", no_args_is_help=True)
 
-Found = TypeVar("Found")
-
-StoreUrl = Annotated[
-    str | None, typer.Option("--store", help="The store's URL; that of --config where it is not given.")
-]
-ConfigFile = Annotated[
-    Path, typer.Option("--config", "-c", help="Where server.store is read, without --store.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Who = Annotated[str | None, typer.Option(help="Who does it, for the history; the user's name by default.")]
 Named = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The policy's name in the store.")]
 _IDK_YAML = Path("idk.yaml")
 
@@ -55,7 +41,7 @@ def push(
         raise ConfigError(
             f"policy push: --name {name}: the store counts the versions; leave @{named.version} out"
         )
-    stored = _with(store, config, lambda s: s.push_policy(named.name, saved, _who(who), time()))
+    stored = with_store(store, config, lambda s: s.push_policy(named.name, saved, who_is(who), time()))
     _said(stored, as_json=as_json)
 
 
@@ -69,16 +55,16 @@ def rollback(
 ) -> None:
     """Put an older version in force: the one before, or the one that is named."""
     named = _parsed(name)
-    stored = _with(store, config, lambda s: s.roll_back(named.name, named.version, _who(who), time()))
+    stored = with_store(store, config, lambda s: s.roll_back(named.name, named.version, who_is(who), time()))
     _said(stored, as_json=as_json)
 
 
 @app.command("list")
 def list_policies(store: StoreUrl = None, config: ConfigFile = _IDK_YAML, as_json: AsJson = False) -> None:
     """Every version of every policy; * is in force."""
-    found = _with(store, config, lambda s: s.policies())
+    found = with_store(store, config, lambda s: s.policies())
     if as_json:
-        _print([_described(each) for each in found])
+        printed([_described(each) for each in found])
         return
     if not found:
         print("there are no policies; `idk policy push FILE --name NAME` puts one there")
@@ -97,40 +83,17 @@ def show(
     async def read(s: Store) -> tuple[StoredPolicy | None, list[PolicyChange]]:
         return await s.policy(named.name, named.version), await s.history(named.name)
 
-    stored, history = _with(store, config, read)
+    stored, history = with_store(store, config, read)
     if stored is None:
         raise ConfigError(
             f"policy show: there is no policy `{name}` in the store; `idk policy list` names them"
         )
     if as_json:
-        _print({**_described(stored), "content": stored.policy, "history": history})
+        printed({**_described(stored), "content": stored.policy, "history": history})
         return
     print(f"{stored.label}: {'in force' if stored.in_force else 'not in force'}, {_in_words(stored.policy)}")
     for change in history:
         print(f"  {_when(change.at)}  {change.action:9} {change.name}@{change.version}  {change.who}")
-
-
-def _with(url: str | None, config: Path, call: Callable[[Store], Awaitable[Found]]) -> Found:
-    """Run ``call`` on the store; raises ConfigError or StoreError."""
-    from proxy import config as configuration
-    from proxy.policies import store_of
-    from proxy.storage import make_store, sealer_of
-
-    if url is not None:
-        store = make_store(url, Path.cwd(), sealer_of(configuration.Server().audit_key_env, os.environ))
-    elif config.exists():
-        store = store_of(configuration.load(config), config.resolve().parent, os.environ)
-    else:
-        raise ConfigError(f"policy: {config}: no such file; give --store URL, as sqlite:///idk.db")
-
-    async def run() -> Found:
-        try:
-            await store.open()
-            return await call(store)
-        finally:
-            await store.aclose()
-
-    return asyncio.run(run())
 
 
 def _parsed(name: str) -> PolicyName:
@@ -145,18 +108,9 @@ def _parsed(name: str) -> PolicyName:
     return named
 
 
-def _who(given: str | None) -> str:
-    if given is not None:
-        return given
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
-        return f"uid {os.getuid()}"
-
-
 def _said(stored: StoredPolicy, *, as_json: bool) -> None:
     if as_json:
-        _print(_described(stored))
+        printed(_described(stored))
     else:
         print(f"{stored.label} is in force")
 
@@ -184,9 +138,3 @@ def _in_words(policy: dict[str, Any]) -> str:
 
 def _when(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _print(value: object) -> None:
-    import msgspec
-
-    print(msgspec.json.encode(value).decode())

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         PolicyChange,
         RiskState,
         Source,
+        StoredKey,
         StoredPolicy,
         Tally,
         Watched,
@@ -159,6 +160,20 @@ class Store(Protocol):
 
     async def put_risk(self, state: RiskState) -> bool:
         """Keep a state whose ``revision`` is one more than the kept one's (0: none); False where it is not."""
+        ...
+
+    # Keys
+
+    async def put_key(self, key: StoredKey) -> bool:
+        """Keep a new key; False where the name was taken before, by a revoked one too."""
+        ...
+
+    async def revoke_key(self, name: str, at: float) -> bool:
+        """Let it open nothing any more, on every replica; False where there is no such key that still does."""
+        ...
+
+    async def keys(self) -> list[StoredKey]:
+        """All that were ever kept, by name."""
         ...
 
     # Limits

@@ -187,3 +187,16 @@ class Page(Struct, frozen=True, kw_only=True):
 
     items: list[DecisionRecord]
     cursor: str | None
+
+
+class StoredKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A client's key, known by its hash alone; one that was revoked stays on record and opens nothing."""
+
+    name: str
+    sha256: str
+    who: str
+    at: float
+    routes: tuple[str, ...] | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    revoked_at: float | None = None

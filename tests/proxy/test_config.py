@@ -225,7 +225,8 @@ HASH = "0" * 64
             route(before="server: {host: 0.0.0.0}\n"),
             (
                 "server.host: 0.0.0.0 is reachable from other machines and there are no "
-                "keys; add `keys:`, or `open: true` if everyone may use it"
+                "keys; add `keys:` (or `stored_keys: true`, and `idk key create`), or "
+                "`open: true` if everyone may use it"
             ),
         ),
         (route(before="server: {host: my.host}\n"), "server.host: my.host is reachable"),

@@ -193,3 +193,24 @@ end
 return -1
 """
 )
+
+#: ARGV: name, key -> 1, or 0 where the name is taken
+PUT_KEY = (
+    _HEAD
+    + """
+if redis.call('HSETNX', p .. 'keys', ARGV[1], ARGV[2]) == 0 then return 0 end
+changed()
+return 1
+"""
+)
+
+#: ARGV: name, when -> 1, or 0 where there is none that still opens anything
+REVOKE_KEY = (
+    _HEAD
+    + """
+if redis.call('HEXISTS', p .. 'keys', ARGV[1]) == 0 then return 0 end
+if redis.call('HSETNX', p .. 'revoked', ARGV[1], ARGV[2]) == 0 then return 0 end
+changed()
+return 1
+"""
+)

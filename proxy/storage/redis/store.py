@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from proxy.storage.redis import decisions, labels, policies, scripts
+from proxy.storage.redis import decisions, keys, labels, policies, scripts
 from proxy.storage.redis.client import Client
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         PolicyChange,
         RiskState,
         Source,
+        StoredKey,
         StoredPolicy,
         Tally,
         Watched,
@@ -126,6 +127,15 @@ class RedisStore:
 
     async def put_risk(self, state: RiskState) -> bool:
         return await policies.put_risk(self._client, state)
+
+    async def put_key(self, key: StoredKey) -> bool:
+        return await keys.put(self._client, key)
+
+    async def revoke_key(self, name: str, at: float) -> bool:
+        return await keys.revoke(self._client, name, at)
+
+    async def keys(self) -> list[StoredKey]:
+        return await keys.every(self._client)
 
     async def spend(self, account: str, amount: int, most: int | None, at: float) -> float | None:
         limit = "" if most is None else str(most)

@@ -59,10 +59,10 @@ def _put_in_force(
         "INSERT INTO policy_changes (name, version, action, who, at) VALUES (?, ?, ?, ?, ?)",
         (name, version, action, who, at),
     )
-    _changed(connection)
+    changed(connection)
 
 
-def _changed(connection: sqlite3.Connection) -> None:
+def changed(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE revisions SET revision = revision + 1")
 
 
@@ -118,5 +118,5 @@ def put_risk(connection: sqlite3.Connection, state: RiskState) -> bool:
     connection.execute(
         "INSERT OR REPLACE INTO risks VALUES (?, ?, ?)", (state.route, state.revision, encode(state))
     )
-    _changed(connection)
+    changed(connection)
     return True

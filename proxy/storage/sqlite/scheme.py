@@ -44,4 +44,5 @@ STEPS: tuple[tuple[str, ...], ...] = (
             account TEXT NOT NULL, second INTEGER NOT NULL, amount INTEGER NOT NULL,
             PRIMARY KEY (account, second)) WITHOUT ROWID""",
     ),
+    ("CREATE TABLE keys (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",),
 )

@@ -6,7 +6,7 @@ import asyncio
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from proxy.storage.sqlite import decisions, labels, policies, spending
+from proxy.storage.sqlite import decisions, keys, labels, policies, spending
 from proxy.storage.sqlite.thread import MEMORY, Thread
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         PolicyChange,
         RiskState,
         Source,
+        StoredKey,
         StoredPolicy,
         Tally,
         Watched,
@@ -136,6 +137,15 @@ class SqliteStore:
 
     async def put_risk(self, state: RiskState) -> bool:
         return await self._writer.write(policies.put_risk, state)
+
+    async def put_key(self, key: StoredKey) -> bool:
+        return await self._writer.write(keys.put, key)
+
+    async def revoke_key(self, name: str, at: float) -> bool:
+        return await self._writer.write(keys.revoke, name, at)
+
+    async def keys(self) -> list[StoredKey]:
+        return await self._reader.read(keys.every)
 
     async def spend(self, account: str, amount: int, most: int | None, at: float) -> float | None:
         return await self._writer.write(spending.spend, account, amount, most, at)

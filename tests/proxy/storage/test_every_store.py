@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from proxy.exceptions import StoreError
-from proxy.storage import Count, DecisionQuery, Tally, Watched
+from proxy.storage import Count, DecisionQuery, StoredKey, Tally, Watched
 from tests.proxy.storage.making import decided, drawn, risk, said
 
 P1, P2 = {"name": "support", "threshold": 0.5}, {"name": "support", "threshold": 0.7}
@@ -354,3 +354,24 @@ async def test_what_was_spent_counts_for_a_minute(store):
 async def test_spendings_at_once_are_counted_exactly(store):
     let = await asyncio.gather(*(store.spend("app", 1, 7, 2_000.0) for _ in range(20)))
     assert sum(wait is None for wait in let) == 7
+
+
+# Keys
+
+
+async def test_keys_are_kept_once_and_revoked_for_good(store):
+    one = StoredKey(name="app", sha256="0" * 64, who="ada", at=1.0, routes=("r",), requests_per_minute=5)
+    before = await store.revision()
+    assert await store.put_key(one)
+    assert await store.revision() > before
+    assert not await store.put_key(one)
+    assert await store.put_key(StoredKey(name="b", sha256="1" * 64, who="bob", at=2.0))
+    assert [key.name for key in await store.keys()] == ["app", "b"]
+    assert (await store.keys())[0] == one
+    before = await store.revision()
+    assert await store.revoke_key("app", 3.0)
+    assert await store.revision() > before
+    assert not await store.revoke_key("app", 4.0)
+    assert not await store.revoke_key("nobody", 4.0)
+    assert [key.revoked_at for key in await store.keys()] == [3.0, None]
+    assert not await store.put_key(one)

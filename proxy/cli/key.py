@@ -1,0 +1,100 @@
+"""``idk key``: clients' keys in a store, made and revoked while proxies run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from proxy.cli.stores import AsJson, ConfigFile, StoreUrl, Who, printed, who_is, with_store
+
+if TYPE_CHECKING:
+    from proxy.storage import StoredKey
+
+app = typer.Typer(help="Clients' keys in a store: create, list, revoke.", no_args_is_help=True)
+
+_IDK_YAML = Path("idk.yaml")
+Name = Annotated[str, typer.Argument(help="Whose key it is; as usage and limits show it.")]
+
+
+@app.command()
+def create(
+    name: Name,
+    route: Annotated[
+        list[str] | None, typer.Option(help="A route that it opens; all, if none is given.")
+    ] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="Its limit.")] = None,
+    tokens_per_minute: Annotated[int | None, typer.Option(min=1, help="Its limit.")] = None,
+    store: StoreUrl = None,
+    config: ConfigFile = _IDK_YAML,
+    who: Who = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key, in force on every replica within a second. It is shown this once."""
+    from proxy import keys
+
+    made = with_store(
+        store,
+        config,
+        lambda s: keys.create(
+            s,
+            name,
+            who_is(who),
+            time(),
+            routes=tuple(route) if route else None,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+        ),
+    )
+    if as_json:
+        printed({**described(made.key), "key": made.secret})
+    else:
+        print(made.secret)
+
+
+@app.command("list")
+def list_keys(store: StoreUrl = None, config: ConfigFile = _IDK_YAML, as_json: AsJson = False) -> None:
+    """All keys that were ever made here; never the keys themselves."""
+    found = with_store(store, config, lambda s: s.keys())
+    if as_json:
+        printed([described(key) for key in found])
+        return
+    if not found:
+        print("there are no keys in the store; `idk key create NAME` makes one")
+    for key in found:
+        state = "opens" if key.revoked_at is None else "revoked"
+        print(f"{key.name:24} {state:8} {', '.join(key.routes) if key.routes else 'every route'}")
+
+
+@app.command()
+def revoke(
+    name: Name, store: StoreUrl = None, config: ConfigFile = _IDK_YAML, as_json: AsJson = False
+) -> None:
+    """Let a key open nothing any more, on every replica within a second."""
+    from proxy import keys
+
+    with_store(store, config, lambda s: keys.revoke(s, name, time()))
+    if as_json:
+        printed({"name": name, "revoked": True})
+    else:
+        print(f"{name} opens nothing any more")
+
+
+def described(key: StoredKey) -> dict[str, Any]:
+    """What may be told of a key."""
+
+    def when(at: float | None) -> str | None:
+        return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+
+    return {
+        "name": key.name,
+        "routes": key.routes,
+        "requests_per_minute": key.requests_per_minute,
+        "tokens_per_minute": key.tokens_per_minute,
+        "who": key.who,
+        "at": when(key.at),
+        "revoked_at": when(key.revoked_at),
+    }

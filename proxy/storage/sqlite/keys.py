@@ -1,0 +1,37 @@
+"""Clients' keys. Each function is one transaction's work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proxy.storage.coding import decode, encode
+from proxy.storage.sqlite.policies import changed
+from proxy.storage.types import StoredKey
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+def put(connection: sqlite3.Connection, key: StoredKey) -> bool:
+    done = connection.execute("INSERT OR IGNORE INTO keys VALUES (?, ?)", (key.name, encode(key))).rowcount
+    if done:
+        changed(connection)
+    return bool(done)
+
+
+def revoke(connection: sqlite3.Connection, name: str, at: float) -> bool:
+    row = connection.execute("SELECT body FROM keys WHERE name = ?", (name,)).fetchone()
+    key = None if row is None else decode(row[0], StoredKey)
+    if key is None or key.revoked_at is not None:
+        return False
+    revoked = msgspec.structs.replace(key, revoked_at=at)
+    connection.execute("UPDATE keys SET body = ? WHERE name = ?", (encode(revoked), name))
+    changed(connection)
+    return True
+
+
+def every(connection: sqlite3.Connection) -> list[StoredKey]:
+    rows = connection.execute("SELECT body FROM keys ORDER BY name")
+    return [decode(body, StoredKey) for (body,) in rows]
