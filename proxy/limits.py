@@ -8,7 +8,7 @@ itself until it is back.
 from __future__ import annotations
 
 import asyncio
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 from proxy.exceptions import HttpError, Overloaded
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.auth import Caller
     from proxy.recording import StoreLink
 
-#: Two round trips to a store nearby; a request does not wait longer for leave.
+#: A few round trips to a store nearby; a request does not wait longer for leave.
 _WAIT_S: Final = 0.005
 #: Of all requests under way that one key of several may have: the rest stays free for the others.
 _SHARE: Final = 0.75
@@ -45,6 +45,11 @@ class Limits:
         self._clock = clock
         self._own: dict[str, Window] = {}
         self._asked: set[asyncio.Future[float | None]] = set()
+        #: Those that nobody waits for any more: while there is one, the store is left alone. Each further question
+        #: would only delay its request, and hold a connection, until a store that hangs is given up.
+        self._overdue: set[asyncio.Future[float | None]] = set()
+        #: What was spent meanwhile, by account: told to the store as soon as it answers.
+        self._owed: dict[str, int] = {}
         #: How many requests are under way, of all keys and of each.
         self.open = 0
         self._under_way: dict[str | None, int] = {}
@@ -72,18 +77,19 @@ class Limits:
 
     async def admit(self, caller: Caller) -> None:
         """Count a request of a limited key; raises LimitReached."""
+        until = monotonic() + _WAIT_S  # for both
         if caller.tokens_per_minute is not None:
-            await self._spend(caller, "tokens", 0, caller.tokens_per_minute)
+            await self._spend(caller, "tokens", 0, caller.tokens_per_minute, until)
         if caller.requests_per_minute is not None:
-            await self._spend(caller, "requests", 1, caller.requests_per_minute)
+            await self._spend(caller, "requests", 1, caller.requests_per_minute, until)
 
     async def used(self, caller: Caller, tokens: int) -> None:
         """Count the tokens of a limited key's request, known once it has ended."""
         if caller.tokens_per_minute is not None and tokens:
-            await self._counted(f"{caller.name}:tokens", tokens, None)
+            await self._counted(f"{caller.name}:tokens", tokens, None, monotonic() + _WAIT_S)
 
-    async def _spend(self, caller: Caller, what: str, amount: int, most: int) -> None:
-        wait_s = await self._counted(f"{caller.name}:{what}", amount, most)
+    async def _spend(self, caller: Caller, what: str, amount: int, most: int, until: float) -> None:
+        wait_s = await self._counted(f"{caller.name}:{what}", amount, most, until)
         if wait_s is not None:
             raise LimitReached(
                 f"this key may use {most:,} {what} a minute; try again in {wait_s:.0f} s",
@@ -91,29 +97,48 @@ class Limits:
                 retry_after_s=max(wait_s, 1.0),
             )
 
-    async def _counted(self, account: str, amount: int, most: int | None) -> float | None:
+    async def _counted(self, account: str, amount: int, most: int | None, until: float) -> float | None:
         now = self._clock()
         own = self._own.setdefault(account, Window())
         if self._link is None:
             return own.spend(amount, most, now)
-        asked = asyncio.ensure_future(
-            self._link.do("limit", lambda store: store.spend(account, amount, most, now))
-        )
-        self._asked.add(asked)
-        asked.add_done_callback(self._answered)
+        if self._overdue:
+            refused_s = own.spend(amount, most, now)
+            if refused_s is None and amount:
+                self._owed[account] = self._owed.get(account, 0) + amount
+            return refused_s
+        asked = self._ask(self._link, account, amount, most, now)
         # Who asked leaves it to itself when it takes too long: what was spent is counted all the same.
-        await asyncio.wait((asked,), timeout=_WAIT_S)
-        if not asked.done() or asked.exception() is not None:
+        await asyncio.wait((asked,), timeout=max(0.0, until - monotonic()))
+        if not asked.done():
+            self._overdue.add(asked)
+            return own.spend(amount, most, now)
+        if asked.exception() is not None:
             return own.spend(amount, most, now)
         wait_s = asked.result()
         if wait_s is None:
             own.spend(amount, None, now)  # should the store fail next, what was used is known here
         return wait_s
 
+    def _ask(
+        self, link: StoreLink, account: str, amount: int, most: int | None, now: float
+    ) -> asyncio.Future[float | None]:
+        asked = asyncio.ensure_future(link.do("limit", lambda store: store.spend(account, amount, most, now)))
+        self._asked.add(asked)
+        asked.add_done_callback(self._answered)
+        return asked
+
     def _answered(self, asked: asyncio.Future[float | None]) -> None:
         self._asked.discard(asked)
-        if not asked.cancelled():
-            asked.exception()  # the link has counted it
+        self._overdue.discard(asked)
+        # The link has counted a failure; what is owed to a store that fails is forgotten, as what it refused is.
+        well = not asked.cancelled() and asked.exception() is None
+        if self._overdue or not self._owed:
+            return
+        owed, self._owed = self._owed, {}
+        if well and self._link is not None:
+            for account, amount in owed.items():
+                self._ask(self._link, account, amount, None, self._clock())
 
 
 class UnderWay:

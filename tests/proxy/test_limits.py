@@ -86,7 +86,10 @@ async def test_tokens_a_minute_are_known_afterwards():
     await limits.used(Caller("free", None), 10**9)
 
 
-async def test_replicas_share_a_limit(tmp_path):
+async def test_replicas_share_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "proxy.limits._WAIT_S", 5.0
+    )  # a disk that is busy with other things may take its time
     clock = Clock()
     links = [StoreLink(make_store("sqlite:///s.db", tmp_path, Sealer(None)), Metrics()) for _ in range(2)]
     one, other = (Limits(link, 10, several=False, clock=clock) for link in links)
@@ -112,6 +115,45 @@ async def test_a_store_that_is_down_leaves_each_to_itself(tmp_path):
         await limits.admit(CALLER)
     await asyncio.gather(*limits._asked, return_exceptions=True)
     assert metrics.registry.get_sample_value("idk_store_errors_total", {"operation": "limit"}) >= 1
+
+
+class Hung:
+    """A store that says nothing until it is let go."""
+
+    name = "hung"
+
+    def __init__(self):
+        self.asked = 0
+        self.spent = 0
+        self.go = asyncio.Event()
+
+    async def open(self):
+        """It is."""
+
+    async def aclose(self):
+        """So be it."""
+
+    async def spend(self, account, amount, most, now):
+        self.asked += 1
+        await self.go.wait()
+        self.spent += amount
+
+
+async def test_a_store_that_hangs_is_asked_once_and_then_left_alone():
+    """Else each request would wait for it, and hold a connection to it."""
+    store = Hung()
+    limits = Limits(StoreLink(store, Metrics()), 10, several=False, clock=Clock())
+    many = Caller("app", None, requests_per_minute=50)
+    for _ in range(50):
+        await limits.admit(many)
+    with pytest.raises(LimitReached):
+        await limits.admit(many)
+    assert store.asked == 1
+    store.go.set()
+    while limits._asked:
+        await asyncio.gather(*limits._asked)
+    # What was spent meanwhile is told it in one.
+    assert (store.asked, store.spent) == (2, 50)
 
 
 def test_no_more_under_way_than_the_most():

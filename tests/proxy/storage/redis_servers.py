@@ -74,6 +74,10 @@ class Server:
         self._process.kill()
         self._process.wait(START_S)
 
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it still runs."""
+        self._process.send_signal(number)
+
     def __enter__(self) -> Server:
         self.start()
         return self
