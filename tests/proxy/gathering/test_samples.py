@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
-from tests.fakes import answer, calls_tool, error, held, says
+from tests.fakes import answer, calls_tool, error, held, raw, says
 from tests.proxy.gathering.replies import is_sample, telling
 
 TWO = {"scorers": ["agreement"], "score_threshold": 0.5, "mode": "enforce"}
@@ -232,3 +233,34 @@ async def test_a_level_stops_sooner(serving, upstream):
         got = await running.chat(prompt)
         assert got.json["idk"]["choices"][0]["decision"] == "abstain"
         assert got.json["idk"]["extra"]["completion_tokens"] < 5
+
+
+async def test_several_prompts_have_no_samples_in_common(serving, upstream):
+    """Which choice answers which of them is not known here, so none is measured by them."""
+    body = {
+        "choices": [{"index": place, "text": "Paris", "finish_reason": "stop"} for place in range(2)],
+        "usage": {"prompt_tokens": 2, "completion_tokens": 2},
+    }
+    upstream.serve("/v1/completions", raw(json.dumps(body).encode()))
+    async with serving(route(samples=1)) as running:
+        got = await running.ask("/v1/completions", {"model": "m", "prompt": ["a", "b"]})
+        assert [each["reason"] for each in got.json["idk"]["choices"]] == ["unmeasured"] * 2
+        assert len(upstream.calls("/v1/completions")) == 1
+        got = await running.ask("/v1/completions", {"model": "m", "prompt": "a"})
+        assert [each["score"] for each in got.json["idk"]["choices"]] == [1.0, 1.0]
+
+
+async def test_refused_alternatives_are_left_out_and_remembered(serving, upstream):
+    async def reply(call, peer):
+        refused = "top_logprobs" in call.json
+        await (error(400, "top_logprobs: not supported") if refused else answer(PARIS))(call, peer)
+
+    prompt = upstream.script(reply)
+    async with serving(route(scorers=["topk_entropy"])) as running:
+        for _ in range(2):
+            got = await running.chat(prompt)
+            assert got.json["idk"]["choices"][0]["reason"] == "unmeasured"
+        asked = [call.json for call in upstream.calls(prompt)]
+        assert [("logprobs" in each, "top_logprobs" in each) for each in asked] == [
+            (True, True), (True, False), (True, False)
+        ]  # fmt: skip
