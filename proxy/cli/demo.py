@@ -119,12 +119,32 @@ def _run(
         shown = examples(answers)
         gated = demo.ask_gated(client, [one.question for one in shown])
         pairs = list(zip(shown, gated, strict=True))
-        if as_json:
-            print(msgspec.json.encode(telling.figures(tuned, answers, pairs)).decode(), flush=True)
-        else:
+        if not as_json:
             _tell(console, answers, pairs)
+        by_source = _by_source(console, setting, second, seed) if setting.samples and setting.logprobs else {}
+        if as_json:
+            figures = telling.figures(tuned, answers, pairs) | by_source
+            print(msgspec.json.encode(figures).decode(), flush=True)
         if serve:
             _stay(console, base_url)
+
+
+def _by_source(
+    console: Console, setting: Setting, questions: Sequence[Question], seed: int
+) -> dict[str, object]:
+    """What logprobs, samples and both are worth on the same answers; shown, and as plain JSON values."""
+    from proxy.demo import sources, telling
+    from proxy.progress import Steps
+
+    console.print("4. The second half once more, with each kind of evidence alone and with both:\n")
+    with Steps("sources", len(questions)) as steps:
+        found = sources.compared(
+            setting, questions, concurrency=SLOTS, seed=seed, told=lambda _: steps.step()
+        )
+    scores = sources.worth(found)
+    telling.show_sources(console, found, scores)
+    console.print(f"   {sources.verdict(scores)}\n")
+    return {"sources": scores, "sources_verdict": sources.verdict(scores)}
 
 
 def _tell(console: Console, answers: Sequence[Asked], pairs: Sequence[tuple[Asked, Asked]]) -> None:

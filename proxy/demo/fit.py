@@ -35,18 +35,30 @@ def fit(
 
     Raises RunError where the answers teach nothing, as when all are wrong.
     """
-    path = setting.folder / "records.jsonl"
-    asyncio.run(_ask(setting, questions, path, concurrency, told))
-    graded, fingerprint = records.graded(path)
+    ask(setting, questions, setting.records, concurrency, told)
+    graded, fingerprint = records.graded(setting.records)
     provenance = tuning.Provenance(
         name="demo", fingerprint=fingerprint, created=datetime.now(UTC).isoformat(timespec="seconds")
     )
     try:
-        tuned = tuning.tune(graded, tuning.WrongCost(WRONG_COST), seed=seed, provenance=provenance)
+        tuned = tuning.tune(
+            graded, tuning.WrongCost(WRONG_COST), scorers=setting.scorers, seed=seed, provenance=provenance
+        )
     except GatingError as exc:
         raise RunError(f"demo: {exc}; ask more with --questions, or another --model") from exc
     records.write(setting.policy, json.dumps(tuned.policy.to_dict(), indent=2))
     return tuned
+
+
+def ask(
+    setting: Setting,
+    questions: Sequence[Question],
+    path: Path,
+    concurrency: int,
+    told: Callable[[str], None],
+) -> None:
+    """Write the records of these questions; ``told`` gets each label. Raises RunError."""
+    asyncio.run(_ask(setting, questions, path, concurrency, told))
 
 
 async def _ask(

@@ -42,6 +42,16 @@ class Setting:
     logprobs: bool = True
 
     @property
+    def records(self) -> Path:
+        """Where the graded answers of the first half are written."""
+        return self.folder / "records.jsonl"
+
+    @property
+    def scorers(self) -> tuple[str, ...] | None:
+        """What the policy reads where both kinds of evidence are there; None: what `idk tune` takes."""
+        return ("mean_logprob", "agreement") if self.samples and self.logprobs else None
+
+    @property
     def policy(self) -> Path:
         """Where the policy is written."""
         return self.folder / "policy.json"

@@ -11,7 +11,7 @@ from rich.table import Table
 from proxy.demo.tally import TARGETS, Tally, gain, separation, tally
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -59,6 +59,27 @@ def show_table(console: Console, asked: Sequence[Asked]) -> None:
     gains = [gain(asked, target) for target in TARGETS]
     table.add_row("gained by gating", "", *(f"{value:+.2f}" for value, _ in gains))
     table.add_row("95 % interval", "", *(f"{low:.2f} to {high:.2f}" for _, (low, high) in gains))
+    console.print(table)
+
+
+def show_sources(
+    console: Console, found: Mapping[str, Sequence[Asked]], scores: Mapping[str, Mapping[str, float]]
+) -> None:
+    """Each kind of evidence beside always answering: the score at each target, and the AUROC."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, width=80)
+    table.add_column("score", no_wrap=True)
+    for target in TARGETS:
+        table.add_column(f"at {target:g}", justify="right")
+    table.add_column("AUROC", justify="right")
+    always = tally(next(iter(found.values())))
+    table.add_row("always answering", *(f"{always.score(target):+.2f}" for target in TARGETS), "")
+    for name, asked in found.items():
+        area = separation(asked)
+        table.add_row(
+            name,
+            *(f"{score:+.2f}" for score in scores[name].values()),
+            "-" if area is None else f"{area[0]:.2f}",
+        )
     console.print(table)
 
 
