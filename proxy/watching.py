@@ -141,21 +141,24 @@ class Watch:
         self._link = link
         self._metrics = metrics
         self._looks: dict[str, int] = {}
+        self._since: dict[str, float] = {}
 
     async def look(self, routes: Iterable[Route]) -> None:
         """Assess every route with a policy; raises StoreError."""
         for route in routes:
             if route.gate is not None and isinstance(route.gate.rule, Policy) and route.version is not None:
                 state = await self._assessed(route.name, route.version, Target.of(route.gate.rule))
+                self._since[route.name] = state.since
                 self._show(state)
 
     async def _assessed(self, route: str, version: str, target: Target | None) -> RiskState:
         for _ in range(_TRIES):
-            before, after = await self._link.do("risk", lambda store: _assess(store, route, version, target))
+            before = await self._link.do("risk", lambda store: _begun(store, route, version))
+            after = await self._link.do("risk", lambda store, known=before: _assess(store, known, target))  # type: ignore[misc] # bound now
             if after is before:
-                return before
+                break
             if await self._link.do("risk", lambda store, state=after: store.put_risk(state)):  # type: ignore[misc] # bound now
-                if after.cause != before.cause and after.alarm:
+                if after.cause != before.cause:
                     logger.warning(
                         "%s: the risk of %s is above its target by the labels of the %s: its certificate is "
                         "revoked; tune and push another policy",
@@ -172,15 +175,16 @@ class Watch:
     async def look_for_drift(self, routes: Iterable[Route]) -> None:
         """Compare the newest confidences with the first ones of the version in force; raises StoreError."""
         for route in routes:
-            if route.version is not None:
-                await self._compare(route.name, route.version)
+            since = self._since.get(route.name)
+            if route.version is not None and since is not None:
+                await self._compare(route.name, route.version, since)
 
-    async def _compare(self, route: str, version: str) -> None:
+    async def _compare(self, route: str, version: str, since: float) -> None:
         first = await self._link.do(
-            "drift", lambda store: store.confidences(route, 0.0, WINDOW, policy=version, oldest=True)
+            "drift", lambda store: store.confidences(route, since, WINDOW, policy=version, oldest=True)
         )
         last = await self._link.do(
-            "drift", lambda store: store.confidences(route, 0.0, WINDOW, policy=version)
+            "drift", lambda store: store.confidences(route, since, WINDOW, policy=version)
         )
         shift = await asyncio.to_thread(kolmogorov_smirnov, first, last)
         if shift is None:
@@ -194,13 +198,19 @@ class Watch:
             )  # fmt: skip
 
 
-async def _assess(
-    store: Store, route: str, version: str, target: Target | None
-) -> tuple[RiskState, RiskState]:
-    before = await store.risk(route)
-    revision = 0 if before is None else before.revision
-    if before is None or before.policy != version:
-        before = RiskState(route=route, policy=version, revision=revision)
-    seen, tally = await store.watched(route, version), await store.tally(route, version)
+async def _begun(store: Store, route: str, version: str) -> RiskState:
+    """The kept state of this version, or a new one, kept unless another process was first."""
+    kept = await store.risk(route)
+    if kept is not None and kept.policy == version:
+        return kept
+    now, revision = time(), 0 if kept is None else kept.revision
+    state = RiskState(route=route, policy=version, at=now, since=now, revision=revision + 1)
+    await store.put_risk(state)
+    return state
+
+
+async def _assess(store: Store, before: RiskState, target: Target | None) -> RiskState:
+    seen = await store.watched(before.route, before.policy)
+    tally = await store.tally(before.route, before.policy)
     # Thousands of labels take milliseconds: requests do not wait for them.
-    return before, await asyncio.to_thread(assess, before, target, seen, tally, time())
+    return await asyncio.to_thread(assess, before, target, seen, tally, time())

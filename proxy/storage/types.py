@@ -156,6 +156,8 @@ class RiskState(Struct, frozen=True, kw_only=True):
     cause: Literal["audit", "feedback"] | None = None
     threshold: float | None = None
     at: float = 0.0
+    #: When the version was first watched.
+    since: float = 0.0
     #: Counts the writes: a write that was not made from the last one is refused.
     revision: int = 0
 

@@ -158,7 +158,7 @@ async def test_two_processes_agree_and_the_certificate_is_revoked_once(link, cap
     with caplog.at_level(logging.WARNING, "idk"):
         await asyncio.gather(*(Watch(link, each).look([_Route]) for each in metrics))
     state = await store.risk("support")
-    assert (state.labels, state.errors, state.alarm, state.revision) == (30, 30, True, 1)
+    assert (state.labels, state.errors, state.alarm, state.revision) == (30, 30, True, 2)
     assert [record.message for record in caplog.records if "certificate is revoked" in record.message] != []
     for each in metrics:
         assert each.registry.get_sample_value("idk_risk_alarm", {"route": "support"}) == 1
@@ -176,7 +176,7 @@ async def test_another_version_begins_anew(link):
     await Watch(link, metrics).look([Second])
     assert metrics.registry.get_sample_value("idk_risk_alarm", {"route": "support"}) == 0
     begun = await link.store.risk("support")
-    assert (begun.policy, begun.labels, begun.alarm, begun.revision) == ("support@2", 0, False, 2)
+    assert (begun.policy, begun.labels, begun.alarm, begun.revision) == ("support@2", 0, False, 4)
 
 
 async def test_a_gap_holds_the_rest_back(link):
@@ -195,13 +195,17 @@ async def test_moved_confidences_are_drift_and_too_few_are_unknown(link, caplog)
     metrics = Metrics()
     watch = Watch(link, metrics)
 
+    await watch.look([_Route])
+    now = (await link.store.risk("support")).since
+
     async def decide(name, values):
-        records = [decided(f"{name}-{n}", 1000.0 + n, confidence=float(v)) for n, v in enumerate(values)]
+        records = [decided(f"{name}-{n}", now + n, confidence=float(v)) for n, v in enumerate(values)]
         await link.store.add_decisions(records, [])
 
     def drift():
         return metrics.registry.get_sample_value("idk_drift", {"route": "support"})
 
+    await link.store.add_decisions([decided(f"before-{n}", now - 1.0 - n) for n in range(600)], [])
     await decide("few", rng.uniform(0.5, 1, 40))
     await watch.look_for_drift([_Route])
     assert drift() is None
@@ -210,7 +214,7 @@ async def test_moved_confidences_are_drift_and_too_few_are_unknown(link, caplog)
     assert drift() < 0.15
     with caplog.at_level(logging.WARNING, "idk"):
         records = [
-            decided(f"low-{n}", 9000.0 + n, confidence=float(v))
+            decided(f"low-{n}", now + 9000.0 + n, confidence=float(v))
             for n, v in enumerate(rng.uniform(0, 0.5, 500))
         ]
         await link.store.add_decisions(records, [])
