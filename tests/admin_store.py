@@ -6,7 +6,7 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gating.types import Evidence
 from proxy.records import Answer
@@ -22,7 +22,7 @@ HOSTILE = '<img src=x onerror="window.hacked=1"> & </script><script>window.hacke
 _BATCH = 5_000
 
 
-def config(base_url: str, **route: object) -> dict[str, object]:
+def config(base_url: str, **route: object) -> dict[str, Any]:
     """A route that follows the policy, and one without any."""
     return {
         "upstreams": {"fake": {"base_url": base_url, "max_retries": 0}},

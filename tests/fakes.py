@@ -205,9 +205,9 @@ class FakeUpstream:
             self._up.set()
             await self._down.wait()
 
-    def script(self, *replies: Reply) -> str:
-        """Lay down the replies to a new prompt."""
-        prompt = f"prompt {next(self._numbers)}"
+    def script(self, *replies: Reply, prompt: str | None = None) -> str:
+        """Lay down the replies to a new prompt, or to this one."""
+        prompt = f"prompt {next(self._numbers)}" if prompt is None else prompt
         self._replies[prompt] = list(replies)
         return prompt
 

@@ -7,7 +7,21 @@ from typing import NoReturn
 
 import typer
 
-from proxy.cli import check, demo, demo_rag, doctor, evaluate, init, key, policy, report, score, serve, tune
+from proxy.cli import (
+    check,
+    demo,
+    demo_rag,
+    doctor,
+    evaluate,
+    init,
+    key,
+    label,
+    policy,
+    report,
+    score,
+    serve,
+    tune,
+)
 from proxy.exceptions import ConfigError, HttpError, RunError
 
 app = typer.Typer(
@@ -26,6 +40,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("tune")(tune.tune)
 app.command("score")(score.score)
 app.command("report")(report.report)
+app.add_typer(label.app, name="label")
 app.add_typer(policy.app, name="policy")
 app.add_typer(key.app, name="key")
 app.command("demo")(demo.demo)

@@ -29,18 +29,22 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 Who = Annotated[str | None, typer.Option(help="Who does it, for the history; the user's name by default.")]
 
 
-def with_store(url: str | None, config: Path, call: Callable[[Store], Awaitable[Found]]) -> Found:
-    """Run ``call`` on the store; raises ConfigError or StoreError."""
+def store_for(url: str | None, config: Path) -> Store:
+    """The store, not opened yet; raises ConfigError."""
     from proxy import config as configuration
     from proxy.policies import store_of
     from proxy.storage import make_store, sealer_of
 
     if url is not None:
-        store = make_store(url, Path.cwd(), sealer_of(configuration.Server().audit_key_env, os.environ))
-    elif config.exists():
-        store = store_of(configuration.load(config), config.resolve().parent, os.environ)
-    else:
-        raise ConfigError(f"{config}: no such file; give --store URL, as sqlite:///idk.db")
+        return make_store(url, Path.cwd(), sealer_of(configuration.Server().audit_key_env, os.environ))
+    if config.exists():
+        return store_of(configuration.load(config), config.resolve().parent, os.environ)
+    raise ConfigError(f"{config}: no such file; give --store URL, as sqlite:///idk.db")
+
+
+def with_store(url: str | None, config: Path, call: Callable[[Store], Awaitable[Found]]) -> Found:
+    """Run ``call`` on the store; raises ConfigError or StoreError."""
+    store = store_for(url, config)
 
     async def run() -> Found:
         try:

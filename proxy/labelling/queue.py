@@ -20,13 +20,14 @@ async def block(
 ) -> list[AuditItem]:
     """The next ``size`` items without a label from beyond the place ``after``, the most informative first.
 
-    Those are the nearest to ``threshold`` (None: to even odds); what could not be measured comes last.
+    Those are the nearest to ``threshold`` (None: to what was in force then, or even odds); what could
+    not be measured comes last.
     """
     found = await store.audit(route, after=after, limit=size, labelled=False)
-    middle = 0.5 if threshold is None else threshold
 
     def distance(item: AuditItem) -> tuple[bool, float, int]:
         confidence = item.decision.confidence
+        middle = next((one for one in (threshold, item.decision.threshold) if one is not None), 0.5)
         return confidence is None, 0.0 if confidence is None else abs(confidence - middle), item.place
 
     return sorted((item for item, _ in found), key=distance)
