@@ -111,7 +111,7 @@ class Outcome:
 #: The columns of the table, and what they are called.
 GATES: Mapping[str, str] = {
     "alone": "the model alone",
-    "before": "gate fitted without passages",
+    "before": "gate without conditions",
     "after": "gate with conditions",
     "rescued": "and rescue",
 }

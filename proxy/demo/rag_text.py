@@ -33,8 +33,8 @@ def show(console: Console, found: Sequence[Outcome], *, asked: int) -> None:
     """Everything."""
     console.print(_table(found))
     console.print(
-        f"  A wrong answer costs {WRONG_COST:g} right ones: both gates answer from confidence "
-        f"{WRONG_COST / (1 + WRONG_COST):.2f} on.\n  Intervals are exact, 95 %. Nothing was fitted on these questions."
+        f"  A wrong answer costs {WRONG_COST:g} right ones: both gates answer from a confidence of\n"
+        f"  {WRONG_COST / (1 + WRONG_COST):.2f} on. Intervals are exact, 95 %. Nothing was fitted on these questions."
     )
     measured = {one.record.group for one in found}
     if len(measured) < asked:
@@ -46,7 +46,7 @@ def show(console: Console, found: Sequence[Outcome], *, asked: int) -> None:
 def _table(found: Sequence[Outcome]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
-    for name in ("right", "wrong", "I don't know", "wrong among answered"):
+    for name in ("right", "wrong", "unknown", "wrong of answered"):
         table.add_column(name, justify="right")
     for condition, words in _CONDITIONS.items():
         table.add_section()
@@ -67,14 +67,24 @@ def _irrelevant(found: Sequence[Outcome]) -> list[str]:
     before, after, rescued = (
         tally(found, gate, "irrelevant").wrong for gate in ("before", "after", "rescued")
     )
-    lines = [
-        f"\nWith another's passage {before.count} wrong answers go out of the gate fitted without passages,",
-        f"{after.count} of the gate with conditions, {rescued.count} with the rescue.",
-        f"Wrong among answered: {_answered(before)} before, {_answered(after)} with conditions,",
-        f"{_answered(rescued)} with the rescue.",
-    ]
+    told = (
+        "\nWith another's passage the gate without conditions, which was fitted without\n"
+        f"passages, lets out {before.count} wrong answers, the gate with conditions {after.count}, with the\n"
+        f"rescue {rescued.count}. Wrong among answered:"
+    )
+    lines = [told, *(f"  {words}: {_answered(wrong)}" for words, wrong in _named(before, after, rescued))]
     both = [_with_passages(found, gate) for gate in ("before", "rescued")]
-    return [*lines, f"With passages of either kind: {_answered(both[0])} before, {_answered(both[1])} after."]
+    return [
+        *lines,
+        "and with passages of either kind:",
+        *(f"  {words}: {_answered(wrong)}" for words, wrong in _named(*both)),
+    ]
+
+
+def _named(*wrong: Share) -> list[tuple[str, Share]]:
+    """The first gate's, the last one's, and between them, where three are given, the second's."""
+    names = (GATES["before"], GATES["rescued"]) if len(wrong) == 2 else list(GATES.values())[1:]
+    return list(zip(names, wrong, strict=True))
 
 
 def _with_passages(found: Sequence[Outcome], gate: str) -> Share:
@@ -101,9 +111,9 @@ def _returned(found: Sequence[Outcome]) -> list[str]:
 def share(count: int, n: int) -> str:
     """A share with its counts and interval."""
     if not n:
-        return "- (0 of 0)"
+        return "-"
     low, high = lower_bound(count, n, _TAIL), upper_bound(count, n, _TAIL)
-    return f"{100 * count / n:.0f} % ({count} of {n}; {100 * low:.0f}-{100 * high:.0f} %)"
+    return f"{100 * count / n:.0f} % ({count}/{n}; {100 * low:.0f}-{100 * high:.0f})"
 
 
 def figures(found: Sequence[Outcome], policy: Policy) -> dict[str, Any]:

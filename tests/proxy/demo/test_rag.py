@@ -6,10 +6,12 @@ import io
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from proxy.cli import demo_rag
 from proxy.cli.main import run
 from proxy.demo import rag, rag_text
 from proxy.demo.setting import Setting
@@ -83,18 +85,18 @@ def test_what_passages_inflate_goes_out_before_and_not_after(found):
 def test_the_table_and_what_it_comes_to(found):
     outcomes, asked, _ = found
     text = io.StringIO()
-    rag_text.show(Console(file=text, width=120, highlight=False), outcomes, asked=asked + 1)
+    rag_text.show(Console(file=text, width=80, highlight=False), outcomes, asked=asked + 1)
     said = text.getvalue()
-    for words in ("gate fitted without passages", "and rescue", "with another's passage", "come back right"):
+    for words in ("gate without conditions", "and rescue", "with another's passage", "come back right"):
         assert words in said
     assert f"The time was over after {len({one.record.group for one in outcomes})} of {asked + 1}" in said
-    assert rag_text.share(0, 0) == "- (0 of 0)"
-    assert re.fullmatch(r"50 % \(5 of 10; 19-81 %\)", rag_text.share(5, 10))
+    assert rag_text.share(0, 0) == "-"
+    assert re.fullmatch(r"50 % \(5/10; 19-81\)", rag_text.share(5, 10))
     few = [one for one in outcomes if one.record.condition == "none"]
     text.truncate(0)
     rag_text.show(Console(file=text, width=120, highlight=False), few, asked=1)
     assert "too few to tell" in text.getvalue()
-    assert "Wrong among answered: nothing is answered before" in text.getvalue()
+    assert "gate without conditions: nothing is answered" in text.getvalue()
 
 
 def test_the_figures_are_plain_values(found):
@@ -112,6 +114,16 @@ def test_the_second_part_ends_with_its_time(tmp_path):
             setting, first, second, replace(rag.PLANS["0.5b"], limit_s=-1.0), concurrency=4, told=lambda: None
         )
     assert (fit, test) == ([], [])
+
+
+def test_the_command_asks_fits_and_tells(tmp_path):
+    text = io.StringIO()
+    with Reader({}) as upstream:
+        server = SimpleNamespace(base_url=upstream.base_url, model="m")
+        plan = replace(rag.PLANS["0.5b"], fit=45, test=45)
+        figures = demo_rag._run(Console(file=text, width=120, highlight=False), tmp_path, server, plan, 0)
+    assert figures["questions"] > 40
+    assert "Right without passages and refused" in text.getvalue()
 
 
 def test_an_unknown_model_is_named(capsys):
