@@ -74,7 +74,7 @@ def demo(
     console.print(f"          {questions} questions of the project's own\n")
     with (
         tempfile.TemporaryDirectory(prefix="idk-demo-") as folder,
-        EmbeddedServer(weights, slots=SLOTS) as server,
+        EmbeddedServer(weights, slots=max(SLOTS, source["samples"])) as server,
     ):
         setting = Setting(Path(folder), server.base_url, server.model, **source)
         _run(console, setting, questions, seed, port, serve=serve, as_json=as_json)

@@ -13,11 +13,15 @@ from gating.gate import Uncalibrated
 from gating.grading import grade
 from gating.types import Unmeasured
 from proxy.asking import ask_upstream
+from proxy.config import Budget
 from proxy.context import SEPARATOR, TEMPLATE, filled
 from proxy.evaluation.contexts import MARK
 from proxy.exceptions import HttpError, UpstreamGarbage
 from proxy.exchange import Exchange
+from proxy.gathering import Answer
+from proxy.gathering.p_true import AskedTrue
 from proxy.gathering.samples import draw
+from proxy.gathering.verbalised import AskedInWords
 from proxy.prompting import prompted
 from proxy.records import Observed, Record
 from proxy.routing import SAMPLING, fingerprint
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
     from proxy.evaluation.judge import Judge
     from proxy.records import Question
     from proxy.routing import Route
-    from proxy.wire import Choice
+    from proxy.wire import Choice, Completion
 
     #: An answer with its label, and what the rules say where a judge graded.
     Graded = tuple[Observed, Label | None]
@@ -107,6 +111,7 @@ class Asker:
             token_logprobs=observed.token_logprobs,
             top_logprobs=observed.top_logprobs,
             samples=await self._draw(messages) if self.samples else None,
+            features=observed.features,
             label=observed.label or "abstained",
             matched=matched,
             condition=question.condition,
@@ -122,7 +127,8 @@ class Asker:
         self, question: Question, messages: Sequence[Mapping[str, str]], asked: str
     ) -> Graded:
         """The answer and its grade, and where a judge graded, what the rules say."""
-        (choice,) = (await self.ask(messages, {}))[:1]
+        exchange, completion = await self._complete(messages, {})
+        choice = completion.choices[0]
         evidence = choice.evidence
         label: Label = "abstained"
         if not choice.refusal:
@@ -132,9 +138,21 @@ class Asker:
             answer=evidence.answer,
             token_logprobs=_token_logprobs(evidence),
             top_logprobs=_top_logprobs(evidence),
+            features=await self._of_itself(exchange, completion) or None,
             label=judged or label,
         )
         return observed, label if judged else None
+
+    async def _of_itself(self, exchange: Exchange, completion: Completion) -> dict[str, float]:
+        """What the model says of its first answer, where the route's scorers read that, as features of a record."""
+        answer = Answer()
+        found: dict[str, float] = {}
+        answer.has_come(msgspec.structs.replace(completion, choices=completion.choices[:1]))
+        for gatherer in self.route.gatherers:
+            if isinstance(gatherer, AskedTrue | AskedInWords):
+                (fields,) = await gatherer(exchange, answer)
+                found |= {name: value for name, value in fields.items() if value is not None}
+        return found
 
     async def _without(self, question: Question, asked: str) -> Graded:
         """The answer without passages, which all conditions of a question share."""
@@ -153,16 +171,22 @@ class Asker:
         self, messages: Sequence[Mapping[str, str]], more: Mapping[str, float | int]
     ) -> Sequence[Choice]:
         """The upstream's choices, at least one, by the code that serves; raises HttpError."""
+        _, completion = await self._complete(messages, more)
+        return completion.choices
+
+    async def _complete(
+        self, messages: Sequence[Mapping[str, str]], more: Mapping[str, float | int]
+    ) -> tuple[Exchange, Completion]:
         exchange = self._exchange(messages, more)
         ask, response = await ask_upstream(exchange)
         try:
             body = await response.read(self.limit)
         finally:
             response.close()
-        choices = exchange.surface.read(body, ask).choices
-        if not choices:
+        completion = exchange.surface.read(body, ask)
+        if not completion.choices:
             raise UpstreamGarbage("the upstream gave no choice")
-        return choices
+        return exchange, completion
 
     def _exchange(self, messages: Sequence[Mapping[str, str]], more: Mapping[str, float | int]) -> Exchange:
         surface = SURFACES["chat"]
@@ -175,8 +199,9 @@ class Asker:
 
     @property
     def _drawing(self) -> Route:
-        """The route with as many samples as are drawn."""
-        return replace(self.route, config=msgspec.structs.replace(self.route.config, samples=self.samples))
+        """The route with as many samples as are drawn, whatever a live request may cost."""
+        config = msgspec.structs.replace(self.route.config, samples=self.samples, budget=Budget())
+        return replace(self.route, config=config)
 
     def _body(self, messages: Sequence[Mapping[str, str]], more: Mapping[str, float | int]) -> bytes:
         return msgspec.json.encode({"model": self.model, "messages": messages, **self.params, **more})
