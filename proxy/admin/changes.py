@@ -27,11 +27,31 @@ def moved(saved: Mapping[str, Any], threshold: float) -> dict[str, Any]:
     changed = dict(saved)
     if threshold != saved.get("threshold"):
         changed |= {"threshold": threshold, "certificate": None}
+        if isinstance(saved.get("conditions"), dict):
+            changed["conditions"] = _conditions_moved(saved["conditions"], saved.get("threshold"), threshold)
     try:
         Policy.load(changed)
     except GatingError as exc:
         raise BadRequest(str(exc), param="threshold") from exc
     return changed
+
+
+def _conditions_moved(conditions: Mapping[str, Any], old: float | None, new: float) -> dict[str, Any]:
+    """Conditions at the ``old`` threshold get the ``new`` one; stricter ones stay at least as strict.
+
+    One that was withheld whole stays so.
+    """
+
+    def moved_to(threshold: float | None) -> float | None:
+        if threshold is None:
+            return None
+        return new if threshold == old else max(threshold, new)
+
+    groups = {
+        name: {**group, "threshold": moved_to(group["threshold"]), "certificate": None}
+        for name, group in conditions.get("groups", {}).items()
+    }
+    return {**conditions, "groups": groups}
 
 
 async def apply(store: Store, route: Route, asked: Apply, now: float) -> Done:

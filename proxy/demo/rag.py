@@ -32,11 +32,12 @@ if TYPE_CHECKING:
     from proxy.questions import Question
     from proxy.records import Record
 
-#: A wrong answer costs one and a half right ones: answer from a confidence of 3/5 on.
-WRONG_COST = 1.5
+#: A wrong answer costs as much as a right one is worth: answer where right is likelier than wrong.
+WRONG_COST = 1.0
 #: Of the second part, one question in so many is asked with its own passages: those need no proof.
 RELEVANT_IN = 3
-SCORER = ("mean_logprob",)
+#: The answers are a few words: their sum of logprobs, in which a second word counts.
+SCORER = ("sequence_logprob",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,9 @@ def show(console: Console, found: Sequence[Outcome], *, asked: int) -> None:
     """Everything."""
     console.print(_table(found))
     console.print(
-        f"  A wrong answer costs {WRONG_COST:g} right ones: both gates answer from a confidence of\n"
-        f"  {WRONG_COST / (1 + WRONG_COST):.2f} on. Intervals are exact, 95 %. Nothing was fitted on these questions."
+        f"  A wrong answer costs {WRONG_COST:g} times what a right one is worth: both gates answer from\n"
+        f"  confidence {WRONG_COST / (1 + WRONG_COST):.2f} on. Intervals are exact, 95 %. Nothing was fitted on\n"
+        "  these questions."
     )
     measured = {one.record.group for one in found}
     if len(measured) < asked:

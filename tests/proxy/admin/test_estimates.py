@@ -86,3 +86,14 @@ def test_a_certificate_goes_with_its_threshold():
         assert {**changed, "threshold": 0.8, "certificate": saved["certificate"]} == saved
     with pytest.raises(BadRequest, match="threshold"):
         moved(saved, 1.1)
+
+
+def test_a_condition_that_is_stricter_stays_so():
+    from gating.conditions import Group
+    from tests.gating.test_conditions import conditions, policy
+
+    made = policy(conditions(none=Group(0.6), context=Group(0.9), other=Group(None)))
+    for threshold, expected in ((0.4, (0.4, 0.9)), (0.95, (0.95, 0.95))):
+        groups = moved(made.to_dict(), threshold)["conditions"]["groups"]
+        assert (groups["none"]["threshold"], groups["context"]["threshold"]) == expected
+        assert groups["other"]["threshold"] is None
