@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibrators import CALIBRATORS
+from calibrators.groups import GroupedCalibrator
 from gating import SCORERS, Evidence, Gate, Policy
 from gating.combine import Logistic, Single, Term
+from gating.conditions import Conditions, Group
 from gating.gate import Uncalibrated
 from gating.sampled import by_test, decide, fewest, is_open, reads_samples
 
@@ -159,3 +161,25 @@ def test_a_policy_of_one_scorer_decides_by_its_confidence():
     sure = decide(gate, answer(*["Paris"] * round(9 * least)), 9)
     assert (sure.decision, sure.score) == ("answer", pytest.approx(least))
     assert sure.confidence >= 0.5
+
+
+def test_an_answers_condition_has_a_threshold_of_its_own():
+    """What settles an answer without passages may leave one with passages open."""
+    rng = np.random.default_rng(0)
+    scores, names = rng.random(400), ["none", "context"] * 200
+    right = (rng.random(400) < scores).astype(float)
+    fitted = GroupedCalibrator().fit(scores, right, names)
+    conditions = Conditions("context", fitted, {"none": Group(0.4, n=200), "context": Group(0.6, n=200)})
+    policy = Policy("rag", Single(SCORERS["agreement"]), fitted.global_, threshold=0.4, conditions=conditions)
+    gate = Gate(policy)
+    for context, name in ((False, "none"), (True, "context")):
+        limit = conditions.groups[name].threshold
+        for samples in itertools.product(("Paris", "Lyon"), repeat=3):
+            whole = gate.decide(Evidence("Paris", samples=samples, context=context))
+            for seen in range(4):
+                found = decide(gate, Evidence("Paris", samples=samples[:seen], context=context), 3)
+                if found.reason != "unmeasured":
+                    assert (found.served, found.threshold) == (whole.served, limit)
+                    assert (found.confidence >= limit) is found.served
+    unknown = decide(gate, Evidence("Paris", samples=("Paris", "Paris")), 3)
+    assert (unknown.reason, unknown.served) == ("unmeasured", False)
