@@ -67,7 +67,7 @@ class Plan:
 
 
 _SMALL = Plan(
-    60, 120, 310.0, 'If you do not know the answer, reply "I don\'t know."', "{context}\n\n{question}"
+    60, 90, 310.0, 'If you do not know the answer, reply "I don\'t know."', "{context}\n\n{question}"
 )
 #: By model.
 PLANS: Mapping[str, Plan] = {
