@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults demo demo-rag bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-evaluate bench-tune soak clean
+.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults demo demo-rag demo-loop bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-evaluate bench-tune soak clean
 .PHONY: lock image-steps sbom test-deploy test-wheel docs test-docs release picture scan
 
 setup: $(STAMP)
@@ -140,6 +140,10 @@ demo: $(DEMO)
 
 demo-rag: $(DEMO)
 	$(BIN)/idk demo-rag --model $(MODEL)
+
+# STORE=redis://127.0.0.1:6379/0 (an empty one) runs it on two proxies.
+demo-loop: setup
+	$(BIN)/idk demo-loop --model $(MODEL) $(if $(STORE),--store $(STORE))
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage*

@@ -50,6 +50,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "jinja2": ("proxy.report.page",),
     "litellm": ("proxy.upstreams.litellm",),
     "markupsafe": ("proxy.report",),
+    "playwright": ("proxy.demo.pictures",),
     "prometheus_client": ("proxy.metrics",),
     "yaml": ("proxy.config",),
     "opentelemetry": ("proxy.tracing",),

@@ -10,6 +10,7 @@ import typer
 from proxy.cli import (
     check,
     demo,
+    demo_loop,
     demo_rag,
     doctor,
     evaluate,
@@ -44,6 +45,7 @@ app.add_typer(label.app, name="label")
 app.add_typer(policy.app, name="policy")
 app.add_typer(key.app, name="key")
 app.command("demo")(demo.demo)
+app.command("demo-loop")(demo_loop.demo_loop)
 app.command("demo-rag")(demo_rag.demo_rag)
 
 

@@ -1,0 +1,265 @@
+"""The loop by itself: observe, label the audit sample, tune, push, enforce; then the model gets worse.
+
+Real ``idk serve`` processes ask an embedded model. A person's part, the labels, is taken by the question set's
+own answers. The worse sampler is another proxy in front of the model that sets the temperature to 2: what is
+asked for stays the same, so that no fingerprint tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import cycle
+from typing import TYPE_CHECKING, TypeVar
+
+from gating import tuning
+from gating.grading import grade
+from gating.types import GatingError
+from proxy import labelling, records
+from proxy.demo.asked import client_of
+from proxy.demo.processes import metric, serving, wait_for
+from proxy.demo.setting import MAX_TOKENS
+from proxy.exceptions import RunError
+from proxy.questions import SYSTEM_PROMPT
+from proxy.storage import Label, make_store, sealer_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from pathlib import Path
+
+    import openai
+
+    from gating.tuning import Tuned
+    from proxy.questions import Question
+    from proxy.storage import RiskState, Store
+
+ROUTE = POLICY = "loop"
+#: Answers between two looks at the labels, in the last part.
+BATCH = 25
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many requests each part has, what is promised, and on how many processes."""
+
+    observe: int = 300
+    enforce: int = 100
+    worse: int = 400
+    target_risk: float = 0.4
+    delta: float = 0.1
+    processes: int = 1
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Row:
+    """One part of the loop, counted by what the client got."""
+
+    part: str
+    asked: int = 0
+    answered: int = 0
+    wrong: int = 0
+    #: At its end, as every process says it.
+    threshold: list[float | None] = field(default_factory=list)
+    certified: bool = False
+    alarm: bool = False
+    #: Labels of the audit sample that count towards the alarm, and wrong ones among them.
+    labels: int = 0
+    errors: int = 0
+
+
+class Loop:
+    """Where it runs, and what it has seen."""
+
+    def __init__(self, folder: Path, model_url: str, model: str, store_url: str, plan: Plan) -> None:
+        self.plan = plan
+        self.key = secrets.token_urlsafe(16)
+        self.urls: list[str] = []
+        self.rows: list[Row] = []
+        self._folder = folder
+        self._model_url = model_url
+        self._model = model
+        self._store_url = store_url
+        self._answers: dict[str, Question] = {}
+        self._certified = False
+        self._changes = 0
+
+    # What is in force
+
+    def write(self, *, base_url: str, enforce: bool) -> None:
+        """The configuration; running processes take it up by themselves."""
+        gate = {"mode": "enforce", "policy": POLICY} if enforce else {"scorers": ["mean_logprob"]}
+        tree = {
+            "server": {"store": self._store_url, "log_text": True},
+            "upstreams": {"model": {"base_url": base_url, "timeout_s": 120}},
+            "routes": [
+                {
+                    "name": ROUTE, "models": [ROUTE], "upstream": "model", "model": self._model,
+                    "params": {"temperature": 0}, "audit": 1.0, "on_alarm": "tighten", **gate,
+                }
+            ],
+        }  # fmt: skip
+        beside = self._folder / "new.yaml"
+        beside.write_text(json.dumps(tree), encoding="utf-8")  # JSON is YAML
+        beside.replace(self._folder / "idk.yaml")
+        if self.urls:
+            self._changes += 1
+            wait_for(self._reloaded, "a changed idk.yaml to be in force")
+
+    def _reloaded(self) -> bool:
+        done = [metric(url, "idk_config_reloads_total", outcome="applied") or 0 for url in self.urls]
+        return min(done) >= self._changes
+
+    def worse(self) -> Path:
+        """The configuration of the proxy that spoils the sampling."""
+        tree = {
+            "server": {"store": "memory://"},
+            "upstreams": {"model": {"base_url": self._model_url, "timeout_s": 120}},
+            "routes": [
+                {"name": "worse", "models": ["*"], "upstream": "model", "mode": "off",
+                 "params": {"temperature": 2.0}}
+            ],
+        }  # fmt: skip
+        path = self._folder / "worse.yaml"
+        path.write_text(json.dumps(tree), encoding="utf-8")
+        return path
+
+    def start(self) -> Iterator[list[str]]:
+        """Processes of the configuration, as a context manager's body."""
+        environ = {**os.environ, "IDK_ADMIN_KEY": self.key}
+        with serving(self._folder / "idk.yaml", environ, self.plan.processes) as self.urls:
+            yield self.urls
+
+    # The steps
+
+    def ask(self, row: Row, questions: Sequence[Question], told: Callable[[], None]) -> None:
+        """Ask through the processes in turn, as an app would, and count."""
+        self._answers |= {question.question: question for question in questions}
+        clients = [client_of(f"{url}/v1") for url in self.urls]
+        turns = zip(questions, cycle(clients), strict=False)
+        with ThreadPoolExecutor(4) as pool:
+            for decision, label, certified in pool.map(lambda turn: _ask(*turn), turns):
+                row.asked += 1
+                if decision == "answer":
+                    row.answered += label != "abstained"
+                    row.wrong += label == "incorrect"
+                self._certified = certified
+                told()
+        for client in clients:
+            client.close()
+
+    def label(self) -> int:
+        """Label all of the sample by the set's answers, as a person would; how many were new."""
+        asked = sum(row.asked for row in self.rows)
+
+        async def give(store: Store) -> int:
+            end = time.monotonic() + 20
+            while len(found := await store.audit(ROUTE, limit=100_000)) < asked:
+                if time.monotonic() > end:
+                    raise RunError(f"only {len(found)} of {asked} answers came into the audit sample")
+                await asyncio.sleep(0.1)
+            new = [item for item, label in found if label is None]
+            for item in new:
+                question = self._answers[item.answer.question or ""]
+                said = grade(item.answer.answer, question.answers)
+                await store.add_label(
+                    Label(
+                        id=item.decision.id, choice=item.decision.choice, label=said, source="audit",
+                        at=time.time(), who="the question set",
+                    )
+                )  # fmt: skip
+            return len(new)
+
+        return self.with_store(give)
+
+    def tune(self) -> Tuned:
+        """From the labelled sample, as `idk label export` and `idk tune` do it; raises RunError."""
+        path = self._folder / "records.jsonl"
+        found = self.with_store(lambda store: labelling.export(store, ROUTE))
+        records.write_lines(path, map(records.encoded, found.records))
+        graded, fingerprint = records.graded(path)
+        provenance = tuning.Provenance(
+            name=POLICY, fingerprint=fingerprint, created=datetime.now(UTC).isoformat(timespec="seconds")
+        )
+        goal = tuning.TargetRisk(self.plan.target_risk, self.plan.delta)
+        try:
+            tuned = tuning.tune(
+                graded, goal, scorers=["mean_logprob"], seed=self.plan.seed, provenance=provenance
+            )
+        except GatingError as exc:
+            raise RunError(f"demo-loop: {exc}") from exc
+        if tuned.policy.certificate is None:
+            raise RunError(
+                f"demo-loop: these labels certify no risk of {self.plan.target_risk:g}; give a higher --target-risk, "
+                "or more --observe"
+            )
+        return tuned
+
+    def push(self, tuned: Tuned) -> None:
+        """Put the policy in force."""
+        self.with_store(
+            lambda store: store.push_policy(POLICY, tuned.policy.to_dict(), "demo-loop", time.time())
+        )
+
+    def risk(self) -> RiskState | None:
+        """What the watch says once it has seen the labels that are there."""
+        return self.with_store(lambda store: store.risk(ROUTE))
+
+    def close(self, row: Row) -> None:
+        """Note what is in force at the end of a part."""
+        state = self.risk()
+        row.certified = self._certified
+        row.threshold = [metric(url, "idk_threshold", route=ROUTE) for url in self.urls]
+        if state is not None:
+            row.alarm, row.labels, row.errors = state.alarm, state.labels, state.errors
+
+    def until_seen(self) -> None:
+        """Wait until the watch has counted every label of a served answer, or has raised its alarm."""
+        served = sum(row.answered for row in self.rows[1:])
+
+        def seen() -> bool:
+            state = self.risk()
+            return state is not None and (state.alarm or state.labels >= served)
+
+        wait_for(seen, "the watch to see the labels", 30.0)
+
+    def with_store(self, call: Callable[[Store], Awaitable[Found]]) -> Found:
+        """Run ``call`` on the store, as another process of the operator's would."""
+        store = make_store(self._store_url, self._folder, sealer_of("IDK_AUDIT_KEY", os.environ))
+
+        async def run() -> Found:
+            try:
+                await store.open()
+                return await call(store)
+            finally:
+                await store.aclose()
+
+        return asyncio.run(run())
+
+
+def _ask(question: Question, client: openai.OpenAI) -> tuple[str, str, bool]:
+    """The decision, the label of what the client got, and whether it was called certified."""
+    from openai import OpenAIError
+
+    try:
+        completion = client.chat.completions.create(
+            model=ROUTE,
+            messages=[
+                {"role": "system", "content": SYSTEM_PROMPT},
+                {"role": "user", "content": question.question},
+            ],
+            max_tokens=MAX_TOKENS,
+        )
+    except OpenAIError as exc:
+        raise RunError(f"demo-loop: {question.question!r} was not answered: {exc}") from exc
+    said = (completion.model_extra or {})["idk"]
+    choice = said["choices"][0]
+    answer = completion.choices[0].message.content or ""
+    return str(choice["decision"]), grade(answer, question.answers), bool(said["certified"])
