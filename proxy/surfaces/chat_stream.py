@@ -14,6 +14,7 @@ from proxy import sse
 from proxy.exceptions import UpstreamCut, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces import chat_wire as wire
 from proxy.surfaces.json_bytes import with_field
+from proxy.surfaces.usage import with_usage
 from proxy.wire import Choice, Completion, VendorError
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ def _envelope(fields: dict[str, Raw]) -> dict[str, Raw]:
 def _paid(payloads: list[bytes], extra: Extra) -> list[bytes]:
     """The payloads, the last usage among them counting ``extra`` too."""
     for place in range(len(payloads) - 1, -1, -1):
-        counted = wire.with_usage(payloads[place], extra)
+        counted = with_usage(payloads[place], extra)
         if counted is not payloads[place]:
             return [*payloads[:place], counted, *payloads[place + 1 :]]
     return payloads

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from proxy.exceptions import HttpError
-    from proxy.wire import Ask, Extra, Request
+    from proxy.wire import Ask, Request
 
 #: What the logprobs of an answer are read as.
 Of = TypeVar("Of")
@@ -311,9 +311,7 @@ def as_samples(fields: dict[str, Raw], ask: Ask) -> None:
     """Make a request's ``fields`` ask for ``ask.samples`` answers that nobody else shall see or keep."""
     for name in _NOT_SAMPLED:
         fields.pop(name, None)
-    for name in _SAMPLED_AT:
-        if name not in ask.params:
-            fields.pop(name, None)
+    sampled_at(fields, ask)
     if not ask.logprobs:
         fields.pop("logprobs", None)
         fields.pop("top_logprobs", None)
@@ -326,30 +324,17 @@ def as_samples(fields: dict[str, Raw], ask: Ask) -> None:
         fields[name] = Raw(b"%d" % ask.max_tokens)
 
 
+def sampled_at(fields: dict[str, Raw], ask: Ask) -> None:
+    """Leave what the client's answer is drawn with out of a request for samples."""
+    for name in _SAMPLED_AT:
+        if name not in ask.params:
+            fields.pop(name, None)
+
+
 def count_usage(fields: dict[str, Raw]) -> None:
     """Make a stream's request ask for its usage, beside the client's own ``stream_options``."""
     options = msgspec.json.decode(fields.get("stream_options", b"null"), type=dict[str, Raw] | None)
     fields["stream_options"] = Raw(msgspec.json.encode({**(options or {}), "include_usage": True}))
-
-
-def with_usage(body: bytes, extra: Extra) -> bytes:
-    """An answer or a chunk whose usage counts ``extra`` too; one without usage stays as it is."""
-    fields = msgspec.json.decode(body, type=dict[str, Raw])
-    try:
-        usage = msgspec.json.decode(fields.get("usage", b"null"), type=dict[str, Any] | None)
-    except msgspec.DecodeError:
-        return body
-    if not usage:
-        return body
-    more = {
-        "prompt_tokens": extra.prompt_tokens,
-        "completion_tokens": extra.completion_tokens,
-        "total_tokens": extra.prompt_tokens + extra.completion_tokens,
-    }
-    for name, count in more.items():
-        if isinstance(usage.get(name), int):
-            usage[name] += count
-    return msgspec.json.encode({**fields, "usage": usage})
 
 
 def for_client(request: Request, ask: Ask) -> Callable[[bytes], bytes] | None:

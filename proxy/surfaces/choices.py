@@ -10,6 +10,7 @@ from msgspec import Raw
 from proxy.exceptions import BadRequest
 from proxy.surfaces import chat_wire as wire
 from proxy.surfaces.json_bytes import with_field
+from proxy.surfaces.usage import with_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,7 +52,7 @@ class ChoicesSurface:
         if verdict.withheld:
             body = self._withhold(body, request, verdict)
         if verdict.report.extra.calls:
-            body = wire.with_usage(body, verdict.report.extra)
+            body = with_usage(body, verdict.report.extra)
         return with_field(body, b"idk", msgspec.json.encode(verdict.report))
 
     def _withhold(self, body: bytes, request: Request, verdict: Verdict) -> bytes:

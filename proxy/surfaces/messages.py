@@ -11,11 +11,12 @@ from proxy import sse
 from proxy.exceptions import UpstreamCut, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces import messages_wire as wire
 from proxy.surfaces.chat_edit import edited_messages
-from proxy.surfaces.chat_wire import Override  # noqa: TC001 - msgspec reads the annotations
+from proxy.surfaces.chat_wire import Override, sampled_at
 from proxy.surfaces.choices import threshold_of, with_route
 from proxy.surfaces.json_bytes import strict_json, with_field
 from proxy.surfaces.reading import Fields
 from proxy.surfaces.translated import named_event
+from proxy.surfaces.usage import counted, with_usage
 from proxy.wire import Ask, Completion, Request, VendorError
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Messages:
         fields = with_route(request, ask)
         if ask.samples:
             fields.pop("stream", None)
+            sampled_at(fields, ask)
             if ask.max_tokens is not None:
                 fields["max_tokens"] = Raw(b"%d" % ask.max_tokens)
         return msgspec.json.encode(fields)
@@ -115,6 +117,8 @@ class Messages:
             body = msgspec.json.encode(
                 wire.withheld_message(message, verdict.abstain_text, json_answer=request.json_answer)
             )
+        if verdict.report.extra.calls:
+            body = with_usage(body, verdict.report.extra)
         return with_field(body, b"idk", msgspec.json.encode(verdict.report))
 
     def stream(
@@ -221,7 +225,10 @@ class MessagesStream:
         if last is None:
             events = [{"type": "message_delta", "delta": {}, "usage": {}}, *events]
             last = 0
-        told = [event | {"idk": verdict.report} if n == last else event for n, event in enumerate(events)]
+        more: dict[str, Any] = {"idk": verdict.report}
+        if verdict.report.extra.calls:
+            more["usage"] = counted(self._usage, verdict.report.extra)
+        told = [event | more if n == last else event for n, event in enumerate(events)]
         return b"".join(map(named_event, [*self._flowing, *told]))
 
     def _withheld(self, verdict: Verdict) -> list[dict[str, Any]]:

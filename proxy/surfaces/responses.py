@@ -15,6 +15,7 @@ from proxy.surfaces.choices import asks_for_json, threshold_of, with_route
 from proxy.surfaces.json_bytes import strict_json, with_field
 from proxy.surfaces.reading import Fields
 from proxy.surfaces.responses_stream import ResponsesStream
+from proxy.surfaces.usage import with_usage
 from proxy.wire import Ask, Completion, Request
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class Responses:
             )
         elif cut is not None:
             body = msgspec.json.encode(cut(msgspec.json.decode(body)))
+        if verdict.report.extra.calls:
+            body = with_usage(body, verdict.report.extra)
         return with_field(body, b"idk", msgspec.json.encode(verdict.report))
 
     def stream(

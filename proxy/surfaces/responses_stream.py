@@ -11,6 +11,7 @@ from proxy import sse
 from proxy.exceptions import UpstreamCut, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces import responses_wire as wire
 from proxy.surfaces.json_bytes import strict_json
+from proxy.surfaces.usage import counted
 from proxy.wire import Choice, Completion, VendorError
 
 if TYPE_CHECKING:
@@ -126,7 +127,10 @@ class ResponsesStream:
     def finish(self, completion: Completion, verdict: Verdict, *, cancelled: bool = False) -> bytes:
         """The rest of the stream, ``idk`` in the response of its last event."""
         events = self._withheld(verdict, cancelled=cancelled) if verdict.withheld else self._waiting
-        last = {**events[-1], "response": {**events[-1]["response"], "idk": verdict.report}}
+        response, extra = {**events[-1]["response"], "idk": verdict.report}, verdict.report.extra
+        if extra.calls and isinstance(response.get("usage"), dict):
+            response["usage"] = counted(response["usage"], extra)
+        last = {**events[-1], "response": response}
         return b"".join(map(_event, [*self._flowing, *events[:-1], last]))
 
     def _withheld(self, verdict: Verdict, *, cancelled: bool) -> list[dict[str, Any]]:

@@ -173,6 +173,7 @@ def as_sample(fields: dict[str, Raw], ask: Ask) -> None:
     """Make a request's ``fields`` ask for an answer that nobody else shall see or keep."""
     for name in ("stream", "stream_options", "metadata", "background"):
         fields.pop(name, None)
+    chat.sampled_at(fields, ask)
     fields["store"] = Raw(b"false")
     if ask.max_tokens is not None:
         fields["max_output_tokens"] = Raw(b"%d" % ask.max_tokens)
