@@ -112,7 +112,8 @@ class Keeper:
             await self._look_up()
             await self._watch.look(self._routes())
         except StoreError:
-            # Nobody knows which certificates it has revoked.
+            # Nobody knows which certificates it has revoked; all is asked again once it answers.
+            self._revision = -1
             self._put(self._config, replace(self._known, reached=False))
         if self._source is not None and self._source.stamp(self._config) != self._stamp:
             await self._reload(self._source)
@@ -205,7 +206,8 @@ class Keeper:
                 if now != self._revision:
                     await self._look_up()
                     await self._watch.look(self._routes())
-            except StoreError:  # said and counted
+            except StoreError:  # said and counted; what was seen only in part is looked at again
+                self._revision = -1
                 await asyncio.sleep(PAUSE_S)
 
     async def _now_and_then(self) -> None:

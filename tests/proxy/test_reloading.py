@@ -9,11 +9,12 @@ import os
 import pytest
 
 from proxy.app import Setting, application, build
-from proxy.exceptions import ConfigError
+from proxy.exceptions import ConfigError, StoreError
 from proxy.keeper import Source
 from proxy.metrics import Metrics
 from proxy.policies import Alarm, Known, PolicyName
 from proxy.storage import Sealer, make_store
+from proxy.watching import Watch
 from tests.fakes import answer, held, says
 from tests.proxy.asgi_client import ask
 from tests.proxy.test_pipeline import POLICY
@@ -205,3 +206,24 @@ def test_a_policy_that_is_not_known_names_the_mend(place):
         ConfigError, match=r"routes.r.policy: there is no policy `support@2`.*idk policy push"
     ):
         build(Source(place.path, {}).load(), folder=place.folder, environ={})
+
+
+async def test_a_store_that_answers_only_in_part_is_asked_again(place, upstream, monkeypatch):
+    """The policies were read and the risks were not: without another look nothing would be certified any more."""
+    (place.folder / "p.json").write_text(json.dumps(POLICY.to_dict()))
+    place.write("mode: enforce, policy: p.json")
+    app = place.app()
+    look, failed = Watch.look, []
+
+    async def once(self, routes):
+        if not failed:
+            failed.append(True)
+            raise StoreError("half an answer")
+        await look(self, routes)
+
+    monkeypatch.setattr(Watch, "look", once)
+    await app.keeper.start()
+    assert not app.parts.routes.routes[0].certified
+    await until(lambda: app.parts.routes.routes[0].certified)
+    await app.keeper.stop()
+    await app.aclose()
