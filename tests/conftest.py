@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import coverage
+import hypothesis
 import pytest
+
+# What a test takes says how busy the machine is; speed belongs in the benchmarks.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 ROOT = Path(__file__).parent.parent
 #: Line and branch coverage in percent. Where a certificate or a release is decided, nothing goes untested.
