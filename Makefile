@@ -29,7 +29,7 @@ redis:
 	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server; } || true
 
 test: setup redis lint types
-	$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/browser --ignore=tests/clients --ignore=tests/faults --ignore=tests/deploy --ignore=tests/docs
+	COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/browser --ignore=tests/clients --ignore=tests/faults --ignore=tests/deploy --ignore=tests/docs
 
 # The same tests that `make test` runs with three kills each.
 test-crash: setup redis

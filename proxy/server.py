@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 #: Between two looks for garbage: what dies together with a request is seldom looked at, and memory stays small.
 _NEW_CONTAINERS = 2_000
+#: A worker that has not answered for so long is replaced. A starting one answers when it has imported what it runs,
+#: which takes many seconds where all of a busy host's workers start at once; a dead one is seen without asking.
+_HUNG_S = 15
 _INTERIM = b"HTTP/1.1 100 "
 #: A longer piece is not copied behind its head.
 _MOST_JOINED = 262_144
@@ -182,6 +185,7 @@ def config_of(app: object, settings: Server, **more: Any) -> uvicorn.Config:
         date_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=round(settings.drain_s),
+        timeout_worker_healthcheck=_HUNG_S,
         http=Protocol,
         ws="none",
         **more,

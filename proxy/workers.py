@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 def run(setting: Setting) -> None:
     """Serve with ``server.workers`` processes until told to stop; SystemExit where the port cannot be had."""
     config = config_of(partial(application, setting), setting.config.server, factory=True)
+    supervisor = _Supervisor(config, [])  # takes signals from now on, before anyone is told that it is there
     with ExitStack() as stack:
-        with _without_hangups():  # which the supervisor takes once it is there
-            listener = stack.enter_context(config.bind_socket())
-            listener.listen(config.backlog)  # from now on connections wait, whoever of the workers is there
-            # Before a worker imports prometheus_client, which looks at it once.
-            os.environ[SHARED] = stack.enter_context(tempfile.TemporaryDirectory(prefix="idk-metrics-"))
-            supervisor = _Supervisor(config, [listener])
+        listener = stack.enter_context(config.bind_socket())
+        listener.listen(config.backlog)  # from now on connections wait, whoever of the workers is there
+        supervisor.sockets.append(listener)
+        # Before a worker imports prometheus_client, which looks at it once.
+        os.environ[SHARED] = stack.enter_context(tempfile.TemporaryDirectory(prefix="idk-metrics-"))
         supervisor.run()
 
 
@@ -52,7 +52,7 @@ def application(setting: Setting) -> App:
 
 @contextmanager
 def _without_hangups() -> Iterator[None]:
-    """What is started meanwhile gets no SIGHUP before it asks for it: until then it would end by it."""
+    """A process started meanwhile inherits that it gets no SIGHUP before it asks for it, by which it would end."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         yield
@@ -64,10 +64,18 @@ class _Supervisor(Multiprocess):
     def init_processes(self) -> None:
         with _without_hangups():
             super().init_processes()
+        self._let_go()
 
     def keep_subprocess_alive(self) -> None:
         with _without_hangups():
             super().keep_subprocess_alive()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        # The workers' ends of their pipes: were they open here too, one that dies before it has answered would be
+        # waited for as long as one that hangs.
+        for process in self.processes:
+            process.child_conn.close()
 
     def terminate_all(self) -> None:
         # Connections that would only wait for the end are refused instead, as with a single process; the workers

@@ -45,7 +45,7 @@ async def test_with_and_without_v1(serving, upstream, path):
         assert (await proxy.ask(path, {"model": "e"})).body == VECTORS
 
 
-@pytest.mark.parametrize("path", ["/", "/favicon.ico", "/v2/embeddings", "/admin", "*", "//"])
+@pytest.mark.parametrize("path", ["/", "/favicon.ico", "/v2/embeddings", "*", "//"])
 async def test_a_path_that_is_no_apis_is_not_found(serving, path):
     async with serving(OBSERVE) as proxy:
         reply = await proxy.ask(path, {"model": "e"})
