@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .PHONY: setup test test-crash redis lint types test-browser test-clients test-faults demo demo-rag demo-loop bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-evaluate bench-tune soak clean
-.PHONY: lock image-steps sbom test-deploy test-wheel docs test-docs release picture scan
+.PHONY: lock audit image-steps sbom test-deploy test-wheel docs test-docs release picture scan
 
 setup: $(STAMP)
 
@@ -74,6 +74,18 @@ lock: $(TOOLED)
 	$(LOCK) $(SHIPPED) --extra litellm -o deploy/requirements-litellm.lock
 	$(LOCK) deploy/build.in -o deploy/build.lock
 
+AUDIT := $(VENV)/audit
+AUDITED := $(AUDIT)/.ready
+
+$(AUDITED): deploy/audit.txt
+	@test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/audit.txt
+	@touch $(AUDITED)
+
+# What is pinned, against the published advisories. Error 1: there are some. Error 3: they could not be looked up.
+audit: $(AUDITED)
+	@$(AUDIT)/bin/python -m tests.deploy.audit $(AUDIT)/bin/pip-audit
+
 # Every RUN line of the Dockerfile, with no engine; the installed size; the health check.
 image-steps:
 	$(PYTHON) -m tests.deploy.image_steps
@@ -93,7 +105,7 @@ sbom: $(TOOLED)
 	$(TOOLS)/bin/cyclonedx-py requirements deploy/requirements.lock --pyproject pyproject.toml --output-reproducible -o dist/idk.cdx.json
 
 # Debian's prometheus brings promtool and the server that the dashboard's queries are asked of.
-test-deploy: setup $(TOOLED)
+test-deploy: setup $(TOOLED) $(AUDITED)
 	@command -v promtool >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus; } || true
 	$(BIN)/python -m pytest tests/deploy
