@@ -383,6 +383,7 @@ class App:
         self.health = Health()
         self._lasting = lasting
         self._guard: Guard | None = None
+        self._limits: Limits | None = None
         self._doors = self._open(parts)
         #: Those that still have requests under way, and the present ones.
         self._all = [self._doors]
@@ -403,13 +404,17 @@ class App:
             if lasting is None
             else FeedbackEndpoint(keys, parts.metrics, lasting.link, lasting.recorder)
         )
-        server = parts.config.server
-        limits = Limits(
-            None if lasting is None else lasting.link,
-            server.max_in_flight,
-            several=len(parts.config.keys) + len(parts.keys) > 1,
-        )
-        return Doors(parts, keys, self.health, feedback, limits, self._admin(parts))
+        return Doors(parts, keys, self.health, feedback, self._limited(parts), self._admin(parts))
+
+    def _limited(self, parts: Parts) -> Limits:
+        """One count of what is under way, whichever parts it began with."""
+        most, several = parts.config.server.max_in_flight, len(parts.config.keys) + len(parts.keys) > 1
+        if self._limits is None:
+            link = None if self._lasting is None else self._lasting.link
+            self._limits = Limits(link, most, several=several)
+        else:
+            self._limits.bound(most, several=several)
+        return self._limits
 
     def _admin(self, parts: Parts) -> list[BaseRoute]:
         variable = parts.config.server.admin_key_env

@@ -40,8 +40,7 @@ class Limits:
         self, link: StoreLink | None, max_in_flight: int, *, several: bool, clock: Callable[[], float] = time
     ) -> None:
         self._link = link
-        self._most = max_in_flight
-        self._share = max(1, int(max_in_flight * _SHARE)) if several else max_in_flight
+        self.bound(max_in_flight, several=several)
         self._clock = clock
         self._own: dict[str, Window] = {}
         self._asked: set[asyncio.Future[float | None]] = set()
@@ -53,6 +52,11 @@ class Limits:
         #: How many requests are under way, of all keys and of each.
         self.open = 0
         self._under_way: dict[str | None, int] = {}
+
+    def bound(self, max_in_flight: int, *, several: bool) -> None:
+        """Hold from now on to so many; what is under way already stays, and counts."""
+        self._most = max_in_flight
+        self._share = max(1, int(max_in_flight * _SHARE)) if several else max_in_flight
 
     def under_way(self, caller: Caller) -> UnderWay:
         """Counts a request of this caller while the body of ``with`` runs."""

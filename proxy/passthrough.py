@@ -41,7 +41,14 @@ _HOP_BY_HOP = frozenset(
 _OURS = frozenset(
     (b"authorization", b"x-api-key", b"x-idk-key", b"x-idk-route", b"cookie", b"accept-encoding")
 )
-_HIDDEN = _HOP_BY_HOP | frozenset((b"set-cookie", b"server", b"date", b"x-request-id", b"content-encoding"))
+#: What an upstream says of itself alone: where it is, which pages may read it, how it is to be reached.
+_HIDDEN = _HOP_BY_HOP | frozenset(
+    (
+        b"set-cookie", b"server", b"date", b"x-request-id", b"content-encoding", b"location", b"content-location",
+        b"alt-svc", b"strict-transport-security", b"www-authenticate", b"via",
+    )
+)  # fmt: skip
+_HIDDEN_PREFIX = b"access-control-"
 _FORM_MODEL = re.compile(rb'name="model"[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,256})\r\n')
 #: SDKs put a form's fields before its file; how far in the field is looked for.
 _FORM_HEAD = 65_536
@@ -87,18 +94,29 @@ class Relay:
             caller = self._keys.caller(scope["headers"])
             if caller.limited:
                 await self._limits.admit(caller)
-            upload = _Upload(receive)
-            model, body = await self._model(scope, upload)
-            route = self._route(scope, caller, model)
-            base.append((b"x-idk-route", route.name.encode()))
-            async with asgi.CancelOnDisconnect(upload.after):
-                await self._forward(scope, route, body, send, base)
+            with self._limits.under_way(caller):
+                await self._admitted(caller, scope, receive, send, base)
         except asgi.ClientGone:
             return
         except HttpError as exc:
             await asgi.respond(
                 send, exc.http_status, [*base, asgi.JSON, *asgi.retry_after(exc)], error_body(exc)
             )
+
+    async def _admitted(
+        self,
+        caller: Caller,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        base: list[tuple[bytes, bytes]],
+    ) -> None:
+        upload = _Upload(receive)
+        model, body = await self._model(scope, upload)
+        route = self._route(scope, caller, model)
+        base.append((b"x-idk-route", route.name.encode()))
+        async with asgi.CancelOnDisconnect(upload.after):
+            await self._forward(scope, route, body, send, base)
 
     async def _model(self, scope: Scope, upload: _Upload) -> tuple[str | None, bytes | AsyncIterator[bytes]]:
         """The request's model, and its body: whole where it was JSON, else as it comes."""
@@ -163,8 +181,28 @@ class Relay:
         except UpstreamError as exc:
             route.upstream_metrics.failed(exc.kind)
             raise
-        kept = [(name, value) for name, value in response.headers if name not in _HIDDEN]
+        kept = [
+            (name, value)
+            for name, value in response.headers
+            if name not in _HIDDEN and not name.startswith(_HIDDEN_PREFIX)
+        ]
+        if response.status >= 400:
+            await self._send_error(response, send, [*base, *kept], route)
+            return
         await _send_on(response, send, asgi.pusher(scope, send), [*base, *kept], route)
+
+    async def _send_error(self, response: Response, send: Send, headers: Headers, route: Route) -> None:
+        """The upstream's error, whole: it may name a key or an address of its own."""
+        try:
+            body = await response.read(self._server.max_answer_bytes)
+        except UpstreamError as exc:
+            route.upstream_metrics.failed(exc.kind)
+            raise
+        finally:
+            response.close()
+        # Byte for byte there and back: what is no secret stays as it was sent, whatever its encoding.
+        redacted = route.upstream.redact(body.decode("latin-1")).encode("latin-1")
+        await asgi.respond(send, response.status, headers, redacted)
 
     async def ungated(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
         """A gated surface's request on a route that is off: the answer's bytes as they come."""

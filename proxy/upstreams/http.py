@@ -34,6 +34,8 @@ HTTP_FORMATS = ("chat", "completions", "responses")
 _ANTHROPIC_VERSION = (b"anthropic-version", b"2023-06-01")
 #: RFC 9111 section 5.2.1.4: a cache must not answer without asking the server.
 _FRESH = ((b"cache-control", b"no-cache"),)
+#: Nor are they passed on: a client would be told where the upstream is, and might take its key elsewhere.
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
 #: No vendor's error is longer; what is longer is cut, not kept in memory.
 _ERROR_BYTES = 65_536
 
@@ -114,7 +116,7 @@ class HttpUpstream:
 
     async def _error(self, response: Response) -> UpstreamError:
         if response.status < 400:
-            return UpstreamGarbage(f"the upstream answered {response.status}; redirects are not followed")
+            return _redirected(response)
         error = _read_error(await _read_start(response, _ERROR_BYTES))
         message = error.message or f"the upstream answered {response.status}"
         return UpstreamStatus(
@@ -140,7 +142,11 @@ class HttpUpstream:
             sent.append((b"authorization", b"Bearer " + self._secrets.api_key.encode()))
         elif self.forwards_credentials and credentials is not None:
             sent.append((b"authorization", credentials))
-        return await self._transport.request(method, path, sent, body)
+        response = await self._transport.request(method, path, sent, body)
+        if response.status in _REDIRECTS:
+            response.close()
+            raise _redirected(response)
+        return response
 
     def redact(self, text: str) -> str:
         """``text`` without what must not leave the proxy."""
@@ -149,6 +155,10 @@ class HttpUpstream:
     async def aclose(self) -> None:
         """Close its connections."""
         await self._transport.aclose()
+
+
+def _redirected(response: Response) -> UpstreamError:
+    return UpstreamGarbage(f"the upstream answered {response.status}; redirects are not followed")
 
 
 async def _read_start(response: Response, limit: int) -> bytes:

@@ -16,7 +16,7 @@ from proxy.metrics import Metrics
 from proxy.recording import StoreLink
 from proxy.storage import Sealer, make_store
 from proxy.storage.window import WINDOW_S, Window
-from tests.fakes import answer, held, says
+from tests.fakes import answer, held, raw, says
 
 SPENDINGS = st.lists(st.tuples(st.floats(0, 30), st.integers(0, 5)), max_size=60)
 
@@ -220,6 +220,32 @@ async def test_over_the_most_under_way_a_request_is_turned_away(serving, upstrea
         call = await asyncio.to_thread(upstream.call, prompt)
         refused = await proxy.chat(prompt)
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        call.released.set()
+        assert (await first).status == 200
+        assert (await proxy.chat(upstream.script(answer(says("x"))))).status == 200
+
+
+async def test_what_has_no_gate_counts_as_well(serving, upstream):
+    upstream.serve("/v1/embeddings", held(raw(b"{}")))
+    async with serving(ROUTE, server={"max_in_flight": 1}) as proxy:
+        first = asyncio.ensure_future(proxy.ask("/v1/embeddings", {"model": "m"}))
+        call = await asyncio.to_thread(upstream.call, "/v1/embeddings")
+        for path in ("/v1/embeddings", "/v1/files", "/v1/chat/completions"):
+            refused = await proxy.ask(path, {"model": "m"})
+            assert (refused.status, refused.headers["retry-after"]) == (503, "1"), path
+        call.released.set()
+        assert (await first).status == 200
+        upstream.serve("/v1/files", raw(b"{}"))
+        assert (await proxy.ask("/v1/files", {"model": "m"})).status == 200
+
+
+async def test_what_is_under_way_counts_on_after_a_reload(serving, upstream):
+    prompt = upstream.script(held(answer(says("x"))))
+    async with serving(ROUTE, server={"max_in_flight": 1}) as proxy:
+        first = asyncio.ensure_future(proxy.chat(prompt))
+        call = await asyncio.to_thread(upstream.call, prompt)
+        proxy.app.replace(proxy.parts)
+        assert (await proxy.chat(prompt)).status == 503
         call.released.set()
         assert (await first).status == 200
         assert (await proxy.chat(upstream.script(answer(says("x"))))).status == 200

@@ -160,6 +160,52 @@ async def test_an_answer_that_is_cut_is_seen_to_be(serving, upstream):
     assert (reply.status, reply.body, reply.ended) == (200, b"half", False)
 
 
+async def test_what_an_upstream_says_of_itself_stays_here(serving, upstream):
+    """Else other origins' pages, which this proxy has not let in, would be let in by the upstream."""
+    headers = {
+        "access-control-allow-origin": "*", "access-control-allow-credentials": "true", "alt-svc": 'h3=":443"',
+        "strict-transport-security": "max-age=1", "location": "http://10.0.0.1/", "x-kept": "1",
+    }  # fmt: skip
+    upstream.serve("/v1/files/3", raw(b"{}", 201, headers=headers))
+    async with serving(OBSERVE) as proxy:
+        reply = await proxy.ask("/v1/files/3", method="GET")
+    assert reply.headers["x-kept"] == "1"
+    assert not set(headers) - {"x-kept"} & set(reply.headers)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_neither_followed_nor_passed_on(serving, upstream, status):
+    upstream.serve("/v1/files/4", raw(b"go", status, headers={"location": "http://127.0.0.1:9/x"}))
+    async with serving(OBSERVE) as proxy:
+        reply = await proxy.ask("/v1/files/4", method="GET")
+        assert proxy.count("idk_upstream_errors_total", upstream="u", kind="garbage") == 1
+    assert (reply.status, "location" in reply.headers) == (502, False)
+
+
+async def test_what_has_not_changed_is_passed_on(serving, upstream):
+    upstream.serve("/v1/files/5", raw(b"", 304, headers={"etag": "e"}))
+    async with serving(OBSERVE) as proxy:
+        reply = await proxy.ask("/v1/files/5", method="GET", headers={"if-none-match": "e"})
+    assert (reply.status, reply.headers["etag"]) == (304, "e")
+
+
+async def test_an_error_of_the_upstreams_comes_without_its_secrets(serving, upstream):
+    own = b'{ "error" : "\xff no such file" }'
+    upstream.serve("/v1/files/6", raw(own, 404))
+    told = f'{{"error": "bad key the-upstreams at {upstream.base_url}"}}'.encode()
+    upstream.serve("/v1/files/7", raw(told, 401))
+    upstream.serve("/v1/files/8", raw(b"half", 500, missing=4))
+    async with serving(OBSERVE, upstream={"api_key_env": "K"}, environ={"K": "the-upstreams"}) as proxy:
+        plain = await proxy.ask("/v1/files/6", method="GET")
+        assert (plain.status, plain.body) == (404, own)
+        secret = await proxy.ask("/v1/files/7", method="GET")
+        assert secret.status == 401
+        assert secret.json["error"] == "bad key [redacted] at http://[redacted]/v1"
+        cut = await proxy.ask("/v1/files/8", method="GET")
+        assert (cut.status, cut.json["error"]["type"]) == (502, "upstream_error")
+        assert proxy.count("idk_upstream_errors_total", upstream="u", kind="cut") == 1
+
+
 async def test_a_client_that_leaves_cancels_the_upstream(serving, upstream):
     upstream.serve("/v1/images/slow", held())
     leaves = asyncio.Event()
