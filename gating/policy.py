@@ -32,6 +32,8 @@ VERSION_CONDITIONS = 2
 ROUNDING = 1e-9
 #: The keys of a fingerprint that say how many samples are drawn, and how.
 OF_SAMPLES = ("samples", "sample_temperature", "sample_top_p")
+#: The key that says which model makes vectors of them.
+OF_VECTORS = "embeddings"
 _ABSENT = object()
 
 
@@ -108,11 +110,14 @@ class Policy:
         """Whether the policy applies to requests of the fingerprint ``live``.
 
         Every key of the policy must be there with an equal value; an empty fingerprint applies anywhere. How
-        samples are drawn matters to a policy that reads some, whatever else its labels came with.
+        samples are drawn matters to a policy that reads some, whatever else its labels came with, and what makes
+        vectors of them to one that reads vectors.
         """
+        unread = () if "samples" in self.needs else OF_SAMPLES
+        if "embeddings" not in self.needs:
+            unread = (*unread, OF_VECTORS)
         return all(
-            live.get(key, _ABSENT) == value or (key in OF_SAMPLES and "samples" not in self.needs)
-            for key, value in self.fingerprint.items()
+            key in unread or live.get(key, _ABSENT) == value for key, value in self.fingerprint.items()
         )
 
     def read(self, evidence: Evidence) -> Measured | Unmeasured:

@@ -25,7 +25,7 @@ from proxy.endpoint import GatedEndpoint
 from proxy.examples import load as load_examples
 from proxy.exceptions import ConfigError
 from proxy.feedback import FeedbackEndpoint
-from proxy.gathering import gatherers_of
+from proxy.gathering import Benches, gatherers_of
 from proxy.health import Health, cold_routes, not_allowed
 from proxy.keeper import Keeper
 from proxy.leaving import leaving
@@ -76,6 +76,8 @@ class Parts:
     routes: RouteTable
     upstreams: Mapping[str, UpstreamClient]
     tracing: Tracing | None = None
+    #: The models that work in this process.
+    benches: Benches = field(default_factory=Benches)
     #: Those of the store, beside the configuration's.
     keys: tuple[StoredKey, ...] = ()
 
@@ -99,7 +101,7 @@ def build(
     """Make every part; ``folder`` is where relative policy files stand. Raises ConfigError.
 
     ``known`` is what the store says; ``before`` the parts that these shall take the place of: upstreams whose
-    configuration is the same stay as they are, with their connections.
+    configuration is the same stay as they are, with their connections, and so do models that were read.
     """
     metrics = Metrics() if metrics is None else metrics
     known = Known() if known is None else known
@@ -108,13 +110,14 @@ def build(
     else:
         context = None if tracing is None else tracing.headers
         upstreams = make_upstreams(config.upstreams, environ, metrics, context)
-    joining = Joining(folder, metrics, known, recorder, upstreams, workers=config.server.workers)
+    benches = Benches() if before is None else before.benches
+    joining = Joining(folder, metrics, known, recorder, upstreams, benches, workers=config.server.workers)
     made: dict[str, Route] = {}
     for each in in_order(config.routes):
         made[each.name] = _route(each, upstreams[each.upstream], joining, made, _provider(config, each))
     routes = [made[route.name] for route in config.routes]
     metrics.in_force(routes)
-    return Parts(config, metrics, RouteTable(routes), upstreams, tracing, known.keys)
+    return Parts(config, metrics, RouteTable(routes), upstreams, tracing, benches, known.keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,7 @@ class Joining:
     known: Known
     recorder: Recorder | None
     upstreams: Mapping[str, UpstreamClient]
+    benches: Benches
     workers: int
 
 
@@ -163,6 +167,7 @@ def _route(
             workers=joining.workers,
             chat=SURFACES["chat"],
             upstreams=joining.upstreams,
+            benches=joining.benches,
             judge=judge,
         ),
         lower=None

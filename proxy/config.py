@@ -144,10 +144,12 @@ class Fallback(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Embeddings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What turns texts into vectors: a model behind an upstream's ``/embeddings``."""
+    """What turns texts into vectors: a model behind an upstream's ``/embeddings``, or one of the proxy's own."""
 
-    upstream: Name
-    model: Annotated[str, Meta(min_length=1)]
+    upstream: Name | None = None
+    model: Annotated[str, Meta(min_length=1)] | None = None
+    #: In place of both: a model that works in the proxy itself (the extra ``embeddings``).
+    local: Name | None = None
 
 
 class Example(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -516,9 +518,8 @@ def _rag_problems(place: str, rag: Rag) -> Iterator[str]:
 
 def _gathering_problems(place: str, route: Route, config: Config) -> Iterator[str]:
     """Of the evidence that is asked for beside the answer."""
-    if route.embeddings is not None and route.embeddings.upstream not in config.upstreams:
-        mend = _nearest(route.embeddings.upstream, config.upstreams)
-        yield f"{place}.embeddings.upstream: `{route.embeddings.upstream}` is not among upstreams; {mend}"
+    if route.embeddings is not None:
+        yield from _embeddings_problems(f"{place}.embeddings", route.embeddings, config.upstreams)
     others = {other.name: other for other in config.routes if other.name != route.name}
     if route.judge is not None and route.judge not in others:
         yield f"{place}.judge: `{route.judge}` is no other route; {_nearest(route.judge, others)}"
@@ -527,6 +528,14 @@ def _gathering_problems(place: str, route: Route, config: Config) -> Iterator[st
     if route.escalate_to is not None:
         yield from _escalation_problems(place, route, {other.name: other for other in config.routes})
     yield from _circle(place, route, {other.name: other for other in config.routes})
+
+
+def _embeddings_problems(place: str, given: Embeddings, upstreams: Mapping[str, Upstream]) -> Iterator[str]:
+    if (given.upstream is None, given.model is None) != (given.local is not None,) * 2:
+        yield f"{place}: say upstream and model, or local alone"
+    elif given.upstream is not None and given.upstream not in upstreams:
+        mend = _nearest(given.upstream, upstreams)
+        yield f"{place}.upstream: `{given.upstream}` is not among upstreams; {mend}"
 
 
 def _escalation_problems(place: str, route: Route, routes: Mapping[str, Route]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gating.policy import OF_SAMPLES, Policy
+from gating.policy import OF_SAMPLES, OF_VECTORS, Policy
 from proxy.exceptions import Forbidden, NotFound
 
 if TYPE_CHECKING:
@@ -104,6 +104,9 @@ def fingerprint(route: Route, model: str, sampling: Mapping[str, float]) -> dict
     if config.samples:
         drawn = (config.samples, config.sampling.temperature, config.sampling.top_p)
         made_with |= dict(zip(OF_SAMPLES, drawn, strict=True))
+        if config.embeddings is not None:
+            given = config.embeddings
+            made_with[OF_VECTORS] = given.local or f"{given.upstream}/{given.model}"
     return made_with
 
 

@@ -53,8 +53,10 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "playwright": ("proxy.demo.pictures",),
     "prometheus_client": ("proxy.metrics",),
     "yaml": ("proxy.config",),
+    "onnxruntime": ("proxy.gathering.minilm",),
     "opentelemetry": ("proxy.tracing",),
     "pythonjsonlogger": ("proxy.logs",),
+    "tokenizers": ("proxy.gathering.minilm",),
     "uvicorn": ("proxy.server", "proxy.workers", "proxy.logs"),
     "xllamacpp": ("proxy.embedded",),
     "re2": (

@@ -1,9 +1,9 @@
-"""Vectors of the answers and samples, from an upstream's ``/embeddings``."""
+"""Vectors of the answers and samples: from an upstream's ``/embeddings``, or made in this process."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -17,8 +17,40 @@ if TYPE_CHECKING:
     from proxy.gathering.base import Answer, Fields
     from proxy.gathering.budget import Slots
     from proxy.upstreams.client import UpstreamClient
+    from proxy.wire import Completion
 
 PATH = "/embeddings"
+
+
+class Vectors(Protocol):
+    """What turns texts into vectors."""
+
+    async def __call__(
+        self, exchange: Exchange, completion: Completion, texts: Sequence[str]
+    ) -> Sequence[Sequence[float]] | None:
+        """One (n, d) for each text, or None where they cannot be compared. Raises HttpError, OverBudget."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """All texts of a request at once; see ``Gatherer``."""
+
+    vectors: Vectors
+    early: bool = False
+
+    async def __call__(self, exchange: Exchange, answer: Answer) -> Sequence[Fields]:
+        """``embeddings`` (1 + k, d) of each choice and its samples; raises HttpError, OverBudget."""
+        completion = await answer.get()
+        rows = [(choice.evidence.answer, *choice.evidence.samples) for choice in completion.choices]
+        texts = list(dict.fromkeys(text for row in rows for text in row))
+        if not any(choice.evidence.samples for choice in completion.choices) or not all(texts):
+            return ()  # servers refuse an empty text, which has no direction either
+        vectors = await self.vectors(exchange, completion, texts)
+        if vectors is None:
+            return ()
+        vector_of = dict(zip(texts, vectors, strict=True))
+        return [{"embeddings": tuple(vector_of[text] for text in row)} for row in rows]
 
 
 class _Usage(msgspec.Struct):
@@ -36,26 +68,18 @@ class _Vectors(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
-    """One further call for all texts of a request; see ``Gatherer``."""
+class FromUpstream:
+    """One further call for all texts; see ``Vectors``."""
 
     upstream: UpstreamClient
     model: str
     slots: Slots
-    early: bool = False
 
-    async def __call__(self, exchange: Exchange, answer: Answer) -> Sequence[Fields]:
-        """``embeddings`` (1 + k, d) of each choice and its samples; raises UpstreamError's kinds, OverBudget."""
-        completion = await answer.get()
-        rows = [(choice.evidence.answer, *choice.evidence.samples) for choice in completion.choices]
-        texts = list(dict.fromkeys(text for row in rows for text in row))
-        if not any(choice.evidence.samples for choice in completion.choices) or not all(texts):
-            return ()  # servers refuse an empty text, which has no direction either
+    async def __call__(
+        self, exchange: Exchange, completion: Completion, texts: Sequence[str]
+    ) -> Sequence[Sequence[float]]:
+        """As the upstream gives them; raises UpstreamError's kinds, OverBudget."""
         check_question(exchange, completion)
-        vectors = dict(zip(texts, await self._vectors(exchange, texts), strict=True))
-        return [{"embeddings": tuple(vectors[text] for text in row)} for row in rows]
-
-    async def _vectors(self, exchange: Exchange, texts: Sequence[str]) -> list[list[float]]:
         body = msgspec.json.encode({"model": self.model, "input": texts})
         exchange.spending.calls += 1
         granted = self.slots.take(1)

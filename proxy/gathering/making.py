@@ -10,7 +10,8 @@ from proxy.exceptions import ConfigError
 from proxy.gathering.asides import Aside
 from proxy.gathering.budget import Slots
 from proxy.gathering.closed_book import ClosedBook
-from proxy.gathering.embeddings import Embedded
+from proxy.gathering.embeddings import Embedded, FromUpstream
+from proxy.gathering.local import Here
 from proxy.gathering.meanings import Judged
 from proxy.gathering.p_true import AskedTrue
 from proxy.gathering.samples import Samples
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gating.scorers import Need
     from proxy.config import Route as RouteConfig
     from proxy.gathering.base import Gatherer
+    from proxy.gathering.local import Benches
     from proxy.routing import Route
     from proxy.upstreams.client import UpstreamClient
     from proxy.wire import Surface
@@ -37,6 +39,7 @@ class Making:
     slots: Slots
     chat: Surface
     upstreams: Mapping[str, UpstreamClient]
+    benches: Benches
     judge: Route | None
 
     @property
@@ -68,9 +71,12 @@ def _embeddings(making: Making) -> Gatherer:
     if given is None:
         raise ConfigError(
             f"{making.place}.embeddings: agreement_embedding compares vectors; say which model makes them: "
-            "{upstream: NAME, model: NAME}"
+            "{upstream: NAME, model: NAME}, or {local: minilm}"
         )
-    return Embedded(making.upstreams[given.upstream], given.model, making.slots)
+    if given.local is not None:
+        bench = making.benches.get(given.local, f"{making.place}.embeddings.local")
+        return Embedded(Here(bench, making.slots))
+    return Embedded(FromUpstream(making.upstreams[given.upstream or ""], given.model or "", making.slots))
 
 
 #: In the order in which they begin. Each raises ConfigError where the route does not say what it needs to.
@@ -95,6 +101,7 @@ def gatherers_of(
     workers: int,
     chat: Surface,
     upstreams: Mapping[str, UpstreamClient],
+    benches: Benches,
     judge: Route | None = None,
 ) -> tuple[Gatherer, ...]:
     """Those of one route; ``workers`` processes share its budget. Raises ConfigError.
@@ -109,5 +116,5 @@ def gatherers_of(
             "which this version does not gather; use other scorers"
         )
     slots = Slots(max(1, config.budget.concurrency // workers))
-    making = Making(config, place, slots, chat, upstreams, judge)
+    making = Making(config, place, slots, chat, upstreams, benches, judge)
     return tuple(make(making) for need, make in GATHERERS.items() if need in gate.needs)

@@ -138,6 +138,16 @@ def test_how_samples_are_drawn_matters_to_what_reads_them():
     assert not reads.matches({"model": "m"})
 
 
+def test_what_makes_vectors_matters_to_what_reads_them():
+    made_with = {"model": "m", "samples": 5, "embeddings": "minilm"}
+    by_words = policy(fingerprint=made_with, combination=Single(SCORERS["agreement"]))
+    by_vectors = policy(fingerprint=made_with, combination=Single(SCORERS["agreement_embedding"]))
+    other = {**made_with, "embeddings": "openai/text-embedding-3-small"}
+    assert by_words.matches(other)
+    assert by_vectors.matches(made_with)
+    assert not by_vectors.matches(other)
+
+
 @pytest.mark.parametrize("make", [policy, several, lambda: policy(certificate=None, threshold=None)])
 def test_saved_and_loaded_it_is_the_same(make):
     loaded = Policy.load(saved(make))

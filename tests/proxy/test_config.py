@@ -308,6 +308,9 @@ HASH = "0" * 64
         (route("on_low: escalate, escalate_to: s"), "routes[0].escalate_to: `s` is no route"),
         (route("judge: r"), "routes[0].judge: `r` is no other route"),
         (route("embeddings: {upstream: v, model: m}"), "routes[0].embeddings.upstream: `v` is not among"),
+        (route("embeddings: {upstream: u}"), "routes[0].embeddings: say upstream and model, or local"),
+        (route("embeddings: {model: m, local: minilm}"), "routes[0].embeddings: say upstream and model, or"),
+        (route("embeddings: {}"), "routes[0].embeddings: say upstream and model, or local alone"),
         (route("rag: {instruct: true}"), "routes[0].rag.instruct: says how a rescue asks"),
     ],
 )

@@ -11,6 +11,7 @@ from gating import SCORERS, Gate, Policy
 from gating.combine import Single
 from gating.gate import Uncalibrated
 from proxy.auth import Caller
+from proxy.config import Embeddings
 from proxy.config import Route as RouteConfig
 from proxy.exceptions import Forbidden, NotFound
 from proxy.metrics import Metrics
@@ -116,6 +117,14 @@ def test_the_routes_own_model_and_parameters_stand_over_the_requests():
         route("r", model="other", params={"temperature": 0}), "m", {"temperature": 0.5, "top_p": 0.9}
     )
     assert (found["model"], found["temperature"], found["top_p"]) == ("other", 0, 0.9)
+
+
+def test_what_makes_vectors_of_the_samples_is_in_a_fingerprint():
+    one = {"samples": 2, "embeddings": Embeddings(local="minilm")}
+    other = {"samples": 2, "embeddings": Embeddings(upstream="u", model="small")}
+    assert fingerprint(route("r", **one), "m", {})["embeddings"] == "minilm"
+    assert fingerprint(route("r", **other), "m", {})["embeddings"] == "u/small"
+    assert "embeddings" not in fingerprint(route("r", **one | {"samples": 0}), "m", {})
 
 
 @pytest.mark.parametrize(("body", "applies"), [
