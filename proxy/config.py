@@ -53,6 +53,12 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     audit_key_env: str = "IDK_AUDIT_KEY"
     retention: Retention = Retention()
     max_body_bytes: Annotated[int, Meta(ge=1_024)] = 20_000_000
+    #: Of a request's line and headers, names and values.
+    max_head_bytes: Annotated[int, Meta(ge=1_024)] = 65_536
+    max_headers: Annotated[int, Meta(ge=8)] = 128
+    #: How long a request's head may take to come, and then its body, which wins a second with every 1,000 bytes;
+    #: and how long a client may read nothing of its answer.
+    receive_timeout_s: Seconds = 60.0
     #: Of one upstream's answer; a held stream costs at most a small multiple of it.
     max_answer_bytes: Annotated[int, Meta(ge=1_024)] = 50_000_000
     #: Requests under way at once in one process; over it the proxy answers 503 with retry-after.

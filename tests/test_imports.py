@@ -46,7 +46,7 @@ APART = ("proxy.embedded", "proxy.questions", "proxy.progress")
 IMPORTERS: dict[str, tuple[str, ...]] = {
     "aiohappyeyeballs": ("proxy.upstreams.lean",),
     "aiohttp": ("proxy.upstreams.aiohttp_transport",),
-    "httptools": ("proxy.upstreams.lean",),
+    "httptools": ("proxy.upstreams.lean", "proxy.server"),
     "jinja2": ("proxy.report.page",),
     "litellm": ("proxy.upstreams.litellm",),
     "markupsafe": ("proxy.report",),
