@@ -16,22 +16,25 @@ import msgspec
 from gating.early import watch
 from gating.relatedness import words_of
 from gating.sampled import decide
+from gating.scorers.agreement import weakest_first
 from gating.types import Decision, Evidence, Unmeasured
 from proxy.asking import ask_upstream
 from proxy.exceptions import BadRequest, UpstreamStatus
 from proxy.exchange import Exchange, Judged
 from proxy.gathering import NO_GATHERING, Gathering
+from proxy.gathering.base import is_judged
 from proxy.prompting import prompted, prompts
 from proxy.upstreams.encoding import too_large
-from proxy.wire import Ask, Report, Verdict, report_choices
+from proxy.wire import Ask, Report, Sentence, Verdict, report_choices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
     from proxy.asgi import Push, Wait
     from proxy.gathering.base import NoGathering
     from proxy.upstreams.transport import Response
-    from proxy.wire import Choice, Completion, StreamReader, Watch
+    from proxy.wire import Choice, ChoiceReport, Completion, StreamReader, Watch
 
 #: The parameters of the wire formats that bound an answer's tokens.
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
@@ -177,10 +180,28 @@ def judge(exchange: Exchange, completion: Completion, *, cancelled: bool = False
         mode=route.config.mode,
         policy=route.policy,
         certified=not route.revoked and _certified(exchange, choices, applies=applies),
-        choices=report_choices(decisions, completion.choices),
+        choices=_reported(exchange, choices, decisions, withheld),
         extra=exchange.extra,
     )
     return Verdict(decisions, withheld, report, route.config.abstain_text)
+
+
+def _reported(
+    exchange: Exchange, choices: Sequence[Choice], decisions: Sequence[Decision], withheld: AbstractSet[int]
+) -> tuple[ChoiceReport, ...]:
+    """The decisions for ``idk.choices``; the sentences of an answer only where it goes out."""
+    reports = report_choices(decisions, choices)
+    if not exchange.request.verbose:
+        return reports
+    return tuple(
+        report if choice.index in withheld or not is_judged(choice) else _with_sentences(report, choice)
+        for report, choice in zip(reports, choices, strict=True)
+    )
+
+
+def _with_sentences(report: ChoiceReport, choice: Choice) -> ChoiceReport:
+    found = tuple(Sentence(text, score) for text, score in weakest_first(choice.evidence))
+    return msgspec.structs.replace(report, sentences=found) if found else report
 
 
 def _in_context(exchange: Exchange, completion: Completion) -> Completion:

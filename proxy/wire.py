@@ -34,6 +34,8 @@ class Request(msgspec.Struct, frozen=True):
     seed: int | None = None
     #: Passages that came in the request's own ``idk`` field; the messages do not hold them yet.
     context: tuple[str, ...] = ()
+    #: Whether ``idk`` shall hold the sentences of what goes out.
+    verbose: bool = False
     #: What the client asks for that no gate can hold; None: nothing. A route that enforces refuses it.
     ungateable: str | None = None
     #: The client's own fields, where ``fields`` are a translation of them.
@@ -106,8 +108,19 @@ class VendorError(msgspec.Struct):
         return None if self.code is None else str(self.code)
 
 
+class Sentence(msgspec.Struct, frozen=True):
+    """One of an answer, and how far the samples say it, in [0, 1]."""
+
+    text: str
+    score: float
+
+
 class ChoiceReport(msgspec.Struct, frozen=True):
-    """One choice in the ``idk`` field."""
+    """One choice in the ``idk`` field.
+
+    ``sentences``, the least supported first, stand there where the client asks for them, the answer is long and
+    was compared with samples, and it goes out: of what is withheld nothing is told.
+    """
 
     index: int
     decision: str
@@ -116,6 +129,7 @@ class ChoiceReport(msgspec.Struct, frozen=True):
     threshold: float | None
     score: float | None
     source: str
+    sentences: tuple[Sentence, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Extra(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from proxy.wire import Extra, Step, Verdict, report_choices
+from proxy.wire import Extra, Step, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,14 +37,20 @@ def handed_on(first: Judged, second: Judged, decision: str, *, certified: bool) 
     of the second gate's policy holds for the requests that come to it so.
     """
     given = second.verdict
+    served = [each.decision == "answer" for each in given.decisions]
     decisions = tuple(
-        replace(each, decision=decision) if each.decision == "answer" else each for each in given.decisions
+        replace(each, decision=decision) if goes else each
+        for each, goes in zip(given.decisions, served, strict=True)
+    )
+    choices = tuple(
+        msgspec.structs.replace(each, decision=decision) if goes else each
+        for each, goes in zip(given.report.choices, served, strict=True)
     )
     report = msgspec.structs.replace(
         first.verdict.report,
         policy=given.report.policy,
         certified=certified and given.report.certified,
-        choices=report_choices(decisions, second.completion.choices),
+        choices=choices,
         extra=_sum(first.verdict.report.extra, _of_answer(first), given.report.extra),
         steps=(*_steps(first.verdict.report), *_steps(given.report)),
     )

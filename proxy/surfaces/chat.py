@@ -53,6 +53,7 @@ class Chat(ChoicesSurface):
             seed=read.seed if isinstance(read.seed, int) else None,
             threshold=threshold_of(read.idk),
             context=tuple(read.idk.context or ()) if read.idk is not None else (),
+            verbose=read.idk is not None and read.idk.verbose,
         )
 
     def outgoing(self, request: Request, ask: Ask) -> bytes:

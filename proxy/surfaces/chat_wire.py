@@ -42,6 +42,7 @@ class Override(Struct, forbid_unknown_fields=True):
     threshold: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
     wrong_cost: Annotated[float, Meta(ge=0.0, le=1e9)] | None = None
     context: list[str] | None = None
+    verbose: bool = False
 
 
 class ChatRequest(Struct):

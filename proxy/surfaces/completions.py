@@ -54,6 +54,7 @@ class Completions(ChoicesSurface):
             seed=read.seed if isinstance(read.seed, int) else None,
             threshold=threshold_of(read.idk),
             context=tuple(read.idk.context or ()) if read.idk is not None else (),
+            verbose=read.idk is not None and read.idk.verbose,
             prompts=read.prompts,
             ungateable="echo: the prompt's own tokens would be scored with the answer" if read.echo else None,
         )

@@ -72,6 +72,7 @@ class Messages:
             sampling={name: value for name in _SAMPLING if (value := getattr(read, name)) is not None},
             threshold=threshold_of(read.idk),
             context=tuple(read.idk.context or ()) if read.idk is not None else (),
+            verbose=read.idk is not None and read.idk.verbose,
         )
 
     def outgoing(self, request: Request, ask: Ask) -> bytes:

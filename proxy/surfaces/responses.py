@@ -61,6 +61,7 @@ class Responses:
             sampling={name: value for name in _SAMPLING if (value := getattr(read, name)) is not None},
             threshold=threshold_of(read.idk),
             context=tuple(read.idk.context or ()) if read.idk is not None else (),
+            verbose=read.idk is not None and read.idk.verbose,
             ungateable=read.ungateable,
         )
 
