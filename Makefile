@@ -52,6 +52,8 @@ test-clients: setup
 test-faults: setup
 	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light; } || true
+	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends libfaketime; } || true
 	@rm -f $(VENV)/faults.json
 	IDK_RELIABILITY=$(CURDIR)/$(VENV)/faults.json $(BIN)/python -m pytest tests/faults
 	$(BIN)/python -m tests.faults.table $(VENV)/faults.json

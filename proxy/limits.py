@@ -2,7 +2,8 @@
 
 A minute slides: what counts is the last 60 seconds, kept in the store, so that it holds over replicas. The store
 may not delay a request: where it has not answered in a few milliseconds, or is down, each process counts by
-itself until it is back.
+itself until it is back. Each process's own count goes by a clock that nobody sets: where the clock of the machine
+is set forward, the store forgets what it knows, and no process lets through more than the limit all the same.
 """
 
 from __future__ import annotations
@@ -37,11 +38,18 @@ class Limits:
     """Of all keys; ``link`` is the store, None where each process counts by itself."""
 
     def __init__(
-        self, link: StoreLink | None, max_in_flight: int, *, several: bool, clock: Callable[[], float] = time
+        self,
+        link: StoreLink | None,
+        max_in_flight: int,
+        *,
+        several: bool,
+        clock: Callable[[], float] = time,
+        steady: Callable[[], float] | None = None,
     ) -> None:
         self._link = link
         self.bound(max_in_flight, several=several)
         self._clock = clock
+        self._steady = _from(clock()) if steady is None else steady
         self._own: dict[str, Window] = {}
         self._asked: set[asyncio.Future[float | None]] = set()
         #: Those that nobody waits for any more: while there is one, the store is left alone. Each further question
@@ -102,16 +110,19 @@ class Limits:
             )
 
     async def _counted(self, account: str, amount: int, most: int | None, until: float) -> float | None:
-        now = self._clock()
+        now, clock = self._steady(), self._clock()
         own = self._own.setdefault(account, Window())
         if self._link is None:
             return own.spend(amount, most, now)
+        spent_s = own.spend(0, most, now)
+        if spent_s is not None:
+            return spent_s  # by this process alone
         if self._overdue:
             refused_s = own.spend(amount, most, now)
             if refused_s is None and amount:
                 self._owed[account] = self._owed.get(account, 0) + amount
             return refused_s
-        asked = self._ask(self._link, account, amount, most, now)
+        asked = self._ask(self._link, account, amount, most, clock)
         # Who asked leaves it to itself when it takes too long: what was spent is counted all the same.
         await asyncio.wait((asked,), timeout=max(0.0, until - monotonic()))
         if not asked.done():
@@ -143,6 +154,12 @@ class Limits:
         if well and self._link is not None:
             for account, amount in owed.items():
                 self._ask(self._link, account, amount, None, self._clock())
+
+
+def _from(now: float) -> Callable[[], float]:
+    """A clock that begins at ``now``, in step with the store's seconds, and is set by nobody."""
+    began = now - monotonic()
+    return lambda: began + monotonic()
 
 
 class UnderWay:

@@ -18,11 +18,15 @@ class Window:
         """Add ``amount`` if it stays within ``most``; None then, else the seconds until it may.
 
         An ``amount`` of 0 asks whether anything may still be spent. The second at the window's edge counts
-        whole: never too much is let through.
+        whole: never too much is let through. What was spent more than a minute ahead was so before the clock was
+        set back: it counts as spent now, else it would count until the clock has come there again.
         """
         second = int(now)
-        for old in [each for each in self.spent if each < second - WINDOW_S]:
-            del self.spent[old]
+        for each in list(self.spent):
+            if each < second - WINDOW_S:
+                del self.spent[each]
+            elif each > second + WINDOW_S:
+                self.spent[second] = self.spent.get(second, 0) + self.spent.pop(each)
         total = sum(self.spent.values())
         if most is not None and total + max(amount, 1) > most:
             return wait_for(sorted(self.spent.items()), total + max(amount, 1) - most, now)

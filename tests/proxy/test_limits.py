@@ -65,7 +65,7 @@ CALLER = Caller("app", None, requests_per_minute=2, tokens_per_minute=100)
 
 async def test_requests_a_minute():
     clock = Clock()
-    limits = Limits(None, 10, several=False, clock=clock)
+    limits = Limits(None, 10, several=False, clock=clock, steady=clock)
     await limits.admit(CALLER)
     clock.now += 10
     await limits.admit(CALLER)
@@ -78,12 +78,32 @@ async def test_requests_a_minute():
 
 async def test_tokens_a_minute_are_known_afterwards():
     clock = Clock()
-    limits = Limits(None, 10, several=False, clock=clock)
+    limits = Limits(None, 10, several=False, clock=clock, steady=clock)
     await limits.admit(CALLER)
     await limits.used(CALLER, 130)
     with pytest.raises(LimitReached, match="100 tokens a minute"):
         await limits.admit(CALLER)
     await limits.used(Caller("free", None), 10**9)
+
+
+@pytest.mark.parametrize("step_s", [3_600.0, -3_600.0])
+@pytest.mark.parametrize("url", [None, "sqlite:///s.db", "memory://"])
+async def test_a_clock_that_is_set_neither_frees_a_key_nor_shuts_it_out(step_s, url, tmp_path, monkeypatch):
+    monkeypatch.setattr("proxy.limits._WAIT_S", 5.0)
+    clock, steady = Clock(), Clock()
+    link = None if url is None else StoreLink(make_store(url, tmp_path, Sealer(None)), Metrics())
+    limits = Limits(link, 10, several=False, clock=clock, steady=steady)
+    await limits.admit(CALLER)
+    clock.now += step_s
+    await limits.admit(CALLER)
+    with pytest.raises(LimitReached) as refused:
+        await limits.admit(CALLER)
+    assert refused.value.retry_after_s <= WINDOW_S + 1
+    for each in (clock, steady):
+        each.now += WINDOW_S + 1
+    await limits.admit(CALLER)
+    if link is not None:
+        await link.aclose()
 
 
 async def test_replicas_share_a_limit(tmp_path, monkeypatch):
@@ -92,7 +112,7 @@ async def test_replicas_share_a_limit(tmp_path, monkeypatch):
     )  # a disk that is busy with other things may take its time
     clock = Clock()
     links = [StoreLink(make_store("sqlite:///s.db", tmp_path, Sealer(None)), Metrics()) for _ in range(2)]
-    one, other = (Limits(link, 10, several=False, clock=clock) for link in links)
+    one, other = (Limits(link, 10, several=False, clock=clock, steady=clock) for link in links)
     # The first call opens the file, which may take longer than a request waits.
     for link in links:
         await link.do("limit", lambda store: store.revision())
@@ -108,7 +128,7 @@ async def test_replicas_share_a_limit(tmp_path, monkeypatch):
 async def test_a_store_that_is_down_leaves_each_to_itself(tmp_path):
     metrics = Metrics()
     link = StoreLink(make_store("redis://127.0.0.1:1/0", tmp_path, Sealer(None)), metrics)
-    limits = Limits(link, 10, several=False, clock=Clock())
+    limits = Limits(link, 10, several=False, steady=Clock())
     await limits.admit(CALLER)
     await limits.admit(CALLER)
     with pytest.raises(LimitReached):
@@ -142,7 +162,7 @@ class Hung:
 async def test_a_store_that_hangs_is_asked_once_and_then_left_alone():
     """Else each request would wait for it, and hold a connection to it."""
     store = Hung()
-    limits = Limits(StoreLink(store, Metrics()), 10, several=False, clock=Clock())
+    limits = Limits(StoreLink(store, Metrics()), 10, several=False, steady=Clock())
     many = Caller("app", None, requests_per_minute=50)
     for _ in range(50):
         await limits.admit(many)

@@ -173,6 +173,11 @@ for i = 1, #all, 2 do
   if at < second - 60 then
     redis.call('HDEL', key, all[i])
   else
+    if at > second + 60 then
+      redis.call('HDEL', key, all[i])
+      redis.call('HINCRBY', key, second, spent)
+      at = second
+    end
     found[#found + 1] = {at, spent}
     total = total + spent
   end

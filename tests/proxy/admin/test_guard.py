@@ -58,8 +58,8 @@ def test_the_key_itself_opens_it_as_a_bearer_token():
 
 
 def test_an_address_that_guesses_must_wait_and_others_need_not():
-    clock = Clock()
-    guard = Guard("key", "IDK_ADMIN_KEY", clock)
+    clock, wall = Clock(), Clock()
+    guard = Guard("key", "IDK_ADMIN_KEY", wall, clock)
     word = guard.log_in("key", request())
     for _ in range(FAILURES):
         with pytest.raises(Unauthorized):
@@ -68,6 +68,10 @@ def test_an_address_that_guesses_must_wait_and_others_need_not():
         guard.log_in("key", request())  # even the right one: else the answer would tell
     assert refused.value.http_status == 429
     assert refused.value.retry_after_s == pytest.approx(60.0)
+    wall.now += 3_600  # the machine's clock is set
+    with pytest.raises(HttpError):
+        guard.log_in("key", request())
+    wall.now -= 3_600
     guard.check(request(cookie=f"{COOKIE}={word}"))
     guard.log_in("key", request("10.0.0.2"))
     clock.now += 61

@@ -351,6 +351,13 @@ async def test_what_was_spent_counts_for_a_minute(store):
     assert await store.spend("app:tokens", 10**9, None, 1_060.0) is None
 
 
+async def test_what_was_spent_before_the_clock_was_set_back_counts_for_a_minute_still(store):
+    assert await store.spend("app", 2, 3, 10_000.0) is None
+    assert await store.spend("app", 2, 3, 6_400.0) == pytest.approx(61.0, abs=0.01)
+    assert await store.spend("app", 1, 3, 6_410.0) is None
+    assert await store.spend("app", 2, 3, 6_462.0) is None
+
+
 async def test_spendings_at_once_are_counted_exactly(store):
     let = await asyncio.gather(*(store.spend("app", 1, 7, 2_000.0) for _ in range(20)))
     assert sum(wait is None for wait in let) == 7
