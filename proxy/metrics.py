@@ -37,6 +37,12 @@ class Metrics:
         self.requests = Counter(
             "idk_requests", "Gated choices.", ("route", "decision", "reason"), registry=registry
         )
+        self.sources = Counter(
+            "idk_evidence",
+            "Gated choices by what their score was read from.",
+            ("route", "source"),
+            registry=registry,
+        )
         self.confidence = Histogram(
             "idk_confidence", "Calibrated confidence.", ("route",), registry=registry, buckets=_CONFIDENCE
         )
@@ -188,7 +194,7 @@ class RouteMetrics:
         self._metrics = metrics
         self._route = route
         self._shown: tuple[str, str, str] | None = None
-        self._decisions: dict[tuple[str, str], Counter] = {}
+        self._decisions: dict[tuple[str, str, str], tuple[Counter, Counter]] = {}
         self._confidence = metrics.confidence.labels(route)
         self.request_s = metrics.request_s.labels(route)
         self.overhead_s = metrics.overhead_s.labels(route)
@@ -209,11 +215,16 @@ class RouteMetrics:
 
     def decided(self, decision: Decision) -> None:
         """Count one choice's decision."""
-        key = (decision.decision, decision.reason)
-        child = self._decisions.get(key)
-        if child is None:
-            child = self._decisions[key] = self._metrics.requests.labels(self._route, *key)
-        child.inc()
+        key = (decision.decision, decision.reason, decision.source)
+        children = self._decisions.get(key)
+        if children is None:
+            metrics, route = self._metrics, self._route
+            children = self._decisions[key] = (
+                metrics.requests.labels(route, decision.decision, decision.reason),
+                metrics.sources.labels(route, decision.source),
+            )
+        for child in children:
+            child.inc()
         if decision.confidence is not None:
             self._confidence.observe(decision.confidence)
 

@@ -44,8 +44,9 @@ def used():
     metrics = Metrics()
     route, upstream = metrics.route("r"), metrics.upstream("u")
     route.policy("support", 0.75, certified=True)
-    route.decided(Decision("answer", "confident", 0.9, 0.75))
-    route.decided(Decision("answer", "confident", 0.95, 0.75))
+    route.decided(Decision("answer", "confident", 0.9, 0.75, source="logprobs"))
+    route.decided(Decision("answer", "confident", 0.95, 0.75, source="samples"))
+    route.decided(Decision("answer", "confident", 0.95, 0.75, source="logprobs"))
     route.decided(Decision("abstain", "unmeasured"))
     route.cancelled("abstained")
     route.extra_tokens("prompt", 7)
@@ -66,9 +67,12 @@ def test_names_and_labels_are_the_contracts(used):
 
 
 def test_counts(used):
-    assert value(used, "idk_requests_total", route="r", decision="answer", reason="confident") == 2
+    assert value(used, "idk_requests_total", route="r", decision="answer", reason="confident") == 3
     assert value(used, "idk_requests_total", route="r", decision="abstain", reason="unmeasured") == 1
-    assert value(used, "idk_confidence_count", route="r") == 2  # what has no confidence is not counted as one
+    assert value(used, "idk_evidence_total", route="r", source="logprobs") == 2
+    assert value(used, "idk_evidence_total", route="r", source="samples") == 1
+    assert value(used, "idk_evidence_total", route="r", source="none") == 1
+    assert value(used, "idk_confidence_count", route="r") == 3  # what has no confidence is not counted as one
     assert value(used, "idk_confidence_bucket", route="r", le="0.9") == 1
     assert value(used, "idk_threshold", route="r") == 0.75
     assert value(used, "idk_policy_info", route="r", policy="support", certified="true") == 1
