@@ -61,8 +61,9 @@ class Exchange:
     drawn: bool = False
     #: Seconds that the verdict waited for other upstream calls once the answer was there.
     waited: float = 0.0
-    #: What was decided in the end; None before.
-    judged: Judged | None = None
+    #: The answer that was judged in the end, and how; None before. (What was judged holds its exchange: a cycle.)
+    completion: Completion | None = None
+    verdict: Verdict | None = None
     #: When it must be over, on the loop's clock; None: whenever it is.
     deadline: float | None = None
     #: Whether its tokens must be counted, also where the client does not ask for them.

@@ -138,7 +138,7 @@ async def _final(
     for remedy in exchange.route.remedies:
         if judged.withheld:
             judged = await remedy(judged, answer)
-    exchange.judged = judged
+    exchange.completion, exchange.verdict = judged.completion, judged.verdict
     if exchange.counted:
         count(exchange, judged.verdict)
     if exchange.id:

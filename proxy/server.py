@@ -65,19 +65,17 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         super().connection_made(transport)
         self.transport = _HeadHolding(transport)  # type: ignore[assignment] # all that uvicorn uses
-        self._leaving: dict[ref[RequestResponseCycle], Callable[[], None]] = {}
+        # Of what a request's scope holds, nothing may hold the protocol, which holds the request: a cycle.
+        self._weakly = ref(self)
+        self.leaving: dict[ref[RequestResponseCycle], Callable[[], None]] = {}
         self._deadline = self.loop.time() + self._receive_s
         self._timer = self.loop.call_later(self._look_s, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._timer.cancel()
-        for leave in list(self._leaving.values()):
+        for leave in list(self.leaving.values()):
             leave()
-        if self.cycle is not None and self.cycle.response_complete:
-            self.cycle.scope.pop(
-                "extensions", None
-            )  # they hold this protocol, and nobody asks for them any more
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -121,9 +119,8 @@ class Protocol(HttpToolsProtocol):
         self._incoming.begin_body()
         self.headers = []  # trailers are no headers of the request that is under way
         if self.cycle is not before:
-            # Weakly: what the scope holds must not hold the request that holds the scope.
             request = ref(self.cycle)
-            extensions = {asgi.PUSH: _Push(request), asgi.LEAVING: partial(self._tell, request)}
+            extensions = {asgi.PUSH: _Push(request), asgi.LEAVING: partial(_tell, self._weakly, request)}
             self.cycle.scope["extensions"] = extensions  # type: ignore[typeddict-item] # not of ASGI's own
 
     def _without_upgrade(self) -> bytes:
@@ -179,15 +176,6 @@ class Protocol(HttpToolsProtocol):
         self.transport.write_eof()
         self._deadline = self.loop.time() + _LINGER_S
 
-    def _tell(self, request: ref[RequestResponseCycle], leave: Callable[[], None] | None) -> None:
-        cycle = request()
-        if leave is None:
-            self._leaving.pop(request, None)
-        elif cycle is not None:  # it lives as long as its application runs
-            self._leaving[request] = leave
-            if cycle.disconnected:
-                leave()
-
     def on_response_complete(self) -> None:
         self.transport.complete()  # type: ignore[attr-defined] # a _HeadHolding
         if self.pipeline or self.transport.is_closing():
@@ -224,6 +212,21 @@ class Protocol(HttpToolsProtocol):
         if size != self._unread[0]:
             self._unread = (size, now)
         return now - self._unread[1] > self._receive_s
+
+
+def _tell(
+    connection: ref[Protocol], request: ref[RequestResponseCycle], leave: Callable[[], None] | None
+) -> None:
+    """See ``asgi.Leaving``: from now on ``leave`` is called when the request's client leaves; None: nothing is."""
+    protocol, cycle = connection(), request()
+    if protocol is None:  # closed long ago
+        return
+    if leave is None:
+        protocol.leaving.pop(request, None)
+    elif cycle is not None:  # it lives as long as its application runs
+        protocol.leaving[request] = leave
+        if cycle.disconnected:
+            leave()
 
 
 class _HeadHolding:

@@ -116,10 +116,10 @@ def _asked(exchange: Exchange, operation: str) -> Iterator[tuple[str, Any]]:
 
 
 def _answered(exchange: Exchange) -> Iterator[tuple[str, Any]]:
-    judged = exchange.judged
-    if judged is None:
+    completion, verdict = exchange.completion, exchange.verdict
+    if completion is None or verdict is None:
         return
-    completion, report = judged.completion, judged.verdict.report
+    report = verdict.report
     if completion.id is not None:
         yield "gen_ai.response.id", completion.id
     reasons = [choice.finish_reason for choice in completion.choices if choice.finish_reason]

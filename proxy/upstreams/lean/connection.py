@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
     )
     _transport: asyncio.Transport
     #: Of the exchange that runs; done with its result as soon as the answer's head, or a failure, is there.
-    _waiter: asyncio.Future[LeanResponse | UpstreamError]
+    _waiter: asyncio.Future[LeanResponse | UpstreamError] | None
 
     def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop, timeouts: Timeouts) -> None:
         self._pool = pool
@@ -71,6 +71,7 @@ class Connection(asyncio.Protocol):
         self._reused = False
         self._busy = False
         self._drained: asyncio.Future[None] | None = None
+        self._waiter = None
         self._begin(bodiless=False, sent=True)
         self._busy = False
 
@@ -226,8 +227,9 @@ class Connection(asyncio.Protocol):
             self._keep = self._parser.should_keep_alive()
 
     def _settle(self, result: LeanResponse | UpstreamError) -> None:
-        if not self._waiter.done():
-            self._waiter.set_result(result)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(result)
 
     def _finish(self) -> None:
         response = self._response
@@ -250,7 +252,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended(clean=exc is None)
         self.abort()
-        del self._parser  # it holds this connection's methods: a cycle
+        # They hold this connection or its methods: cycles, which nobody but the garbage collector would end.
+        del self._parser
+        self._response = self._waiter = None
 
     def _ended(self, *, clean: bool) -> None:
         if not self._busy:

@@ -113,6 +113,8 @@ class LeanResponse:
                 waiter.exception()  # the sink's, which nobody raises any more
             self.close()
             raise
+        finally:
+            self._waiter = None  # its result may hold what holds this response: a cycle
 
     @property
     def overfull(self) -> bool:
