@@ -8,8 +8,9 @@ level ε says so (``sequential.stops``), and is unmeasured elsewhere.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from gating.answers import is_abstention
 from gating.gate import Uncalibrated, source_of
 from gating.scorers import SampleScorer
 from gating.sequential import ends, passes, scorers_of, settled, stops
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from gating.scorers import Need
     from gating.types import Evidence
 
+#: When samples are drawn: with the answer, where they can change the verdict, or a few at a time until they cannot.
+Wait = Literal["none", "band", "sequential"]
 #: A sample that says nothing of any answer.
 SILENT = "I don't know."
 #: What the samples bring; without any the score rests on none of it.
@@ -94,6 +97,23 @@ def fewest(
             if not is_open(gate, grown, k, threshold=threshold, level=level):
                 return more
     return left
+
+
+def drawn(gate: Gate, evidence: Evidence, wait: Wait, *, level: float = 0.0) -> Evidence:
+    """The evidence with those of its samples, which are all that there may be, that a route draws which waits so.
+
+    ``none``: all of them; ``band``: all or none; ``sequential``: the fewest that can settle the verdict, again
+    and again. For reports: what a route does with samples that were drawn before.
+    """
+    if wait == "none":
+        return evidence
+    grown, k = replace(evidence, samples=()), len(evidence.samples)
+    if is_abstention(evidence.answer):
+        return grown
+    while is_open(gate, grown, k, level=level):
+        more = k if wait == "band" else fewest(gate, grown, k, level=level)
+        grown = replace(evidence, samples=evidence.samples[: len(grown.samples) + more])
+    return grown
 
 
 def by_test(

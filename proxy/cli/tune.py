@@ -12,6 +12,7 @@ from proxy.exceptions import ConfigError, RunError
 if TYPE_CHECKING:
     from gating.tuning import Goal, Tuned
     from proxy.evaluation.overrefusal import Compared
+    from proxy.report import Way
 
 Records = Annotated[Path, typer.Option("--records", help="Graded answers, as `idk evaluate` writes them.")]
 
@@ -51,6 +52,15 @@ def tune(
         ),
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Where to draw what it does, as HTML.")] = None,
+    sequential: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=0.5,
+            help="Where the policy reads samples: what it saves to stop drawing them by a test that errs in at most "
+            "this share (sampling.level of a route).",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the splits.")] = 0,
     name: Annotated[str | None, typer.Option(help="The policy's name. [default: the file's]")] = None,
     allow_estimate: Annotated[
@@ -59,6 +69,7 @@ def tune(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Fit a policy on graded answers and say what it does on answers that it did not see."""
+    from dataclasses import asdict
     from datetime import UTC, datetime
 
     from gating import tuning
@@ -83,11 +94,22 @@ def tune(
     except GatingError as exc:
         raise RunError(f"{records}: {exc}") from exc
     compared = None if examples is None else _compared(records, examples)
+    sampling = _sampling(records, tuned, sequential)
     if as_json:
         more = {} if compared is None else {"examples": compared.to_dict()}
-        print(_json(tuned.to_dict() | more))
+        print(
+            _json(
+                tuned.to_dict() | more | {"sampling": {name: asdict(way) for name, way in sampling.items()}}
+            )
+        )
     else:
         tuned_text.show(tuned)
+        if sampling:
+            from rich.console import Console
+
+            from proxy.cli.stages_text import show_sampling
+
+            show_sampling(sampling, Console(highlight=False))
         if compared is not None:
             from proxy.cli.contexts_text import show_compared
 
@@ -95,10 +117,19 @@ def tune(
     if report is not None:
         from proxy.report import figures_of_tuned, render
 
-        files.write(report, render(figures_of_tuned(records, tuned)))
+        files.write(report, render(figures_of_tuned(records, tuned, sequential)))
     if isinstance(goal, tuning.TargetRisk) and tuned.choice.certificate is None and not allow_estimate:
         raise RunError(f"no threshold is certified: {_instead(tuned)}")
     files.write(out, _json(tuned.policy.to_dict()) + "\n")
+
+
+def _sampling(records: Path, tuned: Tuned, level: float | None) -> dict[str, Way]:
+    """What each manner of drawing samples does, where the policy reads any."""
+    if "samples" not in tuned.policy.needs:
+        return {}
+    from proxy.report import sampling_of_tuned
+
+    return sampling_of_tuned(records, tuned, level)
 
 
 def _compared(records: Path, without: Path) -> Compared:

@@ -4,8 +4,20 @@ figures = figures_of(records, policy, Source("records.jsonl"))
 html = render(figures)
 """
 
-from proxy.report.figures import ReportFigures, figures_of, figures_of_tuned
+from proxy.report.figures import ReportFigures, figures_of, figures_of_tuned, sampling_of_tuned
 from proxy.report.page import render
 from proxy.report.reading import Source
+from proxy.report.stages import Cascade, Manner, Way, cascade
 
-__all__ = ["ReportFigures", "Source", "figures_of", "figures_of_tuned", "render"]
+__all__ = [
+    "Cascade",
+    "Manner",
+    "ReportFigures",
+    "Source",
+    "Way",
+    "cascade",
+    "figures_of",
+    "figures_of_tuned",
+    "render",
+    "sampling_of_tuned",
+]

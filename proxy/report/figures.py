@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -36,6 +36,7 @@ from proxy.report.curves import (
     share_interval,
 )
 from proxy.report.reading import Source, read
+from proxy.report.stages import Draws, manners
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from proxy.records import Record
     from proxy.report.examples import Example
     from proxy.report.reading import Reading
+    from proxy.report.stages import Cascade, Way
 
 #: Resampling more answers than this takes long, and the interval is narrower than the digits shown.
 MOST_RESAMPLED = 50_000
@@ -137,6 +139,10 @@ class ReportFigures:
     examples: Mapping[str, tuple[Example, ...]]
     #: What passages do, by condition, to the model ``alone`` and ``gated``; empty where no record tells.
     contexts: Mapping[str, Mapping[str, Tally]] = field(default_factory=dict)
+    #: What each manner of drawing samples does; empty where the policy reads none.
+    sampling: Mapping[str, Way] = field(default_factory=dict)
+    #: What comes of asking a stronger route where this policy withholds; None where nobody asked.
+    cascade: Cascade | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, the same that the page shows."""
@@ -172,19 +178,38 @@ class ReportFigures:
                 who: {name: tally.to_dict() for name, tally in some.items()}
                 for who, some in self.contexts.items()
             },
+            "sampling": {name: asdict(way) for name, way in self.sampling.items()},
+            "cascade": None if self.cascade is None else asdict(self.cascade),
             "examples": {kind: [asdict(one) for one in some] for kind, some in self.examples.items()},
         }
 
 
-def figures_of(records: Iterable[Record], policy: Policy, source: Source) -> ReportFigures:
-    """The policy on graded answers, which are read once."""
-    reading = read(records, policy)
+def figures_of(
+    records: Iterable[Record],
+    policy: Policy,
+    source: Source,
+    *,
+    level: float | None = None,
+    cascade: Cascade | None = None,
+) -> ReportFigures:
+    """The policy on graded answers, which are read once; ``level``: see ``manners``."""
+    reading = read(records, policy, level)
     rng = np.random.default_rng(SEED)
     compared = compare(*halves(reading, rng), policy.certificate, rng)
-    return _figures(reading, policy, source, compared, {})
+    return replace(_figures(reading, policy, source, compared, {}), cascade=cascade)
 
 
-def figures_of_tuned(path: Path, tuned: Tuned) -> ReportFigures:
+def sampling_of_tuned(path: Path, tuned: Tuned, level: float | None = None) -> dict[str, Way]:
+    """What each manner of drawing samples does on the test split of the records at ``path``."""
+    draws = Draws(tuned.policy, manners(level))
+    test = set(tuned.splits["test"].tolist())
+    for row, (record, _) in enumerate(files.lines(path, files.Record)):
+        if row in test:
+            draws.add(record)
+    return draws.ways()
+
+
+def figures_of_tuned(path: Path, tuned: Tuned, level: float | None = None) -> ReportFigures:
     """What was tuned from the records at ``path``, on the test split, which neither fit nor threshold saw.
 
     The rules are compared on the labels that chose the threshold, where there are such. Raises ConfigError.
@@ -199,7 +224,7 @@ def figures_of_tuned(path: Path, tuned: Tuned) -> ReportFigures:
             if row in test:
                 yield record
 
-    reading = read(of_test(), tuned.policy)
+    reading = read(of_test(), tuned.policy, level)
     rng = np.random.default_rng(SEED)
     if pilot:
         # The certification split has one answer of each question already.
@@ -239,6 +264,7 @@ def _figures(
         scorers=scorers,
         examples=reading.examples,
         contexts=reading.contexts,
+        sampling=reading.sampling,
     )
 
 

@@ -14,6 +14,7 @@ from gating.tuning.graded import OUTCOMES
 from gating.types import Unmeasured
 from proxy.evaluation.overrefusal import case_of, tallies
 from proxy.report.examples import ExampleCollector
+from proxy.report.stages import Draws, manners
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from proxy.evaluation.overrefusal import Case, Tally
     from proxy.records import Record
     from proxy.report.examples import Example
+    from proxy.report.stages import Way
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Reading:
     unlike: int
     thresholds: NDArray[np.float64] | None = None
     contexts: Mapping[str, Mapping[str, Tally]] = field(default_factory=dict)
+    #: What each manner of drawing samples does; empty where the policy reads none.
+    sampling: Mapping[str, Way] = field(default_factory=dict)
 
     @property
     def questions(self) -> int:
@@ -59,12 +63,13 @@ class Reading:
         return int(np.unique(self.group).size)
 
 
-def read(records: Iterable[Record], policy: Policy) -> Reading:
-    """Every record by the code that serves; texts are kept of a few only."""
+def read(records: Iterable[Record], policy: Policy, level: float | None = None) -> Reading:
+    """Every record by the code that serves; texts are kept of a few only. ``level``: see ``manners``."""
     outcomes, groups = array("b"), array("q")
     confidences, measured = array("d"), array("b")
     numbers: dict[str, int] = {}
     examples = ExampleCollector(policy.threshold)
+    draws = Draws(policy, manners(level))
     unlike = 0
     thresholds = array("d")
     alone: list[Case] = []
@@ -88,6 +93,7 @@ def read(records: Iterable[Record], policy: Policy) -> Reading:
             alone.append(case)
             served = known and confidences[-1] >= thresholds[-1]
             gated.append(case if served else case._replace(label="abstained"))
+        draws.add(record)
         unlike += not policy.matches(record.made_with or {})
     judged = Judged(
         rows=np.arange(len(outcomes)),
@@ -102,4 +108,5 @@ def read(records: Iterable[Record], policy: Policy) -> Reading:
         unlike,
         None if policy.conditions is None else np.array(thresholds, dtype=np.float64),
         {"alone": tallies(alone), "gated": tallies(gated)} if alone else {},
+        draws.ways(),
     )

@@ -21,7 +21,7 @@ from calibrators.metrics import auroc, auroc_interval
 from gating import SCORERS, Gate, Unmeasured
 from gating.answers import is_abstention
 from gating.combine import Logistic
-from gating.sampled import decide, fewest, is_open
+from gating.sampled import decide, drawn
 from gating.scorers.similarity import Text, rouge_l
 from gating.tuning import Collector, WrongCost, tune
 from gating.tuning.splits import split
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gating import Evidence
+    from gating.sampled import Wait
 
     Scores = list[float | Unmeasured]
 
@@ -175,24 +176,13 @@ def verdict(answers: Answers, seeds: int) -> str:
 #: A wrong answer costs three right ones: answer from a confidence of 3/4 on.
 WRONG_COST = 3.0
 #: The ways to draw: the scorers, how many samples, and how they are waited for.
-WAYS: dict[str, tuple[tuple[str, ...], int, str]] = {
+WAYS: dict[str, tuple[tuple[str, ...], int, Wait]] = {
     "k = 0: mean_logprob": (("mean_logprob",), 0, "none"),
     **{f"k = {k}: agreement": (("agreement",), k, "none") for k in (1, 2, 3, 5)},
     "k = 5: both": (("mean_logprob", "agreement"), 5, "none"),
     "k = 5: both, band": (("mean_logprob", "agreement"), 5, "band"),
     "k = 5: both, sequential": (("mean_logprob", "agreement"), 5, "sequential"),
 }
-
-
-def drawn(gate: Gate, evidence: Evidence, k: int, wait: str) -> Evidence:
-    """The evidence with as many of its samples as a route draws that waits so."""
-    grown = replace(evidence, samples=())
-    if wait == "none" or (wait == "band" and is_open(gate, grown, k)):
-        return replace(evidence, samples=evidence.samples[:k])
-    while wait == "sequential" and is_open(gate, grown, k):
-        more = fewest(gate, grown, k)
-        grown = replace(evidence, samples=evidence.samples[: len(grown.samples) + more])
-    return grown
 
 
 def prices(answers: Answers, seeds: int) -> list[str]:
@@ -209,7 +199,8 @@ def prices(answers: Answers, seeds: int) -> list[str]:
             fit, test = halves.values()
             gate = fitted(answers, fit, scorers, k, seed)
             for row in test:
-                seen = drawn(gate, answers.evidence[row], k, wait)
+                whole = replace(answers.evidence[row], samples=answers.evidence[row].samples[:k])
+                seen = drawn(gate, whole, wait)
                 served = decide(gate, seen, k).served
                 rows.append((served, served and not answers.correct[row], len(seen.samples)))
         served, wrong, samples = (np.mean(column) for column in zip(*rows, strict=True))
@@ -247,7 +238,8 @@ def report(files: Sequence[Path], seeds: int) -> str:
         text += [*singles(answers), "", *combinations(answers, seeds), "", verdict(answers, seeds), ""]
         text += [
             "What samples cost: policies tuned on one half for a wrong answer's cost of three, means over the other.",
-            "A sample is counted with the tokens of a mean answer; its prompt is read once for all of one call.\n",
+            "A sample is counted with the tokens of a mean answer; its prompt is read once for all of one call.",
+            "These generations hold five samples of each answer, so that there is no row for k = 9.\n",
             *prices(answers, min(seeds, PRICED)),
             "",
         ]

@@ -16,7 +16,7 @@ from gating import SCORERS, Evidence, Gate, Policy
 from gating.combine import Logistic, Single, Term
 from gating.conditions import Conditions, Group
 from gating.gate import Uncalibrated
-from gating.sampled import by_test, decide, fewest, is_open, reads_samples
+from gating.sampled import by_test, decide, drawn, fewest, is_open, reads_samples
 
 PLATT = CALIBRATORS["platt"]().fit([-2.0, -1.0, 0.0, 1.0, 2.0], [0, 0, 1, 0, 1])
 SAID = ["Paris", "Lyon", "the city of Paris", "I don't know."]
@@ -54,6 +54,33 @@ def test_what_is_decided_is_what_all_the_samples_say(name, logprob, threshold, s
                 if found.confidence is not None:
                     assert (found.confidence >= threshold) is found.served
         assert found == whole
+
+
+@given(
+    st.sampled_from(["agreement", "agreement_exact", "semantic_entropy", "degree", "cocoa"]),
+    st.floats(-6.0, -0.001),
+    st.floats(0.1, 0.9),
+    st.lists(st.sampled_from(SAID), max_size=5),
+)
+def test_however_samples_are_drawn_the_verdict_is_that_of_all(name, logprob, threshold, samples):
+    gate, whole = joined("mean_logprob", name, threshold=threshold), answer(*samples, logprob=logprob)
+    counts = {}
+    for wait in ("none", "band", "sequential"):
+        seen = drawn(gate, whole, wait)
+        assert list(seen.samples) == samples[: len(seen.samples)]
+        assert decide(gate, seen, len(samples)).served is gate.decide(whole).served
+        counts[wait] = len(seen.samples)
+    assert counts["none"] == len(samples)
+    assert counts["band"] in (0, len(samples))
+    assert counts["sequential"] <= counts["band"]
+
+
+def test_a_test_draws_no_more_and_nothing_is_drawn_beside_a_refusal():
+    gate = raw("agreement_exact", 0.5)
+    whole = answer(*["Paris"] * 20)
+    few, fewer = (len(drawn(gate, whole, "sequential", level=level).samples) for level in (0.0, 0.1))
+    assert (few, fewer < few) == (10, True)
+    assert drawn(gate, answer("Paris", text="I don't know."), "sequential").samples == ()
 
 
 def test_what_is_left_open_is_unmeasured_and_says_so():

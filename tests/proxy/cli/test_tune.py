@@ -136,6 +136,7 @@ def test_it_says_whether_samples_pay(tmp_path, capsys):
     assert tune(path, *options, "--json")[0] == 0
     cheaper = json.loads(capsys.readouterr().out)["cheaper"]
     assert (cheaper["scorer"], cheaper["pays"]) == ("mean_logprob", False)
+    assert "by how samples are drawn" in said
     assert tune(path, "--wrong-cost", "1")[0] == 0
     assert "costs less" not in capsys.readouterr().out
 
@@ -148,6 +149,30 @@ def test_auto_takes_samples_where_they_pay(tmp_path, capsys):
     assert "the cheapest within one standard error of the least" in said
     assert "it pays: mean_logprob alone costs less and does worse" in said
     assert "mean_logprob" in json.loads(out.read_text())["scorers"] or "cocoa" in said
+
+
+def test_it_says_what_each_way_to_draw_samples_costs(tmp_path, capsys):
+    path = with_samples(tmp_path, 2.0)
+    options = (
+        "--wrong-cost",
+        "1",
+        "--scorers",
+        "mean_logprob,agreement_exact",
+        "--sequential",
+        "0.2",
+        "--json",
+    )
+    assert tune(path, *options)[0] == 0
+    sampling = json.loads(capsys.readouterr().out)["sampling"]
+    assert list(sampling) == ["none", "band", "sequential", "sequential, level 0.2"]
+    every, band, few, fewer = sampling.values()
+    assert every["outcome"] == band["outcome"] == few["outcome"]
+    assert (
+        every["generations"] == 5.0 > band["generations"] >= few["generations"] >= fewer["generations"] > 1.0
+    )
+    assert every["settled"] == 0.0 < band["settled"] == few["settled"] < 1.0
+    assert tune(path, "--wrong-cost", "1", "--scorers", "mean_logprob", "--json")[0] == 0
+    assert json.loads(capsys.readouterr().out)["sampling"] == {}
 
 
 def test_too_few_answers_tell_nothing_of_the_cost(tmp_path, capsys):
