@@ -18,7 +18,7 @@ from gating.types import Evidence, GatingError
 from proxy.exceptions import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from io import FileIO
     from pathlib import Path
     from typing import BinaryIO
@@ -31,6 +31,8 @@ _PLACE = re.compile(r"^(.*) - at `\$\.?(.*)`$", re.DOTALL)
 #: Of one line: an answer of 100,000 tokens with its alternatives is shorter.
 MAX_LINE_BYTES = 100_000_000
 
+#: Of a vector's coordinates.
+_DIGITS = 6
 #: Choices are lettered from A to Z.
 MOST_CHOICES = 26
 
@@ -48,6 +50,9 @@ class Observed(Struct, frozen=True, kw_only=True):
     token_logprobs: list[float] | None = None
     top_logprobs: list[list[float]] | None = None
     samples: list[str] | None = None
+    #: Of the answer and its samples, in this order: vectors (see ``turned``), and numbers of what they mean.
+    embeddings: list[list[float]] | None = None
+    meanings: list[int] | None = None
     closed_book: Observed | None = None
     features: dict[str, float] | None = None
     label: Literal["correct", "incorrect", "abstained"] | None = None
@@ -64,6 +69,8 @@ class Observed(Struct, frozen=True, kw_only=True):
             token_logprobs=self.token_logprobs,
             top_logprobs=self.top_logprobs,
             samples=self.samples or (),
+            embeddings=self.embeddings,
+            meanings=self.meanings,
             p_true=features.pop("p_true", None),
             verbalised=features.pop("verbalised", None),
             closed_book=None if self.closed_book is None else self.closed_book.evidence(),
@@ -71,6 +78,20 @@ class Observed(Struct, frozen=True, kw_only=True):
             context=context,
             words=words,
         )
+
+
+def turned(vectors: Sequence[Sequence[float]]) -> list[list[float]] | None:
+    """The vectors (n, d) turned so that their first coordinates hold all of them, (n, min(n, d)).
+
+    No length and no angle between them changes, and a record holds dozens of numbers where it would hold
+    thousands. None where they differ in length or one is not finite: nobody could compare them.
+    """
+    import numpy as np
+
+    if len(set(map(len, vectors))) != 1:
+        return None
+    triangle = np.linalg.qr(np.array(vectors, dtype=np.float64).T).R.T
+    return triangle.round(_DIGITS).tolist() if np.isfinite(triangle).all() else None
 
 
 class Answer(Observed, frozen=True, kw_only=True):

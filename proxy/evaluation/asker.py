@@ -11,7 +11,7 @@ import msgspec
 from gating import SCORERS, Gate
 from gating.gate import Uncalibrated
 from gating.grading import grade
-from gating.types import Unmeasured
+from gating.types import Evidence, Unmeasured
 from proxy.asking import ask_upstream
 from proxy.config import Budget
 from proxy.context import SEPARATOR, TEMPLATE, filled
@@ -19,23 +19,25 @@ from proxy.evaluation.contexts import MARK
 from proxy.exceptions import HttpError, UpstreamGarbage
 from proxy.exchange import Exchange
 from proxy.gathering import Answer
+from proxy.gathering.base import is_judged
+from proxy.gathering.embeddings import Embedded
+from proxy.gathering.meanings import Judged
 from proxy.gathering.p_true import AskedTrue
 from proxy.gathering.samples import draw
 from proxy.gathering.verbalised import AskedInWords
 from proxy.prompting import prompted
-from proxy.records import Observed, Record
+from proxy.records import Observed, Record, turned
 from proxy.routing import SAMPLING, fingerprint
 from proxy.surfaces import SURFACES
+from proxy.wire import Choice, Completion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from gating.grading import Label
-    from gating.types import Evidence
     from proxy.evaluation.judge import Judge
     from proxy.records import Question
     from proxy.routing import Route
-    from proxy.wire import Choice, Completion
 
     #: An answer with its label, and what the rules say where a judge graded.
     Graded = tuple[Observed, Label | None]
@@ -103,6 +105,8 @@ class Asker:
             observed, matched = bare
         else:
             observed, matched = await self._observed(question, messages, asked)
+        samples = await self._draw(messages) if self.samples else None
+        compared = await self._compared(messages, observed.answer, samples) if samples else {}
         return Record(
             id=question.id,
             group=question.group or question.id,
@@ -110,7 +114,9 @@ class Asker:
             answer=observed.answer,
             token_logprobs=observed.token_logprobs,
             top_logprobs=observed.top_logprobs,
-            samples=await self._draw(messages) if self.samples else None,
+            samples=samples,
+            embeddings=turned(compared["embeddings"]) if "embeddings" in compared else None,
+            meanings=list(compared["meanings"]) if "meanings" in compared else None,
             features=observed.features,
             label=observed.label or "abstained",
             matched=matched,
@@ -166,6 +172,21 @@ class Asker:
     async def _draw(self, messages: Sequence[Mapping[str, str]]) -> list[str]:
         """Further answers, by the code that serves."""
         return await draw(self._exchange(messages, {}), self.samples)
+
+    async def _compared(
+        self, messages: Sequence[Mapping[str, str]], answer: str, samples: Sequence[str]
+    ) -> dict[str, Any]:
+        """What the route's scorers read of the answer beside its samples: their vectors, and what they mean."""
+        choice = Choice(0, Evidence(answer, samples=samples))
+        if not is_judged(choice):
+            return {}
+        given, found = Answer(), dict[str, Any]()
+        given.has_come(Completion((choice,), None, None))
+        for gatherer in self.route.gatherers:
+            if isinstance(gatherer, Embedded | Judged):
+                for fields in await gatherer(self._exchange(messages, {}), given):
+                    found |= fields
+        return found
 
     async def ask(
         self, messages: Sequence[Mapping[str, str]], more: Mapping[str, float | int]
