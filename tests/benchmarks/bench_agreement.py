@@ -25,6 +25,7 @@ from gating.sampled import decide, drawn
 from gating.scorers.similarity import Text, rouge_l
 from gating.tuning import Collector, WrongCost, tune
 from gating.tuning.splits import split
+from proxy.gathering.minilm import MiniLM
 from proxy.records import Record, lines
 
 if TYPE_CHECKING:
@@ -37,11 +38,20 @@ if TYPE_CHECKING:
 
 DATA = Path(os.environ.get("IDK_DATA", Path(__file__).parents[2] / "../shared/data"))
 FILES = ("qwen2.5-coder-0.5b", "smollm2-135m")
-OF_SAMPLES = ("agreement", "agreement_exact", "agreement_jaccard", "semantic_entropy", "degree", "cocoa")
+OF_SAMPLES = (
+    "agreement",
+    "agreement_exact",
+    "agreement_jaccard",
+    "agreement_embedding",
+    "semantic_entropy",
+    "degree",
+    "cocoa",
+)
 OF_LOGPROBS = ("mean_logprob", "sequence_logprob", "min_logprob", "tail_logprob", "topk_entropy")
 COMBINED = (
     ("sequence_logprob", "agreement"),
     ("mean_logprob", "agreement"),
+    ("mean_logprob", "agreement_embedding"),
     ("mean_logprob", "degree"),
     ("mean_logprob", "min_logprob", "agreement", "degree"),
 )
@@ -66,15 +76,21 @@ class Answers:
             record for record in records if record.label != "abstained" and not is_abstention(record.answer)
         ]
         names = [record.group or record.id for record in kept]
+        model = MiniLM()
+
+        def seen(record: Record) -> Evidence:
+            texts = [record.answer, *(record.samples or ())]
+            return replace(record.evidence(), embeddings=model.vectors(texts) if all(texts) else None)
+
         return cls(
-            [record.evidence() for record in kept],
+            [seen(record) for record in kept],
             np.array([record.label == "correct" for record in kept]),
             np.unique(names, return_inverse=True)[1].astype(np.intp),
         )
 
     def scores(self, name: str, k: int) -> Scores:
         """What a scorer says of each with its first ``k`` samples."""
-        return [SCORERS[name].score(replace(one, samples=one.samples[:k])) for one in self.evidence]
+        return [SCORERS[name].score(first(one, k)) for one in self.evidence]
 
     def rouge(self, k: int) -> Scores:
         """Mean ROUGE-L of the answer with its samples: no scorer, for comparison with Jaccard."""
@@ -84,6 +100,14 @@ class Answers:
             samples = [Text.of(sample) for sample in one.samples[:k]]
             means.append(float(np.mean([0.0 if s.declines else rouge_l(answer, s) for s in samples])))
         return means
+
+
+def first(evidence: Evidence, k: int) -> Evidence:
+    """With the first ``k`` samples alone."""
+    vectors = evidence.embeddings
+    return replace(
+        evidence, samples=evidence.samples[:k], embeddings=None if vectors is None else vectors[: 1 + k]
+    )
 
 
 def area(scores: Scores, correct: np.ndarray) -> str:
@@ -199,8 +223,7 @@ def prices(answers: Answers, seeds: int) -> list[str]:
             fit, test = halves.values()
             gate = fitted(answers, fit, scorers, k, seed)
             for row in test:
-                whole = replace(answers.evidence[row], samples=answers.evidence[row].samples[:k])
-                seen = drawn(gate, whole, wait)
+                seen = drawn(gate, first(answers.evidence[row], k), wait)
                 served = decide(gate, seen, k).served
                 rows.append((served, served and not answers.correct[row], len(seen.samples)))
         served, wrong, samples = (np.mean(column) for column in zip(*rows, strict=True))
@@ -217,7 +240,7 @@ def fitted(answers: Answers, rows: np.ndarray, scorers: Sequence[str], k: int, s
     """A gate by a policy tuned on these rows, at the cost of a wrong answer."""
     collector = Collector()
     for row in rows:
-        evidence = replace(answers.evidence[row], samples=answers.evidence[row].samples[:k])
+        evidence = first(answers.evidence[row], k)
         collector.add(evidence, "correct" if answers.correct[row] else "incorrect", str(answers.group[row]))
     tuned = tune(collector.graded(), WrongCost(WRONG_COST), scorers=scorers, calibrator="platt", seed=seed)
     return Gate(tuned.policy)
