@@ -8,7 +8,7 @@ from random import getrandbits
 from typing import TYPE_CHECKING, Any, Self
 
 from proxy import sse
-from proxy.exceptions import BodyTooLarge
+from proxy.exceptions import BadRequest, BodyTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
@@ -66,6 +66,7 @@ def header(headers: Headers, name: bytes) -> bytes | None:
 
 async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
     """The whole body; raises BodyTooLarge over ``limit`` bytes (before reading them, if they are announced)."""
+    refuse_encoded(headers)
     announced = header(headers, b"content-length")
     if announced is not None and announced.isdigit() and int(announced) > limit:
         raise _too_large(limit)
@@ -81,6 +82,17 @@ async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
 
 def _too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"the body is over {limit} bytes (server.max_body_bytes)", code="body_too_large")
+
+
+def refuse_encoded(headers: Headers) -> None:
+    """Raise BadRequest where a body is compressed: a small one may stand for one without end, so none is unpacked."""
+    coding = header(headers, b"content-encoding")
+    if coding is not None and coding.strip().lower() not in (b"", b"identity"):
+        raise BadRequest(
+            "content-encoding: send the body as it is; compressed ones are not read",
+            status=415,
+            code="content_encoding",
+        )
 
 
 async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:

@@ -53,6 +53,8 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     audit_key_env: str = "IDK_AUDIT_KEY"
     retention: Retention = Retention()
     max_body_bytes: Annotated[int, Meta(ge=1_024)] = 20_000_000
+    #: Of a gated request's JSON, keys included; see ``proxy.shape``.
+    max_body_strings: Annotated[int, Meta(ge=1_024)] = 32_000
     #: Of a request's line and headers, names and values.
     max_head_bytes: Annotated[int, Meta(ge=1_024)] = 65_536
     max_headers: Annotated[int, Meta(ge=8)] = 128

@@ -10,6 +10,7 @@ from proxy.asking import ask_upstream
 from proxy.deadline import before, deadline_of
 from proxy.exceptions import BadRequest, HttpError, UpstreamError, UpstreamStatus
 from proxy.exchange import Exchange
+from proxy.shape import check_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +96,7 @@ class GatedEndpoint:
     ) -> None:
         headers = scope["headers"]
         body = await asgi.read_body(receive, headers, self._server.max_body_bytes)
+        check_shape(body, self._server.max_body_strings)
         request = self._surface.parse(body)
         route = self._routes.find(request.model, caller, _named_route(headers))
         base.append((b"x-idk-route", route.name.encode()))

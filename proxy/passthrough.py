@@ -49,9 +49,11 @@ _HIDDEN = _HOP_BY_HOP | frozenset(
     )
 )  # fmt: skip
 _HIDDEN_PREFIX = b"access-control-"
-_FORM_MODEL = re.compile(rb'name="model"[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,256})\r\n')
+_BOUNDARY = re.compile(rb';[ \t]*boundary=(?:"([^"]{1,70})"|([^\s;",]{1,70}))', re.IGNORECASE)
+_NAMED_MODEL = frozenset((b'name="model"', b"name=model"))
 #: SDKs put a form's fields before its file; how far in the field is looked for.
 _FORM_HEAD = 65_536
+_FORM_VALUE = 256
 #: Paths that give a model's text. Where a route enforces, one of them that has no gate is a way around it.
 _GENERATES = re.compile(
     r"(?:^|[/:])(?:chat|completions?|responses|messages|runs|edits|infer\w*|(?:stream)?(?:generate|rawpredict)\w*"
@@ -126,9 +128,10 @@ class Relay:
             upload.skip()
             return None, b""
         if kind.startswith(b"multipart/form-data"):
-            head = await upload.head(_FORM_HEAD, _FORM_MODEL)
-            found = _FORM_MODEL.search(head)
-            return (found.group(1).decode("utf-8", "replace") if found else None), upload.pieces(head)
+            found = _BOUNDARY.search(asgi.header(headers, b"content-type") or b"")
+            boundary = found and (found[1] or found[2])
+            head, model = await upload.head(_FORM_HEAD, boundary) if boundary else (b"", None)
+            return model, upload.pieces(head)
         if b"json" in kind:
             body = await asgi.read_body(upload.receive, headers, self._server.max_body_bytes)
             try:
@@ -244,15 +247,21 @@ class _Upload:
         await self._ended.wait()
         return await self._receive()
 
-    async def head(self, limit: int, wanted: re.Pattern[bytes]) -> bytes:
-        """The first bytes, until ``wanted`` is among them, ``limit`` is reached, or all has come."""
+    async def head(self, limit: int, boundary: bytes) -> tuple[bytes, str | None]:
+        """A form's first bytes, and its field ``model``: until it is among them, ``limit`` is reached, or all came."""
         head = b""
-        while not self._ended.is_set() and len(head) < limit and not wanted.search(head):
+        looked = 0
+        while True:
+            ended = self._ended.is_set() or len(head) >= limit
+            if ended or len(head) >= 2 * looked:  # not after each piece: a form may come byte by byte
+                looked = max(len(head), 1)
+                model = form_model(head, boundary)
+                if ended or model is not None:
+                    return head, model
             message = await self.receive()
             if message["type"] == "http.disconnect":
                 raise asgi.ClientGone
             head += message.get("body", b"")
-        return head
 
     async def pieces(self, head: bytes) -> AsyncIterator[bytes]:
         """The whole body: what was read already, and the rest as it comes."""
@@ -261,6 +270,23 @@ class _Upload:
         if not self._ended.is_set():
             async for piece in asgi.body_pieces(self.receive):
                 yield piece
+
+
+def form_model(head: bytes, boundary: bytes) -> str | None:
+    """The whole value of the field ``model`` in a form's first bytes, read in one pass."""
+    parts = (b"\r\n" + head).split(b"\r\n--" + boundary)
+    for part in parts[1:-1]:  # the last one's end has not come, or is the form's own
+        fields, _, value = part.partition(b"\r\n\r\n")
+        if len(value) <= _FORM_VALUE and any(map(_names_model, fields.split(b"\r\n"))):
+            return value.decode("utf-8", "replace")
+    return None
+
+
+def _names_model(line: bytes) -> bool:
+    name, _, value = line.partition(b":")
+    if name.strip().lower() != b"content-disposition":
+        return False
+    return any(parameter.strip() in _NAMED_MODEL for parameter in value.split(b";"))
 
 
 def _length(response: Response) -> Headers:

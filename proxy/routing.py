@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Model names that clients sent lately; what is not among them is matched again. Bounded: clients choose them.
 _REMEMBERED = 1_024
+#: A longer name is no model's: the memory of those names is bounded in bytes too.
+_LONGEST_NAME = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ class RouteTable:
             if route is None or not caller.may_use(name):
                 raise NotFound("x-idk-route names no route that this key may use", code="route_not_found")
             return route
-        route = self._match(model)
+        route = self._match(model) if len(model) <= _LONGEST_NAME else None
         if route is None:
             raise NotFound(
                 "the model does not exist or no route takes it", param="model", code="model_not_found"
