@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults demo demo-rag demo-loop bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-evaluate bench-tune soak clean
+.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults test-hostile demo demo-rag demo-loop bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-evaluate bench-tune soak clean
 .PHONY: lock audit image-steps sbom test-deploy test-wheel docs test-docs release picture scan
 
 setup: $(STAMP)
@@ -29,7 +29,7 @@ redis:
 	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server; } || true
 
 test: setup redis lint types
-	COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/browser --ignore=tests/clients --ignore=tests/faults --ignore=tests/deploy --ignore=tests/docs
+	COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/browser --ignore=tests/clients --ignore=tests/faults --ignore=tests/e2e/hostile --ignore=tests/deploy --ignore=tests/docs
 
 # The same tests that `make test` runs with three kills each.
 test-crash: setup redis
@@ -57,6 +57,10 @@ test-faults: setup
 	@rm -f $(VENV)/faults.json
 	IDK_RELIABILITY=$(CURDIR)/$(VENV)/faults.json $(BIN)/python -m pytest tests/faults
 	$(BIN)/python -m tests.faults.table $(VENV)/faults.json
+
+# Slow, broken, huge and strange requests against a real proxy, which must be well after each of them.
+test-hostile: setup
+	$(BIN)/python -m pytest tests/e2e/hostile
 
 # What builds, locks and checks the deployment has an environment of its own.
 TOOLS := $(VENV)/deploy

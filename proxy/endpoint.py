@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from proxy import asgi, pipeline
 from proxy.asking import ask_upstream
 from proxy.deadline import before, deadline_of
-from proxy.exceptions import BadRequest, HttpError, UpstreamError, UpstreamStatus
+from proxy.exceptions import BadRequest, HttpError, UpstreamError, UpstreamGarbage, UpstreamStatus
 from proxy.exchange import Exchange
 from proxy.shape import check_shape
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("idk")
 
+#: One request's most choices; several prompts in one may have more.
+_MOST_TOLD = 128
 #: What a vendor's answer says of itself that clients may use; everything else stays behind.
 _PASSED_PREFIXES = (b"x-ratelimit-", b"openai-processing-ms", b"retry-after")
 
@@ -155,12 +157,15 @@ class GatedEndpoint:
         )
 
     async def _served(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
-        if exchange.route.gate is None:
-            await self._relay.ungated(exchange, send, push, base)
-        elif exchange.request.stream:
-            await self._stream(exchange, send, push, base)
-        else:
-            await self._whole(exchange, send, base)
+        try:
+            if exchange.route.gate is None:
+                await self._relay.ungated(exchange, send, push, base)
+            elif exchange.request.stream:
+                await self._stream(exchange, send, push, base)
+            else:
+                await self._whole(exchange, send, base)
+        except RecursionError as exc:
+            raise _too_deep() from exc
 
     async def _whole(self, exchange: Exchange, send: Send, base: Headers) -> None:
         pipeline.check(exchange)
@@ -187,10 +192,10 @@ class GatedEndpoint:
                         await pipeline.flow(exchange, events, response, out.push)
                         judged = await pipeline.close_stream(exchange, events, response, gathered)
                     end = judged.body
-                except HttpError as exc:
+                except (HttpError, RecursionError) as exc:
                     if not out.started:
                         raise
-                    await self._broken(exchange, out, exc)
+                    await self._broken(exchange, out, exc if isinstance(exc, HttpError) else _too_deep())
                     return
                 finally:
                     response.close()
@@ -204,6 +209,11 @@ class GatedEndpoint:
         await out.end(exchange.surface.error_event(exc))
 
 
+def _too_deep() -> UpstreamGarbage:
+    """What the client sent was followed to its end: it is the answer that nobody can."""
+    return UpstreamGarbage("the upstream's answer is nested too deeply")
+
+
 def _named_route(headers: Headers) -> str | None:
     name = asgi.header(headers, b"x-idk-route")
     return None if name is None else name.decode("latin-1")
@@ -215,8 +225,13 @@ def passed_on(headers: Headers) -> Iterator[tuple[bytes, bytes]]:
 
 
 def verdict_headers(verdict: Verdict) -> list[tuple[bytes, bytes]]:
-    """``x-idk-decision``, ``-reason`` and ``-confidence``; several choices comma separated."""
+    """``x-idk-decision``, ``-reason`` and ``-confidence``; several choices comma separated.
+
+    None of them where they would not fit into a head: the body tells.
+    """
     choices = verdict.report.choices
+    if len(choices) > _MOST_TOLD:
+        return []
     found = [
         (b"x-idk-decision", ",".join(choice.decision for choice in choices).encode()),
         (b"x-idk-reason", ",".join(choice.reason for choice in choices).encode()),

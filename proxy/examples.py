@@ -64,7 +64,7 @@ def load(given: str | Sequence[Example], folder: Path, place: str) -> Examples:
         if line.strip():
             try:
                 found.append(msgspec.json.decode(line, type=Example))
-            except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
                 raise ConfigError(
                     f'{place}: {path}, line {number}: {exc}; write {{"question": …, "answer": …}}, and "context": '
                     "[…] where the example has passages"

@@ -216,7 +216,11 @@ class Relay:
         body = exchange.surface.outgoing(request, ask)
         response = await route.upstream.post(exchange.surface.path, body, exchange.credentials)
         route.metrics.decided(_OFF)
-        plain = exchange.surface.plain(request) if isinstance(exchange.surface, TranslatedSurface) else None
+        plain = (
+            exchange.surface.plain(request, exchange.limit)
+            if isinstance(exchange.surface, TranslatedSurface)
+            else None
+        )
         whole = (asgi.JSON,) if plain is not None else (asgi.JSON, *_length(response))
         kind = asgi.EVENT_STREAM if request.stream else whole
         await _send_on(response, send, push, [*base, *kind, *_OFF_HEADERS], route, plain)

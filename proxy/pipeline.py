@@ -19,7 +19,7 @@ from gating.sampled import decide
 from gating.scorers.agreement import weakest_first
 from gating.types import Decision, Evidence, Unmeasured
 from proxy.asking import ask_upstream
-from proxy.exceptions import BadRequest, UpstreamStatus
+from proxy.exceptions import BadRequest, UpstreamGarbage, UpstreamStatus
 from proxy.exchange import Exchange, Judged
 from proxy.gathering import NO_GATHERING, Gathering
 from proxy.gathering.base import is_judged
@@ -103,7 +103,10 @@ async def answer(exchange: Exchange) -> Judged:
         finally:
             response.close()
         exchange.answered = perf_counter()
-        completion = await gathered.finish(exchange.surface.read(body, ask))
+        completion = exchange.surface.read(body, ask)
+        if len(completion.choices) > exchange.request.n:
+            raise UpstreamGarbage("the upstream's answer has more choices than were asked for")
+        completion = await gathered.finish(completion)
     finish = partial(exchange.surface.render, exchange.request, ask)
     return await _final(exchange, completion, finish, response)
 

@@ -101,5 +101,5 @@ class FromUpstream:
 def _read(body: bytes) -> _Vectors:
     try:
         return msgspec.json.decode(body, type=_Vectors)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise UpstreamGarbage("the upstream's embeddings have an unexpected form") from exc

@@ -67,7 +67,7 @@ class Judged:
         text = said.choices[0].evidence.answer if said.choices else ""
         try:
             numbers = msgspec.json.decode(text[text.index("[") : text.rindex("]") + 1], type=list[int])
-        except (ValueError, msgspec.DecodeError) as exc:
+        except (ValueError, msgspec.DecodeError, RecursionError) as exc:
             raise UpstreamGarbage("the judge gave no list of numbers") from exc
         if len(numbers) != len(texts):
             raise UpstreamGarbage(f"the judge numbered {len(numbers)} of {len(texts)} answers")

@@ -80,7 +80,7 @@ def probability(body: bytes) -> float | None:
     """P(A) / (P(A) + P(B)) of the first token of a chat completion; None where it names neither."""
     try:
         choices = msgspec.json.decode(body, type=_Said).choices
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     logprobs = choices[0].logprobs if choices else None
     tokens = logprobs.content if logprobs is not None else None

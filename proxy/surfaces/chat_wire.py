@@ -199,8 +199,8 @@ KINDS: Final[Mapping[bool, Any]] = {False: Logprobs[Token] | None, True: Logprob
 _MALFORMED = Unmeasured("malformed logprobs")
 _BYTES = msgspec.json.Decoder(list[Annotated[int, Meta(ge=0, le=255)]] | None)
 
-#: What msgspec raises on bytes that are no JSON, no UTF-8, or another type than is read.
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+#: What msgspec raises on bytes that are no JSON, no UTF-8, nested too deeply, or another type than is read.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Decoder(Generic[Shape]):
@@ -224,7 +224,7 @@ class Decoder(Generic[Shape]):
             return self._typed.decode(body), body
         except msgspec.ValidationError:
             return self._salvaged(body), body
-        except (*_UNREADABLE, RecursionError):
+        except _UNREADABLE:
             body = strict_json(body)
         try:
             return self._typed.decode(body), body

@@ -140,7 +140,7 @@ def _first_tops(raw: Raw, k: int) -> bytes:
         if tops is None:
             return bytes(raw)
         cut = [_first(top, token, k) for top, token in zip(tops, tokens, strict=True)]
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return bytes(raw)  # malformed: the upstream's own, as the client would have had them
     return msgspec.json.encode({**fields, "top_logprobs": cut})
 

@@ -22,6 +22,8 @@ class Fields(Generic[Shape]):
     def __call__(self, body: bytes) -> tuple[Shape, dict[str, Raw]]:
         """Both; raises BadRequest, which names the field."""
         try:
+            if not body.isascii():
+                body.decode()  # msgspec does not look into the text of a part that it takes over unread
             return self._shape.decode(body), self._fields.decode(body)
         except msgspec.ValidationError as exc:
             message, _, place = str(exc).partition(" - at `$")

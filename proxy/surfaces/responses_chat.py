@@ -209,10 +209,18 @@ def _id(answer: Mapping[str, Any], kind: str) -> str:
     return f"{kind}_{str(answer.get('id') or '').removeprefix('chatcmpl-')}"
 
 
+def _readable(given: Raw | None) -> Any:
+    """A field of the request's; None where there is none, or it is a number that no reader could hold."""
+    try:
+        return None if given is None else msgspec.json.decode(given)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
 def _envelope(answer: Mapping[str, Any], request: Request) -> dict[str, Any]:
     asked = request.origin or {}
     echoed = {
-        name: msgspec.json.decode(asked[name]) if asked.get(name, Raw(b"null")) != Raw(b"null") else absent
+        name: absent if (given := _readable(asked.get(name))) is None else given
         for name, absent in _ECHOED.items()
     }
     return {

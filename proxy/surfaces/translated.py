@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from proxy import sse
-from proxy.exceptions import UpstreamGarbage
+from proxy.exceptions import UpstreamGarbage, UpstreamTooLarge
 from proxy.surfaces.chat import Chat
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ class TranslatedSurface:
         reader = self._chat.stream(request, ask, hold=hold, watch=watch)
         return _TranslatedStream(reader, self._translation.events(request))
 
-    def plain(self, request: Request) -> Plain:
-        """What translates an answer that no gate has seen."""
-        return Plain(self._translation, request)
+    def plain(self, request: Request, limit: int) -> Plain:
+        """What translates an answer, of at most ``limit`` bytes where it is whole, that no gate has seen."""
+        return Plain(self._translation, request, limit)
 
     def error(self, exc: HttpError) -> bytes:
         """In the client's format."""
@@ -150,9 +150,10 @@ class _TranslatedStream:
 class Plain:
     """A chat's answer as it comes, translated: a stream event by event, a whole one at its end."""
 
-    def __init__(self, translation: Translation, request: Request) -> None:
+    def __init__(self, translation: Translation, request: Request, limit: int) -> None:
         self._translation = translation
         self._request = request
+        self._limit = limit
         self._events = translation.events(request) if request.stream else None
         self._splitter = sse.Splitter(_EVENT_LIMIT)
         self._body = bytearray()
@@ -161,6 +162,8 @@ class Plain:
         """What of it may go out now; raises UpstreamGarbage."""
         if self._events is None:
             self._body += data
+            if len(self._body) > self._limit:
+                raise UpstreamTooLarge(f"the upstream's answer is larger than {self._limit} bytes")
             return b""
         return b"".join(
             self._events.done() if payload == sse.DONE else self._events.chunk(_decoded(payload))

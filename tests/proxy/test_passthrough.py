@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from proxy.passthrough import upstream_path
+from proxy.passthrough import form_model, upstream_path
 from tests.fakes import held, raw
 
 OBSERVE = {"name": "r", "scorers": ["mean_logprob"]}
@@ -243,3 +243,35 @@ async def test_a_client_that_leaves_within_its_body_is_forgotten(serving, kind):
 ])  # fmt: skip
 def test_the_path_for_the_upstream_is_the_one_that_was_sent(raw_path, query, path):
     assert upstream_path({"raw_path": raw_path, "query_string": query}) == path
+
+
+def part(disposition, value, end=b"\r\n--b--\r\n"):
+    return b"--b\r\n" + disposition + b"\r\n\r\n" + value + end
+
+
+@pytest.mark.parametrize(("head", "model"), [
+    (part(b'content-disposition: form-data; name="model"', b"m"), "m"),
+    (part(b"CONTENT-Disposition:form-data;name=model", b"m"), "m"),
+    (part(b'content-type: text/plain\r\ncontent-disposition: form-data; name="model"', b"m"), "m"),
+    (part(b'content-disposition: form-data; name="model"', b"m", end=b""), None),
+    (part(b'content-disposition: form-data; name="model"', b"m" * 300), None),
+    (part(b'content-disposition: form-data; name="file"; filename="model"', b"m"), None),
+    (part(b'content-disposition: form-data; name="x"', b'name="model"\r\n\r\nm\r\n'), None),
+    (part(b'x-content-disposition: form-data; name="model"', b"m"), None),
+    (b"", None), (b"--b", None), (b"--b--", None), (b"\r\n\r\n", None),
+])  # fmt: skip
+def test_only_a_whole_field_of_the_form_is_its_model(head, model):
+    assert form_model(head, b"b") == model
+
+
+async def test_a_compressed_body_is_not_read(serving, upstream):
+    async with serving({"name": "r"}) as proxy:
+        for path in ("/v1/embeddings", "/v1/chat/completions"):
+            got = await proxy.ask(path, {"model": "m"}, headers={"content-encoding": "gzip"})
+            assert got.status == 415
+            assert got.json["error"]["code"] == "content_encoding"
+
+
+async def test_a_name_without_an_end_is_no_models(serving, upstream):
+    async with serving({"name": "r"}) as proxy:
+        assert (await proxy.chat("?", model="m" * 1_025)).status == 404

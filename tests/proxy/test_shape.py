@@ -1,0 +1,52 @@
+"""How much a body may hold, counted before it is decoded."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.exceptions import BodyTooLarge
+from proxy.shape import OTHERS, check_shape
+
+MOST = 20
+TRICKY = ['"', "\\", '\\"', '","', "{", "[{", ",,,,", '\\\\"', "д", "\ud83d\ude00", "\n"]
+VALUES = st.recursive(
+    st.none() | st.integers(-5, 5) | st.sampled_from(TRICKY) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=30) | st.dictionaries(st.sampled_from(TRICKY), inner, max_size=5),
+    max_leaves=60,
+)
+
+
+def counted(value) -> tuple[int, int, int]:
+    """Its strings, objects and commas."""
+    if isinstance(value, str):
+        return 1, 0, 0
+    if isinstance(value, dict):
+        inner = [counted(each) for each in value.values()]
+        own = (len(value), 1, max(len(value) - 1, 0))
+    elif isinstance(value, list):
+        inner, own = [counted(each) for each in value], (0, 0, max(len(value) - 1, 0))
+    else:
+        return 0, 0, 0
+    return tuple(map(sum, zip(own, *inner, strict=True)))  # type: ignore[return-value]
+
+
+@given(VALUES, st.booleans())
+def test_what_is_counted_is_exact_whatever_stands_in_strings(value, ascii_only):
+    body = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    strings, objects, commas = counted(value)
+    if strings <= MOST and objects <= MOST and commas <= OTHERS * MOST:
+        check_shape(body, MOST)
+    elif len(body) > 2 * MOST:
+        with pytest.raises(BodyTooLarge, match="max_body_strings"):
+            check_shape(body, MOST)
+
+
+@given(st.binary(max_size=300))
+def test_what_is_no_json_is_counted_all_the_same(body):
+    with suppress(BodyTooLarge):
+        check_shape(body, MOST)
