@@ -3,50 +3,58 @@
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from importlib import import_module
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from proxy.cli import (
-    check,
-    demo,
-    demo_loop,
-    demo_rag,
-    doctor,
-    evaluate,
-    init,
-    key,
-    label,
-    policy,
-    report,
-    score,
-    serve,
-    tune,
-)
 from proxy.exceptions import ConfigError, HttpError, RunError
 
-app = typer.Typer(
-    name="idk",
-    help='The proxy that lets a language model say "I don\'t know.".',
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-app.command("init")(init.init)
-app.command("serve")(serve.serve)
-app.command("check")(check.check)
-app.command("doctor")(doctor.doctor)
-app.command("evaluate")(evaluate.evaluate)
-app.command("tune")(tune.tune)
-app.command("score")(score.score)
-app.command("report")(report.report)
-app.add_typer(label.app, name="label")
-app.add_typer(policy.app, name="policy")
-app.add_typer(key.app, name="key")
-app.command("demo")(demo.demo)
-app.command("demo-loop")(demo_loop.demo_loop)
-app.command("demo-rag")(demo_rag.demo_rag)
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Where each command is, in the order in which help tells them: a function, or ``app`` with commands of its own.
+COMMANDS: Mapping[str, str] = {
+    "init": "init:init",
+    "serve": "serve:serve",
+    "check": "check:check",
+    "doctor": "doctor:doctor",
+    "evaluate": "evaluate:evaluate",
+    "tune": "tune:tune",
+    "score": "score:score",
+    "report": "report:report",
+    "label": "label:app",
+    "policy": "policy:app",
+    "key": "key:app",
+    "demo": "demo:demo",
+    "demo-loop": "demo_loop:demo_loop",
+    "demo-rag": "demo_rag:demo_rag",
+}
+
+
+def application(first: str | None) -> typer.Typer:
+    """The command line with the one command that ``first`` names, else (for help, or a slip) with all of them."""
+    app = typer.Typer(
+        name="idk",
+        help='The proxy that lets a language model say "I don\'t know.".',
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_group)
+    for name in [first] if first is not None and first in COMMANDS else COMMANDS:
+        module, _, attribute = COMMANDS[name].partition(":")
+        found = getattr(import_module(f"proxy.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
+
+
+def _group() -> None:
+    """Without it a single command would take the place of the group."""
 
 
 def main() -> NoReturn:
@@ -56,8 +64,9 @@ def main() -> NoReturn:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run with ``arguments`` (the process's own by default); gives the exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        app(arguments, prog_name="idk")
+        application(given[0] if given else None)(given, prog_name="idk")
     except ConfigError as exc:
         return _complain(exc, 2)
     except (RunError, HttpError) as exc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = ("calibrators", "gating", "proxy")
 MODELS = ("bench-small", "bench-large")
 PASSES, ABSTAINS = (
     -50.0,
@@ -164,6 +166,8 @@ def idk(mode: str, score_threshold: float | None = None) -> Callable[[Site], Lau
 def serve(site: Site, routes: list[dict[str, object]]) -> Launch:
     """``idk serve`` with these routes to the benchmark's upstream, and a store on disk as in production."""
     here = Path(sys.executable).parent
+    for package in PACKAGES:  # as pip does where it installs, for the others and for users
+        compileall.compile_dir(ROOT / package, quiet=1)
     if not (here / "idk").exists():
         raise Missing("the command idk is not in this environment: make setup")
     config = {

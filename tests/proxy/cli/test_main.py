@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
 import sys
 
 import pytest
@@ -10,13 +11,27 @@ import pytest
 from proxy.cli import main
 from proxy.exceptions import BadRequest, ConfigError, RunError
 
-COMMANDS = [command.name for command in main.app.registered_commands]
 
-
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", main.COMMANDS)
 def test_every_command_explains_itself(capsys, command):
     assert main.run([command, "--help"]) == 0
     assert f"idk {command}" in capsys.readouterr().out
+
+
+def test_help_tells_of_every_command(capsys):
+    assert main.run(["--help"]) == 0
+    said = capsys.readouterr().out
+    listed = said.partition("Commands:")[2].splitlines()
+    assert {line.split()[0] for line in listed if line.split()} == {*main.COMMANDS}
+
+
+def test_a_command_is_started_without_the_others():
+    code = "import sys; from proxy.cli.main import run; run(['score', '--help']); print(*sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "proxy.cli.score" in found
+    assert not {"proxy.cli.tune", "proxy.cli.serve", "proxy.app", "uvicorn"} & set(found)
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["check", "--nonsense"], ["serve", "--port", "x"], []])
@@ -35,13 +50,13 @@ def test_each_failure_has_its_status_and_one_line(monkeypatch, capsys, error, st
     def fail(_arguments, **_):
         raise error
 
-    monkeypatch.setattr(main, "app", fail)
+    monkeypatch.setattr(main, "application", lambda _first: fail)
     assert main.run([]) == status
     assert capsys.readouterr().err == said
 
 
 def test_a_command_that_returns_is_a_success(monkeypatch):
-    monkeypatch.setattr(main, "app", lambda _arguments, **_: None)
+    monkeypatch.setattr(main, "application", lambda _first: lambda _arguments, **_: None)
     assert main.run([]) == 0
 
 
@@ -49,7 +64,7 @@ def test_a_defect_is_not_taken_for_a_failure(monkeypatch):
     def fail(_arguments, **_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(main, "app", fail)
+    monkeypatch.setattr(main, "application", lambda _first: fail)
     with pytest.raises(ZeroDivisionError):
         main.run([])
 
