@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults test-hostile demo demo-rag demo-loop bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-evaluate bench-tune soak clean
+.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults test-hostile demo demo-rag demo-loop bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-evaluate bench-tune soak soak-memory clean
 .PHONY: lock audit image-steps sbom test-deploy test-wheel docs test-docs release picture scan
 
 setup: $(STAMP)
@@ -190,5 +190,11 @@ bench-tune: setup
 bench-drift: setup
 	$(BIN)/python -m tests.benchmarks.bench_drift
 
+# An hour of everything at once; what was seen goes into tests/benchmarks/SOAK.md.
+MINUTES ?= 60
 soak: setup
+	$(BIN)/python -m tests.benchmarks.soak_hour --minutes $(MINUTES)
+
+# Memory alone, under as many requests as the machine gives.
+soak-memory: setup
 	$(BIN)/python -m tests.benchmarks.soak
