@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="idk-profile-")))
             server_core, load_core = measure.cores()
-            upstream = start_upstream(directory, load_core, stack)
+            upstream = start_upstream(directory, load_core, stack).port
             site = contenders.Site(directory, measure.free_port(), upstream)
             launch = launch_here(site)
             command = measure.pinned(server_core, *launch.command)

@@ -46,6 +46,20 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def wait_until_open(port: int) -> None:
+    """Until somebody listens on the port; raises Broken."""
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), REPLY_S).close()
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise Broken(f"nobody listens on port {port}") from None
+            time.sleep(0.01)
+        else:
+            return
+
+
 class Server:
     """A started process with its children; always ended by ``stop``."""
 
@@ -86,7 +100,7 @@ class Server:
 
     def cpu_s(self) -> float:
         """User and system seconds of the processes so far, those of children that ended included."""
-        return sum(_cpu_ticks(pid) for pid in _tree(self.pid)) / TICKS
+        return cpu_s(self.pid)
 
     def rss_mb(self) -> float:
         """Resident memory of the processes, in MB of 10^6 bytes."""
@@ -127,6 +141,11 @@ def post(port: int, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes
         return answer.status, answer.read()
     finally:
         connection.close()
+
+
+def cpu_s(pid: int) -> float:
+    """User and system seconds of a process and its children so far; 0 for one that has ended."""
+    return sum(_cpu_ticks(each) for each in _tree(pid)) / TICKS
 
 
 def memory_kb(pid: int, name: str) -> int:

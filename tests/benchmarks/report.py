@@ -49,7 +49,7 @@ def write(results: Results, directory: Path) -> Path:
         *(_scenarios(results, *kind) for kind in NAMES),
         "## Left out\n\n" + "\n".join(f"- {line}" for line in [TENSORZERO, *_left_out(results)]),
         "## How\n\n" + METHOD,
-        "## On what\n\n" + _table(("what", "version"), results.facts.items()),
+        "## On what\n\n" + table(("what", "version"), results.facts.items()),
     ]
     path = directory / "RESULTS.md"
     path.write_text("\n\n".join(part for part in parts if part) + "\n")
@@ -67,7 +67,7 @@ def _summary(results: Results) -> str:
         life = [_cell(spread([*of.get(name, ())])) for of in (results.rss_mb, results.start_s)]
         rows.append([title, *cpu, *times, *life])
     head = [f"CPU ms, {_label(s)}" for s in _with_not_asking(large, small, stream)]
-    return _table(
+    return table(
         ("c = 16", *head, "added p50 ms, c = 1, 31 KB", "added p99 ms", "RSS MB", "start to first 200, s"),
         rows,
     )
@@ -86,7 +86,7 @@ def _targets(results: Results) -> str:
         rows.append(
             [target.name, found, *(f"{sign} {b}: {v}" for b, v in zip(bounds, verdicts, strict=True))]
         )
-    return _table(("target", "measured", "reach", "stretch"), rows)
+    return table(("target", "measured", "reach", "stretch"), rows)
 
 
 def _scenarios(results: Results, model: str, stream: bool) -> str:
@@ -111,7 +111,7 @@ def _scenarios(results: Results, model: str, stream: bool) -> str:
         "added p99 ms",
         *(["added first chunk p50 ms", "p99 ms"] if stream else []),
     ]
-    return f"## {NAMES[model, stream]}\n\n" + _table(("", "asks", *head, *last), rows)
+    return f"## {NAMES[model, stream]}\n\n" + table(("", "asks", *head, *last), rows)
 
 
 def _left_out(results: Results) -> Iterable[str]:
@@ -157,7 +157,7 @@ def _cell(figure: Spread | None, show: Callable[[float], str] = _number) -> str:
     return f"{show(figure.middle)} ({show(figure.least)}–{show(figure.most)})"
 
 
-def _table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -20,7 +20,7 @@ from tests.benchmarks.load import HERE, Load, Scenario
 from tests.benchmarks.results import Results, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 ABSTENTION = "I don't know."
 STARTS = 3  # of each contender, for the time to the first 200
@@ -69,8 +69,8 @@ class Bench:
         self._stack = stack
         self._server_core, load_core = measure.cores()
         self.load = Load(directory, load_core)
-        self._upstream_port = start_upstream(directory, load_core, stack)
-        self.results = Results(_facts(self.load), {})
+        self._upstream_port = start_upstream(directory, load_core, stack).port
+        self.results = Results(facts(self.load), {})
         self._running: list[Running] = []
 
     def start(self, name: str) -> None:
@@ -153,10 +153,12 @@ class Bench:
         return Sample(run, running.server.cpu_s() - before)
 
 
-def start_upstream(directory: Path, core: str, stack: ExitStack) -> int:
-    """Starts upstream.c with all replies; its port."""
+def start_upstream(
+    directory: Path, core: str, stack: ExitStack, replies: Mapping[str, bodies.Reply] | None = None
+) -> measure.Server:
+    """Starts upstream.c with these replies, or with all of the benchmark's."""
     arguments = []
-    for name, reply in bodies.replies().items():
+    for name, reply in (replies or bodies.replies()).items():
         path = directory / f"{name.replace('/', '-')}.reply"
         reply.write(path)
         arguments.append(f"{name}={path}")
@@ -165,7 +167,7 @@ def start_upstream(directory: Path, core: str, stack: ExitStack) -> int:
     server = measure.Server(command, {}, directory / "upstream.log", port)
     stack.callback(server.stop)
     server.wait_for_200({}, bodies.request("bench-small", stream=False, asks=True))
-    return port
+    return server
 
 
 def _check(running: Running, scenario: Scenario) -> None:
@@ -190,7 +192,7 @@ def _check(running: Running, scenario: Scenario) -> None:
             raise measure.Broken(f"logprobs in the answer: {shown}, asked for: {scenario.asks}")
 
 
-def _facts(load: Load) -> dict[str, str]:
+def facts(load: Load) -> dict[str, str]:
     model = next(
         (s for s in Path("/proc/cpuinfo").read_text().splitlines() if s.startswith("model name")), ": unknown"
     )

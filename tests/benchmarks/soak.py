@@ -221,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="idk-soak-")))
             server_core, load_core = measure.cores()
-            upstream = start_upstream(directory, load_core, stack)
+            upstream = start_upstream(directory, load_core, stack).port
             factor = held_factor(serve(directory / "held", upstream, server_core, stack))
             early, late = growth(
                 serve(directory / "soak", upstream, server_core, stack), options.requests, tally

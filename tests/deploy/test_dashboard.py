@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import signal
-import socket
-import subprocess
-import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
 import pytest
 
 from tests.deploy.conftest import ROOT, clean, tool
+from tests.deploy.scraping import ask, await_series, prometheus
 from tests.e2e.conftest import certified_policy
 from tests.e2e.proxies import Proxy, asking, enforced, idk, route, write_config
 from tests.fakes import FakeUpstream, answer, error, says
@@ -38,55 +34,6 @@ WAITS = {
     "idk_drift": "a thousand decisions and a look, which comes by the minute",
     "idk_rescues": "a route with passages and rescue: true",
 }
-UP_S = 30
-ANY = ".*"
-
-
-def free_port() -> int:
-    """A port that nobody has now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@contextmanager
-def prometheus(target: str, folder: Path) -> Iterator[str]:
-    """Prometheus with the project's rules, scraping one target twice a second; gives its base URL."""
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.fail("prometheus is not installed: run make test-deploy")
-    scraped = {"job_name": "idk", "static_configs": [{"targets": [target]}]}
-    text = json.dumps(
-        {
-            "global": {"scrape_interval": "500ms", "evaluation_interval": "1s"},
-            "rule_files": [str(ROOT / "deploy/prometheus/rules.yml")],
-            "scrape_configs": [scraped],
-        }
-    )
-    (folder / "prometheus.yml").write_text(text)
-    address = f"127.0.0.1:{free_port()}"
-    command = [program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
-    with (folder / "prometheus.log").open("w") as log:
-        server = subprocess.Popen([*command, f"--web.listen-address={address}"], stderr=log)
-        try:
-            yield f"http://{address}"
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(UP_S)
-
-
-def ask(url: str, expr: str) -> list[Any]:
-    """The answer of an instant query, or nothing while Prometheus is not up."""
-    expr = expr.replace("$route", ANY).replace("$__rate_interval", "30s")
-    try:
-        reply = httpx.get(f"{url}/api/v1/query", params={"query": expr}, timeout=10)
-    except httpx.TransportError:
-        return []
-    if reply.status_code == 503:  # it is starting
-        return []
-    found = reply.json()
-    assert found["status"] == "success", found
-    return list(found["data"]["result"])
 
 
 def traffic(proxy: Proxy, upstream: FakeUpstream) -> None:
@@ -140,14 +87,6 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 await_series(url, "rate(idk_upstream_cancelled_total[30s]) > 0")
                 await_series(url, "idk:overhead_seconds:p99_5m > 0")
                 yield url
-
-
-def await_series(url: str, expr: str) -> None:
-    """Until the query has an answer."""
-    deadline = time.monotonic() + UP_S
-    while not ask(url, expr):
-        assert time.monotonic() < deadline, f"Prometheus has nothing for {expr}"
-        time.sleep(0.2)
 
 
 @pytest.mark.parametrize("expr", QUERIES)

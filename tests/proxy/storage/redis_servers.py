@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import redis
 import trustme
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 START_S = 20.0
 _SLOTS = 16_384
+_SHARE = _SLOTS // 3 + 1
 
 
 def executable() -> str:
@@ -73,6 +74,11 @@ class Server:
         """End it at once."""
         self._process.kill()
         self._process.wait(START_S)
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
 
     def signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""
@@ -132,15 +138,35 @@ def behind_sentinel(folder: Path) -> Iterator[str]:
         yield f"redis+sentinel://127.0.0.1:{sentinel.port}/mymaster"
 
 
+class Cluster(NamedTuple):
+    """Three nodes that share the slots, and the URL that names them."""
+
+    url: str
+    nodes: tuple[Server, ...]
+
+    def holding(self, key: str) -> Server:
+        """The node that a key lies on."""
+        with self.nodes[0].client() as client:
+            return self.nodes[client.cluster("KEYSLOT", key) // _SHARE]
+
+
 @contextmanager
 def cluster(folder: Path) -> Iterator[str]:
-    """Three nodes that share the slots."""
+    """The URL of three nodes that share the slots."""
+    with three_nodes(folder) as made:
+        yield made.url
+
+
+@contextmanager
+def three_nodes(folder: Path, *options: str) -> Iterator[Cluster]:
+    """Three nodes that share the slots, each with these options."""
     ports = spare_ports(6)
     with ExitStack() as stack:
         nodes = [
             stack.enter_context(
                 Server(
-                    folder / f"{port}", "--cluster-enabled", "yes", "--cluster-port", str(bus), port=port
+                    folder / f"{port}", "--cluster-enabled", "yes", "--cluster-port", str(bus), *options,
+                    port=port,
                 )
             )
             for port, bus in zip(ports[:3], ports[3:], strict=True)
@@ -148,16 +174,16 @@ def cluster(folder: Path) -> Iterator[str]:
         for node in nodes:
             wait_for(node.answers, "a node does not start")
         clients = [stack.enter_context(node.client()) for node in nodes]
-        share = _SLOTS // 3 + 1
         for place, client in enumerate(clients):
-            last = min((place + 1) * share, _SLOTS) - 1
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", place * share, last)
+            last = min((place + 1) * _SHARE, _SLOTS) - 1
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", place * _SHARE, last)
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", place + 1)
         for place in (1, 2):
             clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", ports[place], ports[3 + place])
         for client in clients:
             wait_for(lambda c=client: _joined(c), "the Cluster does not come together")
-        yield "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports[:3])
+        url = "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports[:3])
+        yield Cluster(url, tuple(nodes))
 
 
 def _joined(client: redis.Redis) -> bool:

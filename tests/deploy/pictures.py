@@ -1,0 +1,149 @@
+"""``make dashboard-pictures``: a real Prometheus scrapes some minutes of a real run, and its answers are drawn.
+
+``python -m tests.deploy.pictures OUT [--minutes 4]``. Everything is asked as the dashboard asks it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from proxy.storage import Label, Sealer, make_store
+from tests.deploy.conftest import ROOT
+from tests.deploy.panels import Series, drawn
+from tests.deploy.scraping import ask_range, await_series, prometheus
+from tests.e2e.conftest import certified_policy
+from tests.e2e.proxies import Proxy, asking, enforced, idk, route, write_config
+from tests.fakes import FakeUpstream, answer, error, says
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+STEP_S: Final = 5.0
+#: Requests between two looks at the audit sample.
+BATCH: Final = 40
+PACE_S: Final = 0.02
+
+
+class Traffic:
+    """Mixed requests; in the second half the certified route's answers become less sure than they were."""
+
+    def __init__(self, proxy: Proxy, upstream: FakeUpstream, rng: Generator) -> None:
+        self._proxy = proxy
+        self._upstream = upstream
+        self._rng = rng
+
+    def certified(self, low: float) -> str:
+        """One answer of the certified route; its id."""
+        logprob = float(self._rng.uniform(low, 0.0))
+        prompt = self._upstream.script(answer(says("yes", logprob=logprob)))
+        return self._proxy.post(asking("certified", prompt, temperature=0)).headers["x-request-id"]
+
+    def others(self) -> None:
+        """One of each other kind, not all equally often."""
+        sampled = answer(says("yes", logprob=-0.1))
+        low = answer(says("a", "b", "c", logprob=-9.0), stop_at=2)
+        kinds: list[tuple[float, str, Any, dict[str, Any]]] = [
+            (0.9, "raw", [answer(says("word", logprob=float(self._rng.uniform(-1.2, 0.0))))], {}),
+            (0.3, "mute", [answer(says("word"))], {}),
+            (0.1, "raw", [error(500, "broken")], {}),
+            (0.3, "least", [low], {"stream": True, "max_tokens": 50}),
+            (0.4, "sampled", [sampled] * 4, {}),
+        ]
+        for share, model, replies, fields in kinds:
+            if self._rng.random() < share:
+                self._proxy.post(asking(model, self._upstream.script(*replies), **fields))
+
+    def reports(self, id: str, *, right: bool) -> None:  # noqa: A002
+        """A reader says what the answer was worth."""
+        self._proxy.post({"id": id, "label": "correct" if right else "incorrect"}, "/v1/feedback")
+
+
+async def label(folder: Path, rng: Generator) -> None:
+    """A person labels what was drawn and has no label yet: as often right as its confidence says."""
+    store = make_store(f"sqlite:///{folder}/idk.db", folder, Sealer(None))
+    await store.open()
+    try:
+        for item, _ in await store.audit("certified", limit=500, labelled=False):
+            of = item.decision
+            right = rng.random() < (of.confidence or 0.0)
+            word: Any = "correct" if right else "incorrect"
+            await store.add_label(
+                Label(id=of.id, choice=of.choice, label=word, source="audit", at=time.time())
+            )
+    finally:
+        await store.aclose()
+
+
+def drive(proxy: Proxy, upstream: FakeUpstream, folder: Path, seconds: float) -> None:
+    """Traffic and labels for so long."""
+    rng = np.random.default_rng(0)
+    traffic = Traffic(proxy, upstream, rng)
+    began = time.monotonic()
+    while (gone := time.monotonic() - began) < seconds:
+        for _ in range(BATCH):
+            made = traffic.certified(-1.0 if gone < seconds / 2 else -2.5)
+            traffic.others()
+            time.sleep(PACE_S)
+        traffic.reports(made, right=bool(rng.random() < 0.7))
+        asyncio.run(label(folder, rng))
+
+
+def settings(folder: Path, upstream: FakeUpstream) -> dict[str, Any]:
+    """A route for each kind of evidence."""
+    fake = {"base_url": upstream.base_url, "max_retries": 0, "breaker": {"failures": 0}}
+    return {
+        "server": {"store": f"sqlite:///{folder}/idk.db"},
+        "upstreams": {"fake": fake, "mute": {**fake, "logprobs": "none"}},
+        "routes": [
+            {**route("certified", mode="enforce", policy="certified"), "audit": 0.2},
+            enforced("raw"),
+            enforced("mute", upstream="mute"),
+            enforced("least", "min_logprob", -2.0),
+            enforced("sampled", "agreement_exact", 0.5, samples=3),
+        ],
+    }
+
+
+def main() -> None:
+    """Run, scrape, ask, draw."""
+    parser = argparse.ArgumentParser(prog="python -m tests.deploy.pictures", description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--minutes", type=float, default=4.0)
+    options = parser.parse_args()
+    panels = json.loads((ROOT / "deploy/grafana/idk.json").read_text())["panels"]
+    with tempfile.TemporaryDirectory() as name, FakeUpstream() as upstream:
+        folder = Path(name)
+        (folder / "policy.json").write_text(json.dumps(certified_policy().to_dict()))
+        path = write_config(folder, settings(folder, upstream))
+        pushed = idk("policy", "push", "policy.json", "--name", "certified", "--config", path, cwd=folder)
+        assert pushed.returncode == 0, pushed.stderr
+        with (
+            Proxy("--config", path, cwd=folder) as proxy,
+            prometheus(proxy.url.removeprefix("http://"), folder) as url,
+        ):
+            await_series(url, "up == 1")
+            start = time.time()
+            drive(proxy, upstream, folder, options.minutes * 60)
+            end = time.time()
+            found = []
+            for panel in panels:
+                answers = [
+                    (target, each)
+                    for target in panel["targets"]
+                    for each in ask_range(url, target["expr"], start, end, STEP_S)
+                ]
+                found.append((panel, [Series.of(target, each) for target, each in answers]))
+    options.out.write_text(drawn(found, start, end))
+    print(f"written to {options.out}")
+
+
+if __name__ == "__main__":
+    main()
