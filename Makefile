@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults test-hostile demo demo-rag demo-loop bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-evaluate bench-tune soak soak-memory clean
-.PHONY: lock audit image-steps sbom test-deploy test-wheel docs test-docs release picture scan
+.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults test-hostile demo demo-rag demo-loop bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-evaluate bench-tune bench-scale soak soak-memory clean
+.PHONY: lock audit image-steps sbom test-deploy test-wheel docs test-docs release picture dashboard-pictures scan
 
 setup: $(STAMP)
 
@@ -105,6 +105,10 @@ RECORDS ?= ../shared/data/generations/qwen2.5-coder-0.5b.jsonl
 picture: setup
 	$(BIN)/python -m tests.docs.picture $(RECORDS) docs/risk-coverage.svg
 
+# The dashboard's panels, from what a real Prometheus answers about some minutes of a real run.
+dashboard-pictures: setup
+	$(BIN)/python -m tests.deploy.pictures docs/dashboard.svg
+
 # What the image holds, as CycloneDX.
 sbom: $(TOOLED)
 	@mkdir -p dist
@@ -190,8 +194,16 @@ bench-tune: setup
 bench-drift: setup
 	$(BIN)/python -m tests.benchmarks.bench_drift
 
+<<<<<<< HEAD
 # An hour of everything at once; what was seen goes into tests/benchmarks/SOAK.md.
 MINUTES ?= 60
+=======
+# Four replicas behind nginx, a Redis Cluster of three nodes; writes deploy/SCALING.md, and fails where what is promised
+# of replicas was not seen.
+bench-scale: setup redis
+	$(BIN)/python -m tests.benchmarks.scale.run
+
+>>>>>>> 82feb41 (Remember what the store refused a key until its time; pin the embedded model's image; say unknown where nothing was found)
 soak: setup
 	$(BIN)/python -m tests.benchmarks.soak_hour --minutes $(MINUTES)
 

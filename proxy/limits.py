@@ -55,6 +55,9 @@ class Limits:
         #: Those that nobody waits for any more: while there is one, the store is left alone. Each further question
         #: would only delay its request, and hold a connection, until a store that hangs is given up.
         self._overdue: set[asyncio.Future[float | None]] = set()
+        #: Accounts that the store says are spent, and at what limit; by this process's own clock, until when. Nobody
+        #: needs to ask before: what others use meanwhile makes it later, never sooner.
+        self._spent: dict[tuple[str, int], float] = {}
         #: What was spent meanwhile, by account: told to the store as soon as it answers.
         self._owed: dict[str, int] = {}
         #: How many requests are under way, of all keys and of each.
@@ -117,12 +120,16 @@ class Limits:
         spent_s = own.spend(0, most, now)
         if spent_s is not None:
             return spent_s  # by this process alone
+        if most is not None and (until_s := self._spent.get((account, most), now)) > now:
+            return until_s - now
         if self._overdue:
             refused_s = own.spend(amount, most, now)
             if refused_s is None and amount:
                 self._owed[account] = self._owed.get(account, 0) + amount
             return refused_s
         asked = self._ask(self._link, account, amount, most, clock)
+        if most is not None:
+            asked.add_done_callback(lambda each: self._refused(each, (account, most), now))
         # Who asked leaves it to itself when it takes too long: what was spent is counted all the same.
         await asyncio.wait((asked,), timeout=max(0.0, until - monotonic()))
         if not asked.done():
@@ -142,6 +149,15 @@ class Limits:
         self._asked.add(asked)
         asked.add_done_callback(self._answered)
         return asked
+
+    def _refused(self, asked: asyncio.Future[float | None], limit: tuple[str, int], now: float) -> None:
+        """Remember a refusal, also one that came too late for its own request."""
+        if not asked.cancelled() and asked.exception() is None:
+            wait_s = asked.result()
+            if wait_s is None:
+                self._spent.pop(limit, None)
+            else:
+                self._spent[limit] = now + wait_s
 
     def _answered(self, asked: asyncio.Future[float | None]) -> None:
         self._asked.discard(asked)

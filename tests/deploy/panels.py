@@ -22,7 +22,8 @@ svg{background:#f1efe9;font:11px system-ui,sans-serif}.panel{fill:#fff;stroke:#d
 .title{font-weight:600;fill:#22252a}.tick,.legend,.none{fill:#6b6f76}.rule{stroke:#e8e5dd}.big{font-size:26px;fill:#24539c}.end{text-anchor:end}
 .middle{text-anchor:middle}.line{fill:none;stroke-width:1.5;stroke-linejoin:round}.cell{fill:#24539c}
 """
-MOST_IN_LEGEND: Final = 4
+#: About what a letter of the legend takes.
+LETTER: Final = 6.2
 
 
 class Series(NamedTuple):
@@ -51,7 +52,7 @@ def said(value: float, unit: str) -> str:
     if unit == "percentunit":
         return f"{value * 100:.3g} %"
     if unit == "s":
-        return f"{value * 1000:.3g} ms"
+        return f"{value:.3g} s" if value >= 1 else f"{value * 1000:.3g} ms"
     return f"{value:.3g}" + ("/s" if unit == "reqps" else "")
 
 
@@ -113,14 +114,15 @@ def heatmap(area: Area, series: Sequence[Series]) -> Markup:
     most = max(count for _, _, count in cells) or 1.0
     times = sorted({at for at, _, _ in cells})
     width = (area.across(times[-1]) - area.across(times[0])) / max(1, len(times) - 1)
+    times.pop(0)  # a cell ends at its time, and the first would begin before the run
     tall = 1 / len(bounded)
     parts = [
         element(
-            "rect", class_="cell", x=area.across(at), y=area.up((place + 1) * tall), width=width + 0.4,
+            "rect", class_="cell", x=area.across(at) - width, y=area.up((place + 1) * tall), width=width + 0.4,
             height=area.up(place * tall) - area.up((place + 1) * tall), opacity=math.sqrt(count / most),
         )
         for at, place, count in cells
-        if count > 0
+        if count > 0 and at in times
     ]  # fmt: skip
     low = [
         _tick(area, place * tall, each.labels["le"])
@@ -203,14 +205,14 @@ def _times(area: Area) -> Markup:
 
 
 def _legend(area: Area, names: Sequence[str]) -> Markup:
-    shown = [
-        *names[:MOST_IN_LEGEND],
-        *([f"and {len(names) - MOST_IN_LEGEND} more"] if len(names) > MOST_IN_LEGEND else []),
-    ]
+    """As many names as there is room for."""
     parts, x, y = [], area.x + PAD + 4, area.y + area.height - 8
-    for place, name in enumerate(shown):
-        if place < MOST_IN_LEGEND:
-            parts.append(element("rect", x=x, y=y - 8, width=8, height=8, fill=COLOURS[place % len(COLOURS)]))
+    for place, name in enumerate(names):
+        wide = 22 + LETTER * len(name)
+        if x + wide > area.x + area.width - 60:
+            parts.append(element("text", f"and {len(names) - place} more", class_="legend", x=x, y=y))
+            break
+        parts.append(element("rect", x=x, y=y - 8, width=8, height=8, fill=COLOURS[place % len(COLOURS)]))
         parts.append(element("text", name, class_="legend", x=x + 11, y=y))
-        x += 22 + 5.6 * len(name)
+        x += wide
     return Markup("").join(parts)

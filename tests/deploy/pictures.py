@@ -49,7 +49,7 @@ class Traffic:
     def others(self) -> None:
         """One of each other kind, not all equally often."""
         sampled = answer(says("yes", logprob=-0.1))
-        low = answer(says("a", "b", "c", logprob=-9.0), stop_at=2)
+        low = answer(says("a", "b", "c", logprob=-9.0), stop_at=3)
         kinds: list[tuple[float, str, Any, dict[str, Any]]] = [
             (0.9, "raw", [answer(says("word", logprob=float(self._rng.uniform(-1.2, 0.0))))], {}),
             (0.3, "mute", [answer(says("word"))], {}),

@@ -47,7 +47,7 @@ def traffic(proxy: Proxy, upstream: FakeUpstream) -> None:
     proxy.post(asking("raw", upstream.script(answer(says("word", logprob=-3.0)))))
     proxy.post(asking("mute", upstream.script(answer(says("word")))))
     proxy.post(asking("raw", upstream.script(error(500, "broken"))))
-    low = answer(says("a", "b", "c", logprob=-9.0), stop_at=2)
+    low = answer(says("a", "b", "c", logprob=-9.0), stop_at=3)
     proxy.post(asking("least", upstream.script(low), stream=True, max_tokens=50))
     sampled = answer(says("yes", logprob=-0.1))
     proxy.post(asking("sampled", upstream.script(*[sampled] * 4)))

@@ -39,6 +39,14 @@ def test_what_the_composition_mounts_is_there() -> None:
             assert not source.startswith(".") or (DEPLOY / source).exists(), (name, source)
 
 
+def test_every_image_of_others_has_a_version() -> None:
+    services = yaml.safe_load(interpolated((DEPLOY / "compose.yaml").read_text()))["services"]
+    bundled = yaml.safe_load((DEPLOY / "helm/idk/values.yaml").read_text())["redis"]["image"]
+    images = [each["image"] for each in services.values() if "build" not in each]
+    for image in [*images, f"{bundled['repository']}:{bundled['tag']}"]:
+        assert re.search(r":[a-z-]*v?\d+", image), f"{image}: another one every day"
+
+
 @pytest.mark.parametrize("name", ["idk.compose.yaml", "idk.embedded.yaml"])
 def test_its_configurations_are_sound(name: str) -> None:
     assert config.load(DEPLOY / name).server.store == "redis://redis:6379/0"

@@ -176,6 +176,40 @@ async def test_a_store_that_hangs_is_asked_once_and_then_left_alone():
     assert (store.asked, store.spent) == (2, 50)
 
 
+class Spent(Hung):
+    """A store in which others have used a limit up, for ten seconds more."""
+
+    left_s: float | None = 10.0
+
+    async def spend(self, account, amount, most, now):
+        await super().spend(account, amount, most, now)
+        return self.left_s
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_what_the_store_has_refused_is_refused_until_it_may_be_used_again(late, monkeypatch):
+    """A refusal that comes too late holds for the next request."""
+    monkeypatch.setattr("proxy.limits._WAIT_S", 0.0 if late else 5.0)
+    store, steady = Spent(), Clock()
+    limits = Limits(StoreLink(store, Metrics()), 10, several=False, steady=steady)
+    caller = Caller("app", None, requests_per_minute=50)
+    if late:
+        await limits.admit(caller)
+    store.go.set()
+    while limits._asked:
+        await asyncio.gather(*limits._asked)
+    for after_s in (0.0, 6.0, 3.0):
+        steady.now += after_s
+        with pytest.raises(LimitReached) as refused:
+            await limits.admit(caller)
+    assert (store.asked, refused.value.retry_after_s) == (1, 1.0)
+    steady.now += 1.5
+    store.left_s = None
+    monkeypatch.setattr("proxy.limits._WAIT_S", 5.0)
+    await limits.admit(caller)
+    assert store.asked == 2
+
+
 def test_no_more_under_way_than_the_most():
     limits = Limits(None, 2, several=False)
     anyone = Caller(None, None)

@@ -61,16 +61,17 @@ async def ask(
 
 async def ask_during(
     url: str, body: bytes, clients: int, what: Sequence[tuple[float, Callable[[], None]]], rest_s: float
-) -> tuple[list[Seen], list[float]]:
-    """Ask while each of ``what`` is done after its seconds, and for ``rest_s`` then; the times at which it was."""
+) -> tuple[list[Seen], list[tuple[float, float]]]:
+    """Ask while each of ``what`` is done after its seconds, and for ``rest_s`` then; when it began and was over."""
     done = asyncio.Event()
-    times: list[float] = []
+    times: list[tuple[float, float]] = []
 
     async def act() -> None:
         for after_s, do in what:
             await asyncio.sleep(after_s)
-            times.append(time.monotonic())
+            began = time.monotonic()
             await asyncio.to_thread(do)
+            times.append((began, time.monotonic()))
         await asyncio.sleep(rest_s)
         done.set()
 

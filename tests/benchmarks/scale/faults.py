@@ -77,10 +77,12 @@ def a_replica_dies(fleet: Fleet, body: bytes, place: int) -> Blow:
     fleet.settle()
     kept = fleet.kept()
     blows = [(BEFORE_S, lambda: fleet.kill(place)), (AWAY_S, lambda: fleet.start_again(place))]
-    seen, (killed, _) = asyncio.run(ask_during(fleet.url, body, CLIENTS, blows, AFTER_S))
+    seen, ((began, ended), _) = asyncio.run(ask_during(fleet.url, body, CLIENTS, blows, AFTER_S))
     address = (f"127.0.0.1:{fleet.ports[place]}",)
     lost = [each for each in seen if each.status != 200]
-    theirs = [each for each in lost if each.replicas == address and each.began <= killed <= each.ended]
+    theirs = [
+        each for each in lost if each.replicas == address and each.began <= ended and began <= each.ended
+    ]
     return _blow(fleet, seen, len(lost) - len(theirs), None, kept)
 
 

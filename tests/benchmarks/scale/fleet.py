@@ -31,6 +31,8 @@ POLICY: Final = "scale"
 KEY: Final = "app"
 #: The key whose slot all the others share.
 REVISION: Final = "{idk}:revision"
+#: As deploy/compose.yaml and the chart start it.
+DURABLE: Final = ("--appendonly", "yes", "--appendfsync", "always")
 SETTLE_S, RESTS_S = 60.0, 2.5
 
 
@@ -146,7 +148,7 @@ def fleet(
 ) -> Iterator[Fleet]:
     """All of it, started and answering; the store holds policy 1."""
     with ExitStack() as stack:
-        cluster = stack.enter_context(three_nodes(folder / "redis", "--appendonly", "yes"))
+        cluster = stack.enter_context(three_nodes(folder / "redis", *DURABLE))
         asyncio.run(in_store(cluster.url, folder, lambda store: push(store, 0.0)))
         (home := folder / "idk").mkdir()
         config = write_config(home, configuration(upstream, cluster.url, keys))

@@ -73,12 +73,14 @@ def rendered(figures: Figures) -> str:
 
 def _head(figures: Figures) -> str:
     facts = ", ".join(f"{name} {value}" for name, value in figures.facts.items() if name != "machine")
+    machine = figures.facts["machine"]
     return f"""# From one replica to many
 
 Written by `make bench-scale`: four `idk serve` processes of one configuration behind nginx, a Redis Cluster of three
-nodes, the benchmark's upstream, and the load, all on one machine ({figures.facts["machine"]}, which did other work at
-the same time; everything here ran at the lowest priority). {facts}. Figures are medians, with the least and the
-greatest of the runs; `n` is their number.
+nodes, the benchmark's upstream, and the load, all on one machine ({machine}), which did other work at the same
+time: everything here ran at the lowest priority, and waited for its turn. {facts}.
+Redis writes each command to the disk before it answers (`appendfsync always`), as `deploy/compose.yaml` and the chart
+start it. Figures are medians, with the least and the greatest of the runs; `n` is their number.
 """
 
 
@@ -100,10 +102,11 @@ wrk, 32 connections, a route that enforces a policy of the store; CPU is that of
 {table(head, rows)}
 
 {failed} requests failed. One replica is one process and has one core; four have no more than the machine's
-{os.cpu_count()}, which load, balancer, upstream and Redis use too, and these bound them: the answers a second say what
-this machine had left, and are no measure of scaling. CPU is. A replica shares nothing with another but Redis, which no
-answer waits for: {_ratios(figures)} (that recording comes in smaller batches, and that processes change places on the
-cores, is what they cost more). With a core each, replicas add up until one of the bounds below.
+{os.cpu_count()}, which load, balancer, upstream, Redis and others use too. That bounds them: the answers a second say
+what the machine had left, and are no measure of scaling. CPU is a better one: {_ratios(figures)}.
+Four processes on {os.cpu_count()} busy cores take turns, each with a cold cache, and write smaller batches; they share
+nothing but Redis, which no answer waits for. With a core each they add up until one of the bounds below; that was not
+measured here.
 """
 
 
@@ -143,9 +146,10 @@ def _shared(figures: Figures) -> str:
 
 {table(["", "", "n"], rows)}
 
-A limit is counted in Redis by one script, so that it holds over replicas. A request waits 5 ms at the most for leave:
-where Redis is away, or slower, each replica counts by itself until it is back, and a key may then use up to its limit
-on each.
+A limit is counted in Redis by one script, so that it holds over replicas, exactly, where Redis answers. A request waits
+5 ms at the most for leave: where Redis is away, or slower (as on a machine whose cores are all busy), a replica counts
+by itself until it hears of it again, and a key may use up to its limit on each. A replica that was refused does not ask
+again before the time that it was told.
 
 Killed under load (32 clients, answers that take 50 ms, nginx as it comes: what was sent to a replica is not sent
 again); totals of {len(figures.nothing)} runs:

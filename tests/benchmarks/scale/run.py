@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -13,29 +12,21 @@ from typing import TYPE_CHECKING, Final
 from tests.benchmarks import bodies, install, measure
 from tests.benchmarks.contenders import MODELS
 from tests.benchmarks.load import Load
-from tests.benchmarks.run import facts, start_upstream
+from tests.benchmarks.run import facts
 from tests.benchmarks.scale import costs, faults, report, throughput
 from tests.benchmarks.scale.fleet import Fleet, fleet
 from tests.benchmarks.scale.report import Figures
+from tests.benchmarks.scale.upstream import SLOW, cores, upstream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 REPLICAS: Final = 4
 ROUNDS, SECONDS, PUSHES, COUNTED = 5, 3.0, 20, 3_000
-#: So that some requests are under way at any moment, as with a model.
-SLOW, SLOW_US = "bench-slow", 50_000
 LIMIT: Final = 200
 #: What the keys of the measurement may use; far more than they do, but for the limited ones.
 ROOM = {"requests_per_minute": 10**6, "tokens_per_minute": 10**9}
 KEYS = {"requests": {"requests_per_minute": 10**6}, "both": ROOM}
-
-
-def _slow() -> bodies.Reply:
-    """The small answer, its body SLOW_US after its head."""
-    (whole,) = bodies.replies()["bench-small"].frames
-    head, _, body = whole.partition(b"\r\n\r\n")
-    return bodies.Reply((head + b"\r\n\r\n", body), SLOW_US)
 
 
 def _limited(rounds: int) -> list[tuple[str, int]]:
@@ -46,26 +37,22 @@ def _limited(rounds: int) -> list[tuple[str, int]]:
 def run(rounds: int, directory: Path) -> Figures:
     """Everything, in one fleet."""
     with ExitStack() as stack:
-        cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-        replies = {name: bodies.replies()[name] for name in MODELS}
-        upstream = start_upstream(directory, cores, stack, replies | {SLOW: _slow()})
-        load = Load(directory, cores)
+        model = stack.enter_context(upstream(directory))
+        load = Load(directory, cores())
         keys = KEYS | {name: {"requests_per_minute": LIMIT} for name, _ in _limited(rounds)}
-        running = stack.enter_context(
-            fleet(directory, f"http://127.0.0.1:{upstream.port}/v1", REPLICAS, keys)
-        )
+        running = stack.enter_context(fleet(directory, f"http://127.0.0.1:{model.port}/v1", REPLICAS, keys))
         figures = Figures(facts(load) | _versions(), LIMIT)
-        _carry(figures, running, upstream, load, rounds)
+        _carry(figures, running, model, load, rounds)
         _cost(figures, running)
         _hurt(figures, running, rounds)
         return figures
 
 
-def _carry(figures: Figures, running: Fleet, upstream: measure.Server, load: Load, rounds: int) -> None:
+def _carry(figures: Figures, running: Fleet, served: measure.Server, load: Load, rounds: int) -> None:
     for model in MODELS:
         for number in range(rounds + 1):
             for replicas in (1, REPLICAS) if number % 2 else (REPLICAS, 1):
-                one = throughput.carried(running, upstream, load, model, replicas, SECONDS)
+                one = throughput.carried(running, served, load, model, replicas, SECONDS)
                 if number:  # the first round warms up
                     figures.carried.append(one)
             _say(f"{model}: round {number} of {rounds}")
