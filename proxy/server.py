@@ -28,6 +28,9 @@ _NEW_CONTAINERS = 2_000
 #: A worker that has not answered for so long is replaced. A starting one answers when it has imported what it runs,
 #: which takes many seconds where all of a busy host's workers start at once; a dead one is seen without asking.
 _HUNG_S = 15
+#: How long a connection may be idle: longer than balancers keep one that they may use again (nginx and the clouds'
+#: a minute), else some of their requests come just when it is closed, and are lost.
+_IDLE_S = 75
 _INTERIM = b"HTTP/1.1 100 "
 #: A longer piece is not copied behind its head.
 _MOST_JOINED = 262_144
@@ -318,6 +321,7 @@ def config_of(app: object, settings: Server, **more: Any) -> uvicorn.Config:
         server_header=False,
         date_header=False,
         proxy_headers=False,
+        timeout_keep_alive=_IDLE_S,
         timeout_graceful_shutdown=round(settings.drain_s),
         timeout_worker_healthcheck=_HUNG_S,
         http=partial(Protocol, bounds=_bounds(settings)),  # type: ignore[arg-type] # it is only called

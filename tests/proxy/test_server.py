@@ -177,6 +177,10 @@ async def test_a_client_that_leaves_is_told_of_as_long_as_that_is_wanted():
         assert await told.get() == "gone before"
 
 
+def test_a_connection_outlives_a_balancers_minute():
+    assert config_of(None, Server()).timeout_keep_alive > 60
+
+
 @pytest.mark.parametrize("idle_s", [0.05, 60.0])
 async def test_an_idle_connection_is_closed_in_time_and_a_busy_one_is_not(idle_s):
     async def app(scope, receive, send):

@@ -24,8 +24,9 @@ AT_ONCE = 100
 
 
 #: What a client raises; a Cluster's own error is none of RedisError's kinds, and without any node it indexes
-#: an empty list.
-_FAILURES = (RedisError, RedisClusterException, OSError, IndexError)
+#: an empty list. A connection that is lost while it is being opened has no writer any more (AttributeError), or
+#: one that uvloop has closed (RuntimeError).
+_FAILURES = (RedisError, RedisClusterException, OSError, IndexError, AttributeError, RuntimeError)
 
 
 class Client:

@@ -9,6 +9,7 @@ import pytest
 
 from proxy.exceptions import ConfigError, StoreError, StoreRefused
 from proxy.storage import Sealer, make_store, sealer_of
+from proxy.storage.redis.client import Client
 from proxy.storage.sqlite.scheme import STEPS
 from tests.proxy.storage.making import SECRET, decided, drawn
 from tests.proxy.storage.redis_servers import spare_ports
@@ -49,6 +50,26 @@ async def test_every_redis_that_is_not_there_is_a_store_error(tmp_path):
 
 
 # SQLite
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed"),
+        AttributeError("'NoneType' object has no attribute 'writelines'"),
+        IndexError("list index out of range"),
+        ConnectionResetError(),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+async def test_whatever_a_client_of_redis_raises_the_store_has_failed(raised):
+    """What waits is dropped where it is no StoreError: redis-py has these of connections lost while they are opened."""
+
+    async def lost():
+        raise raised
+
+    with pytest.raises(StoreError, match="redis://nowhere"):
+        await Client(None, "idk", "redis://nowhere", Sealer(None)).do(lost())
 
 
 async def test_a_later_versions_file_is_refused(tmp_path):
