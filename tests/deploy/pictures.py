@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sqlite3
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +23,7 @@ from tests.deploy.panels import Series, drawn
 from tests.deploy.scraping import ask_range, await_series, prometheus
 from tests.e2e.conftest import certified_policy
 from tests.e2e.proxies import Proxy, asking, enforced, idk, route, write_config
+from tests.e2e.test_rescue import RAG, scripted
 from tests.fakes import FakeUpstream, answer, error, says
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ STEP_S: Final = 5.0
 #: Requests between two looks at the audit sample.
 BATCH: Final = 40
 PACE_S: Final = 0.02
+LOCKED_S: Final = 10.0
 
 
 class Traffic:
@@ -61,6 +65,11 @@ class Traffic:
             if self._rng.random() < share:
                 self._proxy.post(asking(model, self._upstream.script(*replies), **fields))
 
+    def passages(self) -> None:
+        """A question that its passage made the model refuse; without it, it is answered, mostly surely."""
+        whole, _ = scripted(self._upstream, float(self._rng.choice([-0.01, -0.01, -4.0])))
+        self._proxy.post(asking("rag", whole))
+
     def reports(self, id: str, *, right: bool) -> None:  # noqa: A002
         """A reader says what the answer was worth."""
         self._proxy.post({"id": id, "label": "correct" if right else "incorrect"}, "/v1/feedback")
@@ -82,16 +91,27 @@ async def label(folder: Path, rng: Generator) -> None:
         await store.aclose()
 
 
+def lock(folder: Path) -> None:
+    """For a while somebody else holds the store's file, and writes fail."""
+    with closing(sqlite3.connect(folder / "idk.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        time.sleep(LOCKED_S)
+
+
 def drive(proxy: Proxy, upstream: FakeUpstream, folder: Path, seconds: float) -> None:
     """Traffic and labels for so long."""
     rng = np.random.default_rng(0)
     traffic = Traffic(proxy, upstream, rng)
-    began = time.monotonic()
+    began, locked = time.monotonic(), False
     while (gone := time.monotonic() - began) < seconds:
         for _ in range(BATCH):
             made = traffic.certified(-1.0 if gone < seconds / 2 else -2.5)
             traffic.others()
             time.sleep(PACE_S)
+        traffic.passages()
+        if not locked and gone > seconds / 2:
+            locked = True
+            lock(folder)
         traffic.reports(made, right=bool(rng.random() < 0.7))
         asyncio.run(label(folder, rng))
 
@@ -108,6 +128,7 @@ def settings(folder: Path, upstream: FakeUpstream) -> dict[str, Any]:
             enforced("mute", upstream="mute"),
             enforced("least", "min_logprob", -2.0),
             enforced("sampled", "agreement_exact", 0.5, samples=3),
+            enforced("rag", rag=RAG),
         ],
     }
 

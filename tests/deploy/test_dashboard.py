@@ -15,6 +15,7 @@ from tests.deploy.conftest import ROOT, clean, tool
 from tests.deploy.scraping import ask, await_series, prometheus
 from tests.e2e.conftest import certified_policy
 from tests.e2e.proxies import Proxy, asking, enforced, idk, route, write_config
+from tests.e2e.test_rescue import RAG, scripted
 from tests.fakes import FakeUpstream, answer, error, says
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ WAITS = {
     "idk_store_errors": "a store that fails",
     "idk_observed_risk": "labels of an audit sample",
     "idk_drift": "a thousand decisions and a look, which comes by the minute",
-    "idk_rescues": "a route with passages and rescue: true",
 }
 
 
@@ -49,6 +49,7 @@ def traffic(proxy: Proxy, upstream: FakeUpstream) -> None:
     proxy.post(asking("raw", upstream.script(error(500, "broken"))))
     low = answer(says("a", "b", "c", logprob=-9.0), stop_at=3)
     proxy.post(asking("least", upstream.script(low), stream=True, max_tokens=50))
+    proxy.post(asking("rag", scripted(upstream, -0.01)[0]))
     sampled = answer(says("yes", logprob=-0.1))
     proxy.post(asking("sampled", upstream.script(*[sampled] * 4)))
 
@@ -68,6 +69,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 enforced("mute", upstream="mute"),
                 enforced("least", "min_logprob", -2.0),
                 enforced("sampled", "agreement_exact", 0.5, samples=3),
+                enforced("rag", rag=RAG),
             ],
         }
         (folder / "policy.json").write_text(json.dumps(certified_policy().to_dict()))

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from proxy import asgi
 from proxy.config import Server
-from proxy.server import server_of
+from proxy.server import config_of, server_of
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 POST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
