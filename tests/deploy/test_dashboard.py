@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.deploy.conftest import ROOT, clean, tool
+from tests.deploy.pictures import label
 from tests.deploy.scraping import ask, await_series, prometheus
 from tests.e2e.conftest import certified_policy
 from tests.e2e.proxies import Proxy, asking, enforced, idk, route, write_config
@@ -31,7 +33,6 @@ QUERIES = [
 #: Metrics that this run cannot move within seconds, and what would: the query is asked, and may be empty.
 WAITS = {
     "idk_store_errors": "a store that fails",
-    "idk_observed_risk": "labels of an audit sample",
     "idk_drift": "a thousand decisions and a look, which comes by the minute",
 }
 
@@ -40,7 +41,9 @@ def traffic(proxy: Proxy, upstream: FakeUpstream) -> None:
     """Answers sure and unsure, one without logprobs, a failing upstream, a cancelled call, a label."""
     rng = np.random.default_rng(0)
     for logprob in rng.uniform(-1.5, 0.0, 40):
-        reply = proxy.post(asking("certified", upstream.script(answer(says("yes", logprob=float(logprob))))))
+        reply = proxy.post(
+            asking("certified", upstream.script(answer(says("yes", logprob=float(logprob)))), temperature=0)
+        )
         assert reply.status_code == 200
     label = {"id": reply.headers["x-request-id"], "label": "correct"}
     assert proxy.post(label, "/v1/feedback").status_code == 200
@@ -64,7 +67,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "server": {"store": f"sqlite:///{folder}/idk.db"},
             "upstreams": {"fake": fake, "mute": {**fake, "logprobs": "none"}},
             "routes": [
-                route("certified", mode="enforce", policy="certified"),
+                route("certified", mode="enforce", policy="certified", audit=1.0),
                 enforced("raw"),
                 enforced("mute", upstream="mute"),
                 enforced("least", "min_logprob", -2.0),
@@ -86,6 +89,8 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             with prometheus(proxy.url.removeprefix("http://"), folder) as url:
                 await_series(url, "idk_requests_total")
                 traffic(proxy, upstream)
+                asyncio.run(label(folder, np.random.default_rng(0)))
+                await_series(url, "idk_observed_risk")
                 await_series(url, "rate(idk_upstream_cancelled_total[30s]) > 0")
                 await_series(url, "idk:overhead_seconds:p99_5m > 0")
                 yield url
