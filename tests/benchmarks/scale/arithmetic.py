@@ -92,9 +92,10 @@ nodes to lose one of, and not three to work with. No answer waits for it: over t
 room is dropped and counted (`idk_store_errors_total{{operation="record"}}`), and limits are counted by each replica.
 
 What moves the bound: another prefix for each group of routes (`redis+cluster://…?prefix=support`), since another prefix
-is another slot, perhaps on another node; N of them carry N times as much. A limit asks Redis for each request, while
-decisions are written a hundred at a time: give limits to the keys that need them. What grows with replicas needs no
-more than them.
+is another slot, perhaps on another node; N of them carry N times as much. A limit asks Redis for each request, and
+waits for the disk, while decisions are written a hundred at a time: give limits to the keys that need them, or to a
+Redis with `appendfsync everysec`, which waits for no disk and may lose what the README says. What grows with replicas
+needs no more than them.
 """
 
 
