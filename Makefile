@@ -194,16 +194,13 @@ bench-tune: setup
 bench-drift: setup
 	$(BIN)/python -m tests.benchmarks.bench_drift
 
-<<<<<<< HEAD
-# An hour of everything at once; what was seen goes into tests/benchmarks/SOAK.md.
-MINUTES ?= 60
-=======
 # Four replicas behind nginx, a Redis Cluster of three nodes; writes deploy/SCALING.md, and fails where what is promised
 # of replicas was not seen.
 bench-scale: setup redis
 	$(BIN)/python -m tests.benchmarks.scale.run
 
->>>>>>> 82feb41 (Remember what the store refused a key until its time; pin the embedded model's image; say unknown where nothing was found)
+# An hour of everything at once; what was seen goes into tests/benchmarks/SOAK.md.
+MINUTES ?= 60
 soak: setup
 	$(BIN)/python -m tests.benchmarks.soak_hour --minutes $(MINUTES)
 
