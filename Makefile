@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults test-hostile demo demo-rag demo-loop bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-evaluate bench-tune bench-scale soak soak-memory clean
+.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults test-hostile fuzz demo demo-rag demo-loop bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-evaluate bench-tune bench-scale soak soak-memory clean
 .PHONY: lock audit image-steps sbom test-deploy test-wheel docs test-docs release picture dashboard-pictures scan
 
 setup: $(STAMP)
@@ -61,6 +61,11 @@ test-faults: setup
 # Slow, broken, huge and strange requests against a real proxy, which must be well after each of them.
 test-hostile: setup
 	$(BIN)/python -m pytest tests/e2e/hostile
+
+# New inputs for a while; what breaks a property is kept in tests/fuzz/corpus, which `make test` replays.
+FUZZ_S ?= 240
+fuzz: setup
+	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_S)
 
 # What builds, locks and checks the deployment has an environment of its own.
 TOOLS := $(VENV)/deploy

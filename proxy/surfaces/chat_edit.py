@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from proxy.wire import Edit
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-#: Of a chat, and of a response's input.
-_TEXTS = frozenset({"text", "input_text", "output_text"})
+#: Of a chat, and of a response's input. No set: what is looked for may be a list.
+_TEXTS = ("text", "input_text", "output_text")
 _NOTHING: tuple[object, ...] = (None, "", [])
 
 
@@ -29,13 +29,13 @@ def edited_messages(messages: Raw, edit: Edit) -> Raw:
     except _UNREADABLE as exc:
         raise BadRequest(f"messages: each must be an object: {exc}", param="messages") from exc
     kept: list[dict[str, Any]] = []
-    gone: set[object] = set()
+    gone: list[object] = []
     for message in read:
         new = _edited(message, edit)
         if new is not None:
             kept.append(new)
         elif message.get("role") == "tool":
-            gone.add(message.get("tool_call_id"))
+            gone.append(message.get("tool_call_id"))
     if gone:
         kept = [left for message in kept if (left := _without_calls(message, gone)) is not None]
     return messages if kept == read else Raw(msgspec.json.encode(kept))
@@ -60,7 +60,7 @@ def _edited_part(role: str, name: str | None, part: Any, edit: Edit) -> Any:
     return None if text is None else part | {"text": text}
 
 
-def _without_calls(message: dict[str, Any], gone: set[object]) -> dict[str, Any] | None:
+def _without_calls(message: dict[str, Any], gone: list[object]) -> dict[str, Any] | None:
     calls = message.get("tool_calls")
     if message.get("role") != "assistant" or not isinstance(calls, list):
         return message

@@ -67,7 +67,8 @@ class _Growing:
         self.tool_call = True
         calls = delta.tool_calls if isinstance(delta.tool_calls, list) else [{}]
         for call, arguments in zip(calls, delta.arguments, strict=False):
-            number = call.get("index", 0) if isinstance(call, dict) else 0
+            number = call.get("index") if isinstance(call, dict) else None
+            number = number if isinstance(number, int) else 0
             self.arguments[number] = self.arguments.get(number, "") + arguments
 
     def _follow(self, watch: Watch, text: str, tokens: list[wire.Token]) -> None:

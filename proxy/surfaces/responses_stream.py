@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: The last events hold the whole answer; ten megabytes of it are no event.
 _EVENT_LIMIT: Final = 10_000_000
 #: What ends a stream.
-_ENDS: Final = frozenset({"response.completed", "response.incomplete"})
+_ENDS: Final = ("response.completed", "response.incomplete")
 
 
 class ResponsesStream:

@@ -192,7 +192,7 @@ def for_client(request: Request, ask: Ask) -> Callable[[Any], Any] | None:
 
 
 #: What has logprobs of its own: a part of a message, and the events of its text.
-_HAS_LOGPROBS: Final = frozenset({"output_text", "response.output_text.delta", "response.output_text.done"})
+_HAS_LOGPROBS: Final = ("output_text", "response.output_text.delta", "response.output_text.done")
 
 
 def _with_logprobs(value: Any, change: Callable[[list[Any]], list[Any]]) -> Any:
