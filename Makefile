@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults test-hostile fuzz demo demo-rag demo-loop bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-evaluate bench-tune bench-scale soak soak-memory clean
+.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults test-hostile fuzz demo demo-rag demo-loop bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-hostile bench-evaluate bench-tune bench-scale soak soak-memory clean
 .PHONY: lock audit image-steps sbom test-deploy test-wheel docs test-docs release picture dashboard-pictures scan
 
 setup: $(STAMP)
@@ -195,6 +195,10 @@ bench-evaluate: setup
 
 bench-tune: setup
 	$(BIN)/python -m tests.benchmarks.bench_tune
+
+# How long hostile requests keep the loop, into tests/HOSTILE.md.
+bench-hostile: setup
+	$(BIN)/python -m tests.benchmarks.bench_hostile
 
 bench-drift: setup
 	$(BIN)/python -m tests.benchmarks.bench_drift

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ logger = logging.getLogger("idk")
 
 #: One request's most choices; several prompts in one may have more.
 _MOST_TOLD = 128
+#: Between the steps over a body of more bytes the loop looks up: each may take some milliseconds.
+_LARGE = 1_000_000
 #: What a vendor's answer says of itself that clients may use; everything else stays behind.
 _PASSED_PREFIXES = (b"x-ratelimit-", b"openai-processing-ms", b"retry-after")
 
@@ -98,12 +101,21 @@ class GatedEndpoint:
     ) -> None:
         headers = scope["headers"]
         body = await asgi.read_body(receive, headers, self._server.max_body_bytes)
+        large = len(body) > _LARGE
+        if large:
+            await asyncio.sleep(0)
         check_shape(body, self._server.max_body_strings)
+        if large:
+            await asyncio.sleep(0)
         request = self._surface.parse(body)
+        if large:
+            await asyncio.sleep(0)
         route = self._routes.find(request.model, caller, _named_route(headers))
         base.append((b"x-idk-route", route.name.encode()))
         credentials = self._keys.credentials(headers) if route.forwards_credentials else None
         exchange = self._exchange(route, request, body, credentials)
+        if large:
+            await asyncio.sleep(0)
         exchange.deadline = deadline_of(route.config.deadline_s, headers)
         exchange.metered = caller.tokens_per_minute is not None
         push = asgi.pusher(scope, send)

@@ -1,0 +1,20 @@
+"""Nothing keeps the loop: in processor time, with a bound far above the figures of tests/HOSTILE.md."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.benchmarks.bench_hostile import ATTACKS, run
+from tests.matrix.doors import DOORS
+
+#: Of the worst of them without bounds on a body's shape: two seconds.
+MOST_S = 0.6
+
+
+@pytest.mark.parametrize("surface", DOORS)
+def test_no_body_keeps_the_loop(surface):
+    seen = list(run((surface,)))
+    assert len(seen) >= len(ATTACKS)
+    for each in seen:
+        assert each.longest_s < MOST_S, each
+        assert each.status in ("200", "400", "404", "413"), each
