@@ -347,10 +347,10 @@ def _must_not_pass(choice: Any) -> bool:
     """Whether the evidence of a choice is plainly none: an oracle that knows nothing of how it is read."""
     try:
         content, tokens = choice["message"]["content"], choice["logprobs"]["content"]
-        shown = [token["token"] for token in tokens]
-        values = [token["logprob"] for token in tokens]
+        shown = [token.get("token", "") for token in tokens]
+        values = [token.get("logprob") for token in tokens]
         spoken = "".join(shown)
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         return True
     if any(token.get("bytes") is not None for token in tokens):
         return False  # they may say what the tokens' text does not
