@@ -345,8 +345,8 @@ def _yaml_problem(exc: yaml.YAMLError) -> str:
     return f"line {mark.line + 1}: {problem}" if mark else f"not YAML: {problem}"
 
 
-_PATH = re.compile(r" - at `(?:key` in `)?\$?(.*)`$")
-_UNKNOWN = re.compile(r"Object contains unknown field `(.+?)`")
+_PATH = re.compile(r" - at `(?:key` in `)?\$?(.*)`$", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`", re.DOTALL)
 
 
 def _schema_problem(exc: msgspec.ValidationError, tree: Any) -> str:

@@ -40,7 +40,10 @@ class ProxyError(Exception):
 
 
 class ConfigError(ProxyError):
-    """Names the file, the key and the mend, in one line."""
+    """Names the file, the key and the mend, in one line, whatever stands in what it quotes."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 class RunError(ProxyError):
