@@ -99,7 +99,7 @@ class ResponsesOverChat:
         """The response that says what the chat's first choice does."""
         choice = (answer.get("choices") or [{}])[0]
         message = choice.get("message") or {}
-        logprobs = (choice.get("logprobs") or {}).get("content")
+        logprobs = _logprobs(choice)
         response = _envelope(answer, request)
         response["output"] = list(_output(response["id"], message, logprobs))
         return response | _ended(choice.get("finish_reason"), answer)
@@ -207,6 +207,13 @@ def _response_format(text: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _id(answer: Mapping[str, Any], kind: str) -> str:
     return f"{kind}_{str(answer.get('id') or '').removeprefix('chatcmpl-')}"
+
+
+def _logprobs(choice: Mapping[str, Any]) -> list[Any] | None:
+    """Of the tokens; malformed ones are none, and never the end of an answer."""
+    given = choice.get("logprobs")
+    content = given.get("content") if isinstance(given, dict) else None
+    return content if isinstance(content, list) else None
 
 
 def _readable(given: Raw | None) -> Any:
@@ -335,8 +342,7 @@ class ResponseEvents:
             if chunk.get(name) is not None:
                 self._last[name] = chunk[name]
         for choice in chunk.get("choices") or ():
-            logprobs = (choice.get("logprobs") or {}).get("content") or []
-            out += self._delta(choice.get("delta") or {}, logprobs)
+            out += self._delta(choice.get("delta") or {}, _logprobs(choice) or [])
             self._finish_reason = choice.get("finish_reason") or self._finish_reason
         return self._sent(out)
 

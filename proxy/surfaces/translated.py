@@ -60,6 +60,59 @@ class EventTranslation(Protocol):
         ...
 
 
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct):
+    index: int | None = None
+    function: _Function | None = None
+
+
+class _Said(msgspec.Struct):
+    content: str | None = None
+    refusal: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Said | None = None
+    delta: _Said | None = None
+    finish_reason: str | None = None
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+
+
+class _Chat(msgspec.Struct):
+    """What a translation relies on in an answer or a chunk."""
+
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+
+
+def _shaped(answer: dict[str, Any]) -> dict[str, Any]:
+    """The same, if a translation can read it; raises UpstreamGarbage."""
+    try:
+        msgspec.convert(answer, _Chat)
+    except msgspec.ValidationError as exc:
+        raise UpstreamGarbage(f"the upstream's answer has an unexpected form: {exc}") from exc
+    return answer
+
+
 class TranslatedSurface:
     """See ``Surface``; ``path`` is the client's, and the upstream is asked for chat completions."""
 
@@ -90,7 +143,7 @@ class TranslatedSurface:
     def render(self, request: Request, ask: Ask, completion: Completion, verdict: Verdict) -> bytes:
         """The chat's answer, translated."""
         answer = msgspec.json.decode(self._chat.render(request, ask, completion, verdict))
-        return msgspec.json.encode(self._translation.from_chat(answer, request))
+        return msgspec.json.encode(self._translation.from_chat(_shaped(answer), request))
 
     def stream(
         self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], Watch] | None
@@ -143,7 +196,7 @@ class _TranslatedStream:
             if payload == sse.DONE:
                 out.append(self._translation.done())
             elif payload:
-                out.append(self._translation.chunk(msgspec.json.decode(payload)))
+                out.append(self._translation.chunk(_shaped(msgspec.json.decode(payload))))
         return b"".join(out)
 
 
@@ -179,7 +232,7 @@ class Plain:
 
 def _decoded(payload: bytes) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(payload, type=dict[str, Any])
+        return _shaped(msgspec.json.decode(payload, type=dict[str, Any]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise UpstreamGarbage("the upstream's answer is no JSON object") from exc
 
