@@ -132,10 +132,9 @@ def metrics() -> str:
 
 def commands() -> str:
     """What each command says of itself with ``--help``."""
-    import typer
     from typer.testing import CliRunner
 
-    from proxy.cli.main import app
+    from proxy.cli.main import COMMANDS, application
 
     run = CliRunner()
     lines = [
@@ -143,7 +142,9 @@ def commands() -> str:
         "",
         "Exit status 0 is success, 1 a run that failed, 2 bad usage or a bad configuration.",
     ]
-    for name in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
-        said = run.invoke(app, [name, "--help"], prog_name="idk", env={"COLUMNS": "100"}).output.strip()
+    for name in COMMANDS:
+        said = run.invoke(
+            application(name), [name, "--help"], prog_name="idk", env={"COLUMNS": "100"}
+        ).output.strip()
         lines += ["", f"## idk {name}", "", "```text", said, "```"]
     return "\n".join(lines) + "\n"
