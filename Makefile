@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test test-crash redis lint types test-browser test-clients test-faults test-hostile fuzz demo demo-rag demo-loop bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-hostile bench-evaluate bench-tune bench-scale soak soak-memory clean
+.PHONY: setup test test-crash redis lint types test-browser test-clients test-api test-faults test-hostile fuzz demo demo-rag demo-loop bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-hostile bench-evaluate bench-tune bench-scale soak soak-memory clean
 .PHONY: lock audit image-steps sbom test-deploy test-wheel docs test-docs release picture dashboard-pictures scan
 
 setup: $(STAMP)
@@ -29,7 +29,7 @@ redis:
 	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server; } || true
 
 test: setup redis lint types
-	COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/browser --ignore=tests/clients --ignore=tests/faults --ignore=tests/e2e/hostile --ignore=tests/deploy --ignore=tests/docs
+	COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/browser --ignore=tests/clients --ignore=tests/api --ignore=tests/faults --ignore=tests/e2e/hostile --ignore=tests/deploy --ignore=tests/docs
 
 # The same tests that `make test` runs with three kills each.
 test-crash: setup redis
@@ -47,6 +47,18 @@ test-clients: setup
 	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends nodejs npm; } || true
 	$(BIN)/python -m tests.clients.environments
 	$(BIN)/python -m pytest tests/clients
+
+# What asks by OpenAI's own document, which is not part of the project: IDK_OPENAPI names it.
+ASKING := $(VENV)/api
+ASKED := $(ASKING)/.ready
+
+$(ASKED): tests/api/tools.txt
+	@test -x $(ASKING)/bin/python || $(PYTHON) -m venv $(ASKING)
+	$(ASKING)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/api/tools.txt
+	@touch $(ASKED)
+
+test-api: setup $(ASKED)
+	$(BIN)/python -m pytest tests/api
 
 # Faults of the upstream, the network, the store and the process itself; what was seen goes into a table.
 test-faults: setup

@@ -427,7 +427,7 @@ class App:
         if self._guard is None or not self._guard.same(key, variable):
             self._guard = Guard(key, variable)  # else it keeps what it knows of failures
         link = None if self._lasting is None else self._lasting.link
-        return admin_routes(parts.routes, parts.metrics, link, self._guard)
+        return admin_routes(parts.config, parts.routes, parts.metrics, link, self._guard)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's event; a request ends with the parts that it began with."""

@@ -56,6 +56,7 @@ class FeedbackEndpoint:
         base = [(b"x-request-id", asgi.request_id()), asgi.JSON]
         try:
             if scope["method"] != "POST":
+                base.append((b"allow", b"POST"))
                 raise HttpError("use POST", status=405, type="invalid_request_error")
             caller = self._keys.caller(scope["headers"])
             body = await asgi.read_body(receive, scope["headers"], MAX_BYTES)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("idk")
 
+#: TRACE has a server say what it was sent, an upstream's key among it; what it is that others do, nobody knows here.
+_METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 #: Of one connection only (RFC 9110, 7.6.1), or made anew for the next one.
 _HOP_BY_HOP = frozenset(
     (
@@ -93,6 +95,9 @@ class Relay:
         try:
             if not _is_api(scope["path"]):
                 raise NotFound("no such path")
+            if scope["method"] not in _METHODS:
+                base.append((b"allow", ", ".join(_METHODS).encode()))
+                raise HttpError("use another method", status=405, type="invalid_request_error")
             caller = self._keys.caller(scope["headers"])
             if caller.limited:
                 await self._limits.admit(caller)

@@ -171,7 +171,8 @@ def _response(request: Any, choices: Sequence[Said]) -> dict[str, Any]:
 def _response_events(request: Any, choices: Sequence[Said]) -> list[tuple[str | None, dict[str, Any] | str]]:
     (said,) = choices
     whole = _response(request, choices)
-    begun = {**whole, "status": "in_progress", "output": [], "usage": None}
+    begun = {**whole, "status": "in_progress", "output": []}
+    del begun["usage"]
     events: list[dict[str, Any]] = [
         {"type": "response.created", "response": begun},
         {"type": "response.in_progress", "response": begun},

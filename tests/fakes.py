@@ -171,9 +171,13 @@ def held(then: Reply | None = None) -> Reply:
 
 
 class FakeUpstream:
-    """The server, on a thread of its own; a context manager."""
+    """The server, on a thread of its own; a context manager.
 
-    def __init__(self) -> None:
+    ``always`` is what it says to everything, in place of what is laid down for a prompt or a path.
+    """
+
+    def __init__(self, always: Reply | None = None) -> None:
+        self._always = always
         self._numbers = itertools.count()
         self._replies: dict[str, list[Reply]] = {}
         self._calls: dict[str, list[Call]] = {}
@@ -233,6 +237,9 @@ class FakeUpstream:
         headers = {name.lower(): value for name, value in (each.split(": ", 1) for each in lines)}
         call = Call(line.split(" ")[1], headers, body)
         key = call.path.partition("?")[0]
+        if self._always is not None:
+            await self._watched(call, peer, self._always)
+            return
         if key == _CHAT:
             key = text_of(call.json["messages"][-1]["content"])
         elif key in FORMATS and key not in self._replies:

@@ -11,10 +11,10 @@ import msgspec
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from proxy import asgi
-from proxy.admin import changes, figures
+from proxy import asgi, keys
+from proxy.admin import changes, clients, figures
 from proxy.admin.guard import COOKIE, SESSION_S, Guard
-from proxy.admin.shapes import Apply, GiveLabel, Labelled, LogIn, RollBack
+from proxy.admin.shapes import Apply, GiveLabel, Labelled, LogIn, MakeKey, RollBack
 from proxy.exceptions import BadRequest, HttpError, NotFound, Overloaded, StoreError, StoreRefused
 from proxy.labelling import block
 from proxy.storage import Label
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from proxy.config import Config
     from proxy.metrics import Metrics
     from proxy.recording import StoreLink
     from proxy.routing import Route as GatedRoute
@@ -40,6 +41,7 @@ FILES: Mapping[str, str] = {
     "api.js": "text/javascript",
     "charts.js": "text/javascript",
     "icon.svg": "image/svg+xml",
+    "keys.js": "text/javascript",
     "vendor/uplot-1.6.32.esm.js": "text/javascript",
     "vendor/uplot-1.6.32.min.css": "text/css",
     "vendor/uplot-LICENSE.txt": "text/plain",
@@ -64,10 +66,10 @@ Asked = TypeVar("Asked")
 
 
 def admin_routes(
-    routes: RouteTable, metrics: Metrics, link: StoreLink | None, guard: Guard
+    config: Config, routes: RouteTable, metrics: Metrics, link: StoreLink | None, guard: Guard
 ) -> list[BaseRoute]:
     """Starlette's routes; without a store (``link``) there is nothing to look at."""
-    api = _Api(routes, metrics, link, guard)
+    api = _Api(config, routes, metrics, link, guard)
     file = functools.partial(_answer, _file(guard))
     paths: list[BaseRoute] = [
         Route(path, functools.partial(_answer, handler), methods=[method])
@@ -82,6 +84,9 @@ def admin_routes(
             ("POST", "/api/routes/{name}/labels", api.label),
             ("POST", "/api/routes/{name}/threshold", api.apply),
             ("POST", "/api/routes/{name}/rollback", api.roll_back),
+            ("GET", "/api/keys", api.keys),
+            ("POST", "/api/keys", api.make_key),
+            ("DELETE", "/api/keys/{name}", api.revoke_key),
         )
     ]
     return [Route("/admin", file), Mount("/admin", routes=[*paths, Route("/{path:path}", file)])]
@@ -124,7 +129,10 @@ def _file(guard: Guard) -> Handler:
 class _Api:
     """The handlers; each but the session's own lets in whoever the guard does."""
 
-    def __init__(self, routes: RouteTable, metrics: Metrics, link: StoreLink | None, guard: Guard) -> None:
+    def __init__(
+        self, config: Config, routes: RouteTable, metrics: Metrics, link: StoreLink | None, guard: Guard
+    ) -> None:
+        self._config = config
         self._routes = routes
         self._metrics = metrics
         self._link = link
@@ -235,6 +243,25 @@ class _Api:
         link, route = self._let_in(request), self._route(request)
         asked = await _body(request, RollBack)
         return _json(await link.do("admin", lambda store: changes.roll_back(store, route, asked, time())))
+
+    # Clients' keys
+
+    async def keys(self, request: Request) -> Response:
+        link = self._let_in(request)
+        return _json(await link.do("admin", lambda store: clients.listed(store, self._config)))
+
+    async def make_key(self, request: Request) -> Response:
+        link = self._let_in(request)
+        asked = await _body(request, MakeKey)
+        names = [route.name for route in self._routes.routes]
+        return _json(
+            await link.do("admin", lambda store: clients.make(store, self._config, names, asked, time()))
+        )
+
+    async def revoke_key(self, request: Request) -> Response:
+        link, name = self._let_in(request), request.path_params["name"]
+        await link.do("admin", lambda store: keys.revoke(store, name, time()))
+        return _json({"name": name, "revoked": True})
 
     def _let_in(self, request: Request) -> StoreLink:
         self._guard.check(request)

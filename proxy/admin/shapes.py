@@ -44,6 +44,16 @@ class GiveLabel(Struct, frozen=True, forbid_unknown_fields=True):
     who: Who
 
 
+class MakeKey(Struct, frozen=True, forbid_unknown_fields=True):
+    """``POST keys``; without routes it opens all, without a limit it has none."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.\-]{1,64}$")]
+    who: Who
+    routes: Annotated[tuple[str, ...], Meta(min_length=1)] | None = None
+    requests_per_minute: Annotated[int, Meta(ge=1, le=10**12)] | None = None
+    tokens_per_minute: Annotated[int, Meta(ge=1, le=10**12)] | None = None
+
+
 # What is answered
 
 
@@ -208,3 +218,31 @@ class Labelled(Struct, frozen=True, kw_only=True):
     """What a label came to."""
 
     changed: bool
+
+
+class ClientKey(Struct, frozen=True, kw_only=True):
+    """One key; never what opens. ``source`` says who can change it: the store's alone can be revoked from here."""
+
+    name: str
+    source: Literal["file", "store"]
+    #: None: all of them.
+    routes: tuple[str, ...] | None
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    who: str | None
+    at: float | None
+    revoked_at: float | None
+
+
+class ClientKeys(Struct, frozen=True, kw_only=True):
+    """``GET keys``; ``required``: whether a request needs one."""
+
+    required: bool
+    keys: list[ClientKey]
+
+
+class MadeKey(Struct, frozen=True, kw_only=True):
+    """``POST keys``: ``secret`` is what the client sends, said this once."""
+
+    key: ClientKey
+    secret: str

@@ -39,8 +39,9 @@ _ECHOED: Final[Mapping[str, Any]] = {
     "tools": [],
     "top_p": 1.0,
     "truncation": "disabled",
-    "user": None,
 }
+#: What it repeats where the request said something, and leaves out else: they are texts, never null.
+_ECHOED_IF_SAID: Final = ("user", "safety_identifier", "prompt_cache_key", "service_tier")
 #: What an upstream without responses of its own cannot do.
 _MISSING: Final[Mapping[str, str]] = {
     "previous_response_id": "this upstream keeps no responses; send the conversation as input",
@@ -226,10 +227,8 @@ def _readable(given: Raw | None) -> Any:
 
 def _envelope(answer: Mapping[str, Any], request: Request) -> dict[str, Any]:
     asked = request.origin or {}
-    echoed = {
-        name: absent if (given := _readable(asked.get(name))) is None else given
-        for name, absent in _ECHOED.items()
-    }
+    said = {name: _readable(asked.get(name)) for name in (*_ECHOED, *_ECHOED_IF_SAID)}
+    echoed = {**_ECHOED, **{name: value for name, value in said.items() if value is not None}}
     return {
         "id": _id(answer, "resp"),
         "object": "response",
@@ -240,7 +239,6 @@ def _envelope(answer: Mapping[str, Any], request: Request) -> dict[str, Any]:
         "incomplete_details": None,
         "model": answer.get("model") or request.model,
         "output": [],
-        "usage": None,
         **echoed,
     }
 
@@ -248,17 +246,17 @@ def _envelope(answer: Mapping[str, Any], request: Request) -> dict[str, Any]:
 def _ended(finish_reason: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
     reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
     reason = reasons.get(str(finish_reason))
+    # What is not known is left out: the format has no null for it.
+    counted = {"usage": _usage(answer["usage"])} if answer.get("usage") else {}
     return {
         "status": "incomplete" if reason else "completed",
         "incomplete_details": {"reason": reason} if reason else None,
-        "usage": _usage(answer.get("usage")),
+        **counted,
         "idk": answer.get("idk"),
     }
 
 
-def _usage(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if not usage:
-        return None
+def _usage(usage: Mapping[str, Any]) -> dict[str, Any]:
     asked, answered = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     thought = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0

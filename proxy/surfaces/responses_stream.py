@@ -138,7 +138,7 @@ class ResponsesStream:
             self._envelope, verdict.abstain_text, json_answer=self._request.json_answer
         )
         if cancelled:
-            response["usage"] = None  # what a cancelled upstream would have counted is not known
+            response.pop("usage", None)  # what a cancelled upstream would have counted is not known
         return [
             {**event, "sequence_number": number}
             for number, event in enumerate(wire.abstention_events(response))

@@ -256,8 +256,9 @@ def abstention_events(response: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The events that a withheld response is streamed as, in OpenAI's order; their numbers are still to come."""
     (item,) = response["output"]
     (part,) = item["content"]
-    begun = {**response, "status": "in_progress", "output": [], "usage": None}
-    begun.pop("completed_at", None)
+    begun = {**response, "status": "in_progress", "output": []}
+    for name in ("completed_at", "usage"):
+        begun.pop(name, None)
     refusing = part["type"] == "refusal"
     kind, text = ("refusal", part["refusal"]) if refusing else ("output_text", part["text"])
     place = {"item_id": item["id"], "output_index": 0, "content_index": 0}

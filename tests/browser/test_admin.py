@@ -59,10 +59,7 @@ def test_it_is_quiet_fits_and_axe_finds_nothing_serious(browser, proxy, width, s
     page, said = opened(browser, proxy.url, width=width, scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.evaluate("window.hacked") is None
-    found = Axe().run(page).response["violations"]
-    assert [
-        (one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")
-    ] == []
+    assert _serious(page) == []
     if folder := os.environ.get("IDK_SCREENSHOTS"):
         page.screenshot(path=Path(folder) / f"admin-{width}-{scheme}.png", full_page=True)
     assert said == []
@@ -161,6 +158,95 @@ def test_labels_by_key_and_undo(browser, tmp_path):
         page.keyboard.press("a")
         page.wait_for_selector("#card:has-text('Nothing waits')")
         page.context.close()
+
+
+def test_a_key_is_made_shown_once_and_revoked_by_keyboard_alone(browser, tmp_path):
+    with serve(tmp_path, decisions=60, drawn=40, labelled=38) as running:
+        page, said = opened(browser, running.url)
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=running.url)
+        assert "may use it" in page.text_content("#keys-said")
+        page.focus("#new-key")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#new-name:focus")
+        page.keyboard.type("support-app")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Space")
+        assert page.is_checked(f"#new-routes input[value={ROUTE}]")
+        page.fill("#new-requests", "60")
+        page.fill("#new-who", "Ada")
+        assert _serious(page) == []
+        _picture(page, "key-made-of.png")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#secret:focus")
+        secret = page.input_value("#secret")
+        assert secret.startswith("idk-")
+        assert _serious(page) == []
+        _picture(page, "key-secret.png")
+        page.click("#copy")
+        page.wait_for_selector("#copied:has-text('Copied')")
+        assert page.evaluate("navigator.clipboard.readText()") == secret
+        page.keyboard.press("Escape")
+        page.wait_for_selector("#keys tr:has-text('support-app')")
+        assert secret not in page.content()
+        assert page.input_value("#secret") == ""
+        row = page.text_content("#keys tr")
+        assert ROUTE in row
+        assert "60" in row
+        assert "Ada" in row
+        page.wait_for_selector("#keys-said:has-text('needs one')")
+        page.focus("#keys button")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#sure[open]")
+        assert "cannot be undone" in page.text_content("#sure-text")
+        assert page.is_hidden("#sure-who")
+        _picture(page, "key-revoking.png")
+        page.focus("#sure-yes")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#keys tr.gone")
+        page.wait_for_selector("#said:has-text('support-app is revoked')")
+        assert page.locator("#keys button").count() == 0
+        # The same name again is refused, in the dialog and in the server's words.
+        page.click("#new-key")
+        page.fill("#new-name", "support-app")
+        page.click("#make")
+        page.wait_for_selector("#not-made:has-text('taken')")
+        said = [each for each in said if "409" not in each]  # what the browser itself says of a refusal
+        assert said == []
+        page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_key_is_made_on_a_phone(browser, tmp_path, scheme):
+    with serve(tmp_path, decisions=60, drawn=40, labelled=38) as running:
+        page, said = opened(browser, running.url, width=390, scheme=scheme)
+        page.click("#new-key")
+        page.fill("#new-name", "a-client-with-quite-a-long-name-of-its-own")
+        page.fill("#new-who", "Ada")
+        assert _serious(page) == []
+        _picture(page, f"key-phone-{scheme}.png")
+        page.click("#make")
+        page.wait_for_selector("#secret:focus")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        _picture(page, f"key-phone-secret-{scheme}.png")
+        page.click("#have-it")
+        page.wait_for_selector("#keys tr")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert _serious(page) == []
+        page.locator("#keys-title").scroll_into_view_if_needed()
+        _picture(page, f"key-phone-list-{scheme}.png")
+        assert said == []
+        page.context.close()
+
+
+def _serious(page: Page) -> list[tuple[str, str]]:
+    """What axe finds that keeps somebody out."""
+    found = Axe().run(page).response["violations"]
+    return [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+
+
+def _picture(page: Page, name: str) -> None:
+    if folder := os.environ.get("IDK_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / name)
 
 
 def test_a_hundred_thousand_decisions(browser, tmp_path):

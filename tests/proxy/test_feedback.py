@@ -90,4 +90,5 @@ async def test_without_a_store_there_is_nothing_to_label(serving):
         reply = await running.ask("/v1/feedback", {"id": "x", "label": "correct"})
     assert (reply.status, reply.json["error"]["code"]) == (404, "no_store")
     async with serving(ROUTES[0]) as running:
-        assert (await running.ask("/v1/feedback", method="GET")).status == 405
+        refused = await running.ask("/v1/feedback", method="GET")
+        assert (refused.status, refused.headers["allow"]) == (405, "POST")

@@ -52,6 +52,19 @@ async def test_a_path_that_is_no_apis_is_not_found(serving, path):
     assert (reply.status, reply.json["error"]["message"]) == (404, "no such path")
 
 
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT", "ODD"])
+async def test_a_method_that_could_bring_back_what_an_upstream_was_sent_is_not_passed_on(
+    serving, upstream, method
+):
+    """TRACE answers with the request, and the upstream's key is in it."""
+    upstream.serve("/v1/traced", raw(b"{}"))
+    async with serving(OBSERVE) as proxy:
+        reply = await proxy.ask("/v1/traced", method=method)
+    assert reply.status == 405
+    assert "TRACE" not in reply.headers["allow"]
+    assert upstream.calls("/v1/traced") == []
+
+
 @pytest.mark.parametrize("method", ["GET", "DELETE", "HEAD", "OPTIONS"])
 async def test_what_has_no_body_goes_to_the_first_route_that_is_open(serving, upstream, method):
     upstream.serve("/v1/files/1", raw(b"" if method == "HEAD" else b"{}"))

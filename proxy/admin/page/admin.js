@@ -1,6 +1,7 @@
 // The page: shows one route, and changes nothing before it has asked.
 
 import * as api from "./api.js";
+import { keysOf } from "./keys.js";
 import { Curve, Hour, percent, Reliability } from "./charts.js";
 
 const REFRESH_MS = 10_000;
@@ -45,13 +46,15 @@ async function trying(work) {
   }
 }
 
+const busy = () => document.querySelector("dialog[open]") !== null;
+
 // Logging in
 
 function open(inside) {
   $("gate").hidden = inside;
   $("page").hidden = !inside;
   clearInterval(timer);
-  if (inside) timer = setInterval(() => document.hidden || $("sure").open || refresh(), REFRESH_MS);
+  if (inside) timer = setInterval(() => document.hidden || busy() || refresh(), REFRESH_MS);
   else $("key").focus();
 }
 
@@ -91,6 +94,7 @@ async function listed() {
     if (route.alarm) link.append(make("span", { className: "tag", textContent: " alarm" }));
     return link;
   }));
+  await keys.load(routes.map((route) => route.name));
   return name;
 }
 
@@ -252,14 +256,17 @@ function article(item) {
 
 // Asking once
 
-let agreed = null;
+let agreed = null, followUp = null;
 
-function sure(title, text, yes, work) {
+// `work` is done if the answer is yes, and `after` with what it gave; `anonymous`: nobody's name is kept.
+function sure(title, text, yes, work, { anonymous = false, after: then = followed } = {}) {
   $("sure-title").textContent = title;
   $("sure-text").textContent = text;
   $("sure-yes").textContent = yes;
   $("sure-who").value = $("who").value;
-  agreed = work;
+  $("sure-name").hidden = anonymous;
+  $("sure-who").required = !anonymous;
+  [agreed, followUp] = [work, then];
   $("sure").showModal();
 }
 
@@ -267,11 +274,13 @@ $("sure-no").addEventListener("click", () => $("sure").close());
 $("sure-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const who = $("sure-who").value.trim();
-  if (!who) return;
-  named(who);
+  if ($("sure-who").required) {
+    if (!who) return;
+    named(who);
+  }
   $("sure").close();
   const done = await trying(() => agreed(who));
-  if (done) await followed(done);
+  if (done) await followUp(done);
 });
 
 // The proxy takes a new version up within a second.
@@ -372,9 +381,11 @@ $("undo").addEventListener("click", undo);
 const KEYS = { c: () => give("correct"), i: () => give("incorrect"), a: () => give("abstained"), s: () => items.length && passed(), u: undo };
 addEventListener("keydown", (event) => {
   const typing = event.target instanceof HTMLInputElement && event.target.type !== "range";
-  if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat || $("page").hidden || $("sure").open) return;
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat || $("page").hidden || busy()) return;
   KEYS[event.key]?.();
 });
+
+const keys = keysOf({ make, say, trying, sure, when, named });
 
 $("who").value = sessionStorage.getItem("who") ?? "";
 trying(async () => {

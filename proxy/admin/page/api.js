@@ -33,4 +33,7 @@ export const near = (route, confidence) => ask("GET", `${of(route)}/near?confide
 export const queue = (route, after) => ask("GET", `${of(route)}/queue?after=${after}`);
 export const label = (route, body) => ask("POST", `${of(route)}/labels`, body);
 export const apply = (route, body) => ask("POST", `${of(route)}/threshold`, body);
+export const keys = () => ask("GET", "keys");
+export const makeKey = (body) => ask("POST", "keys", body);
+export const revokeKey = (name) => ask("DELETE", `keys/${encodeURIComponent(name)}`);
 export const rollBack = (route, body) => ask("POST", `${of(route)}/rollback`, body);

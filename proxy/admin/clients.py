@@ -1,0 +1,70 @@
+"""Clients' keys on the page: those of the file and of the store, made and revoked while the proxy runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy import keys
+from proxy.admin.shapes import ClientKey, ClientKeys, MadeKey
+from proxy.exceptions import BadRequest, StoreRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from proxy.admin.shapes import MakeKey
+    from proxy.config import Config, Key
+    from proxy.storage import Store, StoredKey
+
+
+async def listed(store: Store, config: Config) -> ClientKeys:
+    """``GET keys``: the file's first, then the store's by name, revoked ones too."""
+    stored = await store.keys()
+    return ClientKeys(
+        required=bool(config.keys or stored) or config.server.stored_keys,
+        keys=[*map(_of_file, config.keys), *map(_of_store, stored)],
+    )
+
+
+async def make(store: Store, config: Config, routes: Collection[str], asked: MakeKey, now: float) -> MadeKey:
+    """``POST keys``; raises BadRequest, and StoreRefused where the name is taken."""
+    for name in asked.routes or ():
+        if name not in routes:
+            raise BadRequest(f"routes: `{name}` is no route; known are {', '.join(routes)}", param="routes")
+    if any(key.name == asked.name for key in config.keys):
+        raise StoreRefused(f"key: the name `{asked.name}` is taken by a key of idk.yaml; choose another one")
+    made = await keys.create(
+        store,
+        asked.name,
+        asked.who,
+        now,
+        routes=None if asked.routes is None else tuple(dict.fromkeys(asked.routes)),
+        requests_per_minute=asked.requests_per_minute,
+        tokens_per_minute=asked.tokens_per_minute,
+    )
+    return MadeKey(key=_of_store(made.key), secret=made.secret)
+
+
+def _of_file(key: Key) -> ClientKey:
+    return ClientKey(
+        name=key.name,
+        source="file",
+        routes=key.routes,
+        requests_per_minute=key.requests_per_minute,
+        tokens_per_minute=key.tokens_per_minute,
+        who=None,
+        at=None,
+        revoked_at=None,
+    )
+
+
+def _of_store(key: StoredKey) -> ClientKey:
+    return ClientKey(
+        name=key.name,
+        source="store",
+        routes=key.routes,
+        requests_per_minute=key.requests_per_minute,
+        tokens_per_minute=key.tokens_per_minute,
+        who=key.who,
+        at=key.at,
+        revoked_at=key.revoked_at,
+    )

@@ -1,0 +1,107 @@
+// Clients' keys: listed, made (the secret is shown once and kept nowhere), and revoked after one question.
+
+import * as api from "./api.js";
+
+const $ = (id) => document.getElementById(id);
+
+// `page` is what the page brings: make, say, trying, sure, when, named.
+export function keysOf(page) {
+  const { make, say, trying, sure, when, named } = page;
+  let drawn = "";
+
+  async function load(names) {
+    const found = await api.keys();
+    const now = JSON.stringify([found, names]);
+    if (now === drawn) return; // what is not new is not drawn again: a button would lose the focus
+    drawn = now;
+    $("keys-said").textContent = found.required
+      ? "Every request needs one of these keys."
+      : "There are no keys: whoever reaches this proxy may use it. The first one that is made shuts the door for all others.";
+    $("keys-table").hidden = !found.keys.length;
+    $("keys").replaceChildren(...found.keys.map(row));
+    const checked = new Set([...$("new-routes").querySelectorAll("input:checked")].map((box) => box.value));
+    $("new-routes").replaceChildren(...names.map((name) => make("label", {},
+      make("input", { type: "checkbox", value: name, checked: checked.has(name) }), ` ${name}`)));
+  }
+
+  function row(key) {
+    const cell = (text, className = "") => make("td", { className, textContent: text });
+    const limit = (n) => (n === null ? "none" : n.toLocaleString("en"));
+    return make("tr", { className: key.revoked_at === null ? "" : "gone" }, make("th", { scope: "row", textContent: key.name }),
+      cell(key.routes === null ? "every route" : key.routes.join(", "), "text"), cell(limit(key.requests_per_minute)), cell(limit(key.tokens_per_minute)),
+      cell(key.source === "file" ? "in idk.yaml" : `${key.who}, ${when(key.at)}`, "text"), make("td", {}, ...last(key)));
+  }
+
+  function last(key) {
+    if (key.source === "file") return ["fixed"];
+    if (key.revoked_at !== null) return [`revoked ${when(key.revoked_at)}`];
+    const button = make("button", { className: "quiet", textContent: "Revoke" });
+    button.setAttribute("aria-label", `Revoke ${key.name}`);
+    button.addEventListener("click", () => sure(`Revoke ${key.name}?`,
+      "It opens nothing any more, on every replica, within a second. This cannot be undone, and the name is not given again.", "Revoke",
+      () => api.revokeKey(key.name), { anonymous: true, after: async () => { await again(); say(`${key.name} is revoked.`); $("new-key").focus(); } }));
+    return [button];
+  }
+
+  const again = () => trying(async () => load((await api.routes()).map((route) => route.name)));
+
+  // Making one
+
+  const number = (id) => ($(id).value === "" ? null : Number($(id).value));
+
+  function step(made) {
+    $("made").hidden = !made;
+    $("making").hidden = Boolean(made);
+    $("secret").value = made?.secret ?? "";
+    $("copied").textContent = "";
+  }
+
+  $("new-key").addEventListener("click", () => {
+    $("making").reset();
+    $("new-who").value = $("who").value;
+    $("not-made").textContent = "";
+    step(null);
+    $("key-dialog").showModal();
+    $("new-name").focus();
+  });
+
+  $("making").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const routes = [...$("new-routes").querySelectorAll("input:checked")].map((box) => box.value);
+    const who = $("new-who").value.trim();
+    const asked = { name: $("new-name").value.trim(), who, routes: routes.length ? routes : null, requests_per_minute: number("new-requests"), tokens_per_minute: number("new-tokens") };
+    $("make").disabled = true; // two clicks make one key
+    try {
+      const made = await api.makeKey(asked);
+      named(who);
+      step(made);
+      $("secret").focus();
+      $("secret").select();
+    } catch (error) {
+      $("not-made").textContent = error.message;
+    } finally {
+      $("make").disabled = false;
+    }
+  });
+
+  $("copy").addEventListener("click", async () => {
+    $("secret").select();
+    try {
+      await navigator.clipboard.writeText($("secret").value);
+      $("copied").textContent = "Copied.";
+    } catch {
+      $("copied").textContent = "It is selected: copy it with your keyboard."; // over plain HTTP browsers give no clipboard
+    }
+  });
+
+  $("no-key").addEventListener("click", () => $("key-dialog").close());
+  $("have-it").addEventListener("click", () => $("key-dialog").close());
+  $("key-dialog").addEventListener("close", () => {
+    const was = !$("made").hidden;
+    step(null); // the secret goes from the page too
+    $("new-key").focus();
+    if (was) again();
+  });
+
+  return { load };
+}
