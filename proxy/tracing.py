@@ -110,6 +110,10 @@ def _asked(exchange: Exchange, operation: str) -> Iterator[tuple[str, Any]]:
         yield "gen_ai.request.choice.count", request.n
     if request.max_tokens is not None:
         yield "gen_ai.request.max_tokens", request.max_tokens
+    if request.seed is not None:
+        yield "gen_ai.request.seed", request.seed
+    if request.json_answer:
+        yield "gen_ai.output.type", "json"
     for name in ("temperature", "top_p", "presence_penalty", "frequency_penalty"):
         if name in request.sampling:
             yield f"gen_ai.request.{name}", float(request.sampling[name])

@@ -49,7 +49,10 @@ async def test_an_answer_is_a_span(traced, upstream, stream):
     running, exporter = traced
     prompt = upstream.script(answer(says("Par", "is", logprob=-0.01)))
     usage = {"stream_options": {"include_usage": True}} if stream else {}
-    asked = body(prompt, stream=stream, temperature=0.5, max_tokens=9, **usage)
+    asked = body(
+        prompt, stream=stream, temperature=0.5, max_tokens=9, seed=3,
+        response_format={"type": "json_object"}, **usage,
+    )  # fmt: skip
     await running.ask("/v1/chat/completions", asked, headers=PARENT)
     (span,) = exporter.get_finished_spans()
     assert (span.name, span.kind) == ("chat gpt", SpanKind.CLIENT)
@@ -60,6 +63,8 @@ async def test_an_answer_is_a_span(traced, upstream, stream):
     assert found[conventions.GEN_AI_REQUEST_MODEL] == "gpt"
     assert found[conventions.GEN_AI_REQUEST_TEMPERATURE] == 0.5
     assert found[conventions.GEN_AI_REQUEST_MAX_TOKENS] == 9
+    assert found[conventions.GEN_AI_REQUEST_SEED] == 3
+    assert found[conventions.GEN_AI_OUTPUT_TYPE] == "json"
     assert found[conventions.GEN_AI_USAGE_INPUT_TOKENS] == 7
     assert found[conventions.GEN_AI_USAGE_OUTPUT_TOKENS] == 2
     assert found[conventions.GEN_AI_RESPONSE_ID] == "chatcmpl-fake"
