@@ -126,11 +126,16 @@ class Message(Struct):
         return bool(self.refusal) and not self.content
 
 
+#: What a store can hold; an upstream's number beyond is no number of a choice, or of tokens.
+Index = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Count = Annotated[int, Meta(le=2**53)]
+
+
 class AnswerChoice(Struct, Generic[Of]):
     """One choice of an answer."""
 
     message: Message
-    index: int = 0
+    index: Index = 0
     finish_reason: str | None = None
     logprobs: Of = None  # type: ignore[assignment] # every Of allows None
 
@@ -138,8 +143,8 @@ class AnswerChoice(Struct, Generic[Of]):
 class Usage(Struct):
     """What the upstream counted."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
 
 
 class ChatAnswer(Struct, Generic[Of]):
@@ -153,7 +158,7 @@ class ChatAnswer(Struct, Generic[Of]):
 class ChunkChoice(Struct, Generic[Of]):
     """One choice of a chunk."""
 
-    index: int = 0
+    index: Index = 0
     delta: Message = msgspec.field(default_factory=Message)
     finish_reason: str | None = None
     logprobs: Of = None  # type: ignore[assignment] # every Of allows None

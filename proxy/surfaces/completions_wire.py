@@ -62,7 +62,7 @@ class TextChoice(Struct, Generic[Of]):
     """One choice, of a whole answer or of a chunk."""
 
     text: str | None = None
-    index: int = 0
+    index: chat.Index = 0
     finish_reason: str | None = None
     logprobs: Of = None  # type: ignore[assignment] # every Of allows None
 

@@ -82,8 +82,8 @@ class Item(Struct):
 class Usage(Struct):
     """What the upstream counted."""
 
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: chat.Count | None = None
+    output_tokens: chat.Count | None = None
 
 
 class Incomplete(Struct):
