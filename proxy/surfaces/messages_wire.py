@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from gating.types import Evidence
 from proxy import sse
+from proxy.surfaces import chat_wire as chat  # noqa: TC001 - msgspec reads the annotations when it runs
 from proxy.wire import Choice
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class Block(Struct):
 class Usage(Struct):
     """What the upstream counted."""
 
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: chat.Count | None = None
+    output_tokens: chat.Count | None = None
 
 
 class MessageObject(Struct):
