@@ -237,17 +237,20 @@ async def test_a_level_stops_sooner(serving, upstream):
 
 async def test_several_prompts_have_no_samples_in_common(serving, upstream):
     """Which choice answers which of them is not known here, so none is measured by them."""
-    body = {
-        "choices": [{"index": place, "text": "Paris", "finish_reason": "stop"} for place in range(2)],
-        "usage": {"prompt_tokens": 2, "completion_tokens": 2},
-    }
-    upstream.serve("/v1/completions", raw(json.dumps(body).encode()))
+
+    def completed(count):
+        choices = [{"index": place, "text": "Paris", "finish_reason": "stop"} for place in range(count)]
+        usage = {"prompt_tokens": 2, "completion_tokens": 2}
+        return raw(json.dumps({"choices": choices, "usage": usage}).encode())
+
     async with serving(route(samples=1)) as running:
+        upstream.serve("/v1/completions", completed(2))
         got = await running.ask("/v1/completions", {"model": "m", "prompt": ["a", "b"]})
         assert [each["reason"] for each in got.json["idk"]["choices"]] == ["unmeasured"] * 2
         assert len(upstream.calls("/v1/completions")) == 1
+        upstream.serve("/v1/completions", completed(1))
         got = await running.ask("/v1/completions", {"model": "m", "prompt": "a"})
-        assert [each["score"] for each in got.json["idk"]["choices"]] == [1.0, 1.0]
+        assert [each["score"] for each in got.json["idk"]["choices"]] == [1.0]
 
 
 async def test_refused_alternatives_are_left_out_and_remembered(serving, upstream):
