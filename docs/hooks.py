@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,8 +38,8 @@ def pages() -> dict[str, str]:
 
 
 def configuration() -> str:
-    """The keys of idk.yaml, in the order and the words of ``proxy/config.py``."""
-    from proxy import config
+    """The keys of idk.yaml, in the words of ``proxy/config``, the whole before its sections."""
+    from proxy.config.sections import SECTIONS
 
     lines = [
         "# Configuration",
@@ -49,24 +49,19 @@ def configuration() -> str:
             "known one; secrets come from the environment, by name."
         ),
     ]
-    for name, node in _structs(inspect.getsource(config)):
-        doc = " ".join((ast.get_docstring(node) or "").split())
+    for _, section in reversed(SECTIONS):
+        doc = " ".join((inspect.getdoc(section) or "").split())
         doc = re.sub(r"``(.+?)``", r"`\1`", doc)
-        lines += ["", f"## {name}", "", doc, "", "| key | value | default | |", "| --- | --- | --- | --- |"]
-        lines += [
-            f"| `{key}` | {kind} | {default} | {said} |" for key, kind, default, said in _keys(config, node)
-        ]
+        lines += ["", f"## {section.__name__}", "", doc, ""]
+        lines += ["| key | value | default | |", "| --- | --- | --- | --- |"]
+        lines += [f"| `{key}` | {kind} | {default} | {said} |" for key, kind, default, said in _keys(section)]
     return "\n".join(lines) + "\n"
 
 
-def _structs(source: str) -> Iterator[tuple[str, ast.ClassDef]]:
-    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
-    structs = [node for node in classes if any(ast.unparse(base) == "Struct" for base in node.bases)]
-    yield from ((node.name, node) for node in reversed(structs))
-
-
-def _keys(config: Any, node: ast.ClassDef) -> Iterator[tuple[str, str, str, str]]:
-    source = inspect.getsource(config).splitlines()
+def _keys(section: type) -> Iterator[tuple[str, str, str, str]]:
+    text = inspect.getsource(section)
+    source = text.splitlines()
+    node = next(each for each in ast.parse(text).body if isinstance(each, ast.ClassDef))
     for each in node.body:
         if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
             comments = []
