@@ -1,0 +1,8 @@
+"""The one place where objects are made and joined: a checked configuration becomes an ASGI application."""
+
+from proxy.app.asgi import App, Lasting
+from proxy.app.parts import Parts, build
+from proxy.app.routes import TOP_LOGPROBS
+from proxy.app.setting import Setting, application
+
+__all__ = ["TOP_LOGPROBS", "App", "Lasting", "Parts", "Setting", "application", "build"]

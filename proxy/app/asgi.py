@@ -1,0 +1,143 @@
+"""The ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+
+from proxy.admin import Guard, admin_routes
+from proxy.app.doors import Doors
+from proxy.auth import Keys
+from proxy.feedback import FeedbackEndpoint
+from proxy.health import Health
+from proxy.leaving import leaving
+from proxy.limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from starlette.routing import BaseRoute
+
+    from proxy.app.parts import Parts
+    from proxy.asgi import Receive, Scope, Send
+    from proxy.keeper import Keeper
+    from proxy.recording import Recorder, StoreLink
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """What stays while the parts are replaced."""
+
+    link: StoreLink
+    recorder: Recorder
+    #: Where the admin key is, by the name that the configuration gives.
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+class App:
+    """The ASGI application; what it is made of can be replaced while it runs, in one assignment."""
+
+    def __init__(self, parts: Parts, lasting: Lasting | None = None) -> None:
+        self.health = Health()
+        self._lasting = lasting
+        self._guard: Guard | None = None
+        self._limits: Limits | None = None
+        self._doors = self._open(parts)
+        #: Those that still have requests under way, and the present ones.
+        self._all = [self._doors]
+        self._closing: set[asyncio.Task[None]] = set()
+        self.keeper: Keeper | None = None
+        self._cold = Starlette(lifespan=_lifespan(self))
+
+    @property
+    def parts(self) -> Parts:
+        """Those that new requests are answered with."""
+        return self._doors.parts
+
+    def _open(self, parts: Parts) -> Doors:
+        lasting = self._lasting
+        keys = Keys(parts.config.keys, parts.keys, required=parts.config.server.stored_keys)
+        feedback = (
+            FeedbackEndpoint(keys, parts.metrics, None, None)
+            if lasting is None
+            else FeedbackEndpoint(keys, parts.metrics, lasting.link, lasting.recorder)
+        )
+        return Doors(parts, keys, self.health, feedback, self._limited(parts), self._admin(parts))
+
+    def _limited(self, parts: Parts) -> Limits:
+        """One count of what is under way, whichever parts it began with."""
+        most, several = parts.config.server.max_in_flight, len(parts.config.keys) + len(parts.keys) > 1
+        if self._limits is None:
+            link = None if self._lasting is None else self._lasting.link
+            self._limits = Limits(link, most, several=several)
+        else:
+            self._limits.bound(most, several=several)
+        return self._limits
+
+    def _admin(self, parts: Parts) -> list[BaseRoute]:
+        variable = parts.config.server.admin_key_env
+        key = None if self._lasting is None else self._lasting.environ.get(variable)
+        if self._guard is None or not self._guard.same(key, variable):
+            self._guard = Guard(key, variable)  # else it keeps what it knows of failures
+        link = None if self._lasting is None else self._lasting.link
+        return admin_routes(parts.config, parts.routes, parts.metrics, link, self._guard)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection's event; a request ends with the parts that it began with."""
+        if scope["type"] != "http":
+            await self._cold(scope, receive, send)
+            return
+        doors = self._doors
+        doors.open += 1
+        try:
+            await doors.find(scope["path"])(scope, receive, send)
+        finally:
+            doors.open -= 1
+            if doors is not self._doors:
+                doors.left()
+
+    def replace(self, parts: Parts) -> None:
+        """Answer new requests with these parts; the old ones close after their last request."""
+        old, self._doors = self._doors, self._open(parts)
+        self._all.append(self._doors)
+        task = asyncio.get_running_loop().create_task(self._retire(old))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _retire(self, old: Doors) -> None:
+        await old.empty()
+        self._all.remove(old)
+        if all(doors.parts.upstreams is not old.parts.upstreams for doors in self._all):
+            await old.parts.aclose()
+
+    async def aclose(self) -> None:
+        """Close everything; no request is under way any more."""
+        while self._closing:
+            await asyncio.gather(*self._closing)
+        await self.parts.aclose()
+        if self.parts.tracing is not None:
+            await asyncio.to_thread(self.parts.tracing.close)
+
+
+def _lifespan(app: App) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        keeper = app.keeper
+        if keeper is not None:
+            await keeper.start()
+        app.health.ready = True
+        try:
+            with leaving(app.health.leave, app.parts.config.server.drain_lead_s):
+                yield
+        finally:
+            app.health.leave()
+            if keeper is not None:
+                await keeper.stop()
+            await app.aclose()
+
+    return lifespan

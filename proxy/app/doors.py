@@ -1,0 +1,103 @@
+"""Which endpoint answers a path."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
+
+from proxy.endpoint import GatedEndpoint
+from proxy.health import cold_routes, not_allowed
+from proxy.passthrough import Relay
+from proxy.surfaces import OVER_CHAT, SURFACES
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from starlette.routing import BaseRoute
+
+    from proxy.app.parts import Parts
+    from proxy.asgi import Receive, Scope, Send
+    from proxy.auth import Keys
+    from proxy.health import Health
+    from proxy.limits import Limits
+
+    Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_SLASHES = re.compile(r"/+")
+
+
+class Doors:
+    """The paths of one set of parts: gated ones by a look-up, everything else by Starlette."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        keys: Keys,
+        health: Health,
+        feedback: Endpoint,
+        limits: Limits,
+        admin: Sequence[BaseRoute],
+    ) -> None:
+        server, routes = parts.config.server, parts.routes
+        relay = Relay(routes, keys, server, limits)
+        self.parts = parts
+        #: How many requests are under way.
+        self.open = 0
+        self._left: asyncio.Event | None = None
+        self._gated: dict[str, Endpoint] = dict.fromkeys(("/v1/feedback", "/feedback"), feedback)
+        for surface in SURFACES.values():
+            over_chat = OVER_CHAT.get(surface.name)
+            endpoint = GatedEndpoint(surface, over_chat, routes, keys, relay, server, limits, parts.tracing)
+            self._gated |= {surface.path: endpoint, f"/v1{surface.path}": endpoint}
+        self._cold = Starlette(
+            routes=[*cold_routes(health, parts.metrics, routes, keys), *admin],
+            exception_handlers={405: not_allowed},
+        )
+        self._cold.router.default = relay
+        self._cors = (
+            None
+            if not server.cors_origins
+            else CORSMiddleware(
+                self._found,
+                allow_origins=server.cors_origins,
+                allow_methods=("GET", "POST", "DELETE"),
+                allow_headers=("*",),
+                expose_headers=(
+                    "x-request-id",
+                    "x-idk-route",
+                    "x-idk-decision",
+                    "x-idk-confidence",
+                    "x-idk-reason",
+                ),
+            )
+        )
+
+    async def _found(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._of_path(scope["path"])(scope, receive, send)
+
+    def find(self, path: str) -> Endpoint:
+        """What answers requests for a path; other origins' pages are told first whether they may ask."""
+        return self._of_path(path) if self._cors is None else self._cors
+
+    def _of_path(self, path: str) -> Endpoint:
+        return self._gated.get(path) or self._gated.get(_plain(path)) or self._cold
+
+    def left(self) -> None:
+        """A request has ended, and no new one comes in."""
+        if self._left is not None and not self.open:
+            self._left.set()
+
+    async def empty(self) -> None:
+        """Wait until the last request under way has ended; no new one may come in."""
+        self._left = asyncio.Event()
+        self.left()
+        await self._left.wait()
+
+
+def _plain(path: str) -> str:
+    """Without doubled and trailing slashes, which upstreams overlook: a gate must too."""
+    return _SLASHES.sub("/", path).rstrip("/")

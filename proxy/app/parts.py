@@ -1,0 +1,87 @@
+"""What a configuration is built into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from proxy.app.routes import Joining, route_of
+from proxy.gathering import Benches
+from proxy.metrics import Metrics
+from proxy.policies import Known
+from proxy.routing import Route, RouteTable, in_order
+from proxy.upstreams import make_upstreams
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from proxy.config import Config
+    from proxy.config import Route as RouteConfig
+    from proxy.recording import Recorder
+    from proxy.storage import StoredKey
+    from proxy.tracing import Tracing
+    from proxy.upstreams.client import UpstreamClient
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a configuration was built into."""
+
+    config: Config
+    metrics: Metrics
+    routes: RouteTable
+    upstreams: Mapping[str, UpstreamClient]
+    tracing: Tracing | None = None
+    #: The models that work in this process.
+    benches: Benches = field(default_factory=Benches)
+    #: Those of the store, beside the configuration's.
+    keys: tuple[StoredKey, ...] = ()
+
+    async def aclose(self) -> None:
+        """Close the upstreams' connections."""
+        for upstream in self.upstreams.values():
+            await upstream.aclose()
+
+
+def build(
+    config: Config,
+    *,
+    folder: Path,
+    environ: Mapping[str, str],
+    metrics: Metrics | None = None,
+    known: Known | None = None,
+    recorder: Recorder | None = None,
+    before: Parts | None = None,
+    tracing: Tracing | None = None,
+) -> Parts:
+    """Make every part; ``folder`` is where relative policy files stand. Raises ConfigError.
+
+    ``known`` is what the store says; ``before`` the parts that these shall take the place of: upstreams whose
+    configuration is the same stay as they are, with their connections, and so do models that were read.
+    """
+    metrics = Metrics() if metrics is None else metrics
+    known = Known() if known is None else known
+    if before is not None and before.config.upstreams == config.upstreams:
+        upstreams = before.upstreams
+    else:
+        context = None if tracing is None else tracing.headers
+        upstreams = make_upstreams(config.upstreams, environ, metrics, context)
+    benches = Benches() if before is None else before.benches
+    joining = Joining(folder, metrics, known, recorder, upstreams, benches, workers=config.server.workers)
+    made: dict[str, Route] = {}
+    for each in in_order(config.routes):
+        made[each.name] = route_of(each, upstreams[each.upstream], joining, made, _provider(config, each))
+    routes = [made[route.name] for route in config.routes]
+    metrics.in_force(routes)
+    return Parts(config, metrics, RouteTable(routes), upstreams, tracing, benches, known.keys)
+
+
+def _provider(config: Config, route: RouteConfig) -> str:
+    """LiteLLM's name of a route's provider; of several upstreams in one, the first's."""
+    upstream = config.upstreams[route.upstream]
+    if upstream.of:
+        upstream = config.upstreams[next(iter(upstream.of))]
+    if upstream.litellm is not None:
+        return upstream.litellm
+    return "anthropic" if upstream.formats == ("messages",) else "openai"

@@ -1,0 +1,139 @@
+"""One route of the configuration, joined with all that its requests need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gating.policy import Policy
+from proxy.app.gates import gate_of
+from proxy.config import Rag, lower
+from proxy.context import finder
+from proxy.examples import load as load_examples
+from proxy.exceptions import ConfigError
+from proxy.gathering import gatherers_of
+from proxy.remedies import Escalate, Rescue
+from proxy.routing import Route
+from proxy.surfaces import SURFACES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from gating import Gate
+    from proxy.config import Route as RouteConfig
+    from proxy.context import Finder
+    from proxy.gathering import Benches
+    from proxy.metrics import Metrics
+    from proxy.policies import Known
+    from proxy.recording import Recorder
+    from proxy.remedies import Remedy
+    from proxy.upstreams.client import UpstreamClient
+
+#: How many alternatives of each token are asked for where a scorer reads them: the most that every vendor gives.
+TOP_LOGPROBS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """What every route of an application is made with."""
+
+    folder: Path
+    metrics: Metrics
+    known: Known
+    recorder: Recorder | None
+    upstreams: Mapping[str, UpstreamClient]
+    benches: Benches
+    workers: int
+
+
+def route_of(
+    config: RouteConfig,
+    upstream: UpstreamClient,
+    joining: Joining,
+    made: Mapping[str, Route],
+    provider: str,
+) -> Route:
+    """One route; ``made`` holds those that it turns to."""
+    metrics, known = joining.metrics, joining.known
+    gate, policy = (None, None) if config.mode == "off" else gate_of(config, joining.folder, known)
+    stronger, judge = (None if name is None else made[name] for name in (config.escalate_to, config.judge))
+    context = _context(config, gate)
+    return Route(
+        config=config,
+        upstream=upstream,
+        gate=gate,
+        policy=None if policy is None else policy.label,
+        version=None if policy is None else policy.version,
+        revoked=policy is not None and known.revoked(config.name, policy.version),
+        closed=policy is not None
+        and config.on_alarm == "abstain"
+        and known.refuted_by_audit(config.name, policy.version),
+        recorder=joining.recorder,
+        metrics=metrics.route(config.name),
+        upstream_metrics=metrics.upstream(upstream.name),
+        top_logprobs=TOP_LOGPROBS if gate is not None and "top_logprobs" in gate.needs else 0,
+        gatherers=()
+        if gate is None
+        else gatherers_of(
+            gate,
+            config,
+            workers=joining.workers,
+            chat=SURFACES["chat"],
+            upstreams=joining.upstreams,
+            benches=joining.benches,
+            judge=judge,
+        ),
+        lower=None
+        if gate is None or config.fallback is None
+        else _lower(config, upstream, joining, made, provider),
+        remedies=() if gate is None else _remedies(config, stronger),
+        context=context,
+        examples=load_examples(config.rag.examples, joining.folder, f"routes.{config.name}.rag.examples")
+        if config.rag.examples
+        else None,
+        forwards_credentials=upstream.forwards_credentials
+        or any(other.forwards_credentials for other in (stronger, judge) if other is not None),
+        provider=provider,
+    )
+
+
+def _lower(
+    config: RouteConfig,
+    upstream: UpstreamClient,
+    joining: Joining,
+    made: Mapping[str, Route],
+    provider: str,
+) -> Route:
+    """The route by its fallback; raises ConfigError where that reads what the route's gate may have missed."""
+    found = route_of(lower(config), upstream, joining, made, provider)
+    if found.gate is not None and found.gate.needs & {"logprobs", "top_logprobs"}:
+        raise ConfigError(
+            f"routes.{config.name}.fallback.scorers: {config.fallback.scorers[0] if config.fallback else ''} reads "
+            "logprobs, which are missing where it is needed; name a scorer of samples, as [agreement]"
+        )
+    return found
+
+
+def _context(config: RouteConfig, gate: Gate | None) -> Finder | None:
+    """Where the route's requests have their context; raises ConfigError where a policy needs to know it."""
+    place = f"routes.{config.name}"
+    found = None if config.rag == Rag() else finder(config.rag.context, config.rag.template, f"{place}.rag")
+    rule = gate.rule if gate is not None else None
+    conditional = isinstance(rule, Policy) and rule.conditions is not None
+    if conditional and (found is None or not found.tells):
+        raise ConfigError(
+            f"{place}.rag.context: the policy tells answers with passages from those without; say where a "
+            "request has them, or `request` where only its own idk.context brings any"
+        )
+    if gate is not None and "closed_book" in gate.needs and found is None:
+        raise ConfigError(
+            f"{place}.rag.context: the gate reads the answer without context; say where a request has it"
+        )
+    return found
+
+
+def _remedies(config: RouteConfig, stronger: Route | None) -> tuple[Remedy, ...]:
+    """In the order in which they are tried: the same model without the context costs less than a stronger one."""
+    rescue: tuple[Remedy, ...] = (Rescue(config.rag.instruct),) if config.rag.rescue else ()
+    return rescue if stronger is None else (*rescue, Escalate(stronger))

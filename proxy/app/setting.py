@@ -1,0 +1,66 @@
+"""An application from plain values: with its store, and what keeps it up to date."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING
+
+from proxy.app.asgi import App, Lasting
+from proxy.app.parts import build
+from proxy.keeper import Keeper
+from proxy.metrics import Metrics
+from proxy.policies import Known, store_of
+from proxy.recording import Recorder, StoreLink
+from proxy.tracing import Tracing
+from proxy.watching import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from proxy.config import Config
+    from proxy.keeper import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What an application is made from; plain values, which go to other processes as they are.
+
+    ``known`` is what the store said before; ``source`` the file to follow, if there is one.
+    """
+
+    config: Config
+    folder: Path
+    known: Known = field(default_factory=Known)
+    source: Source | None = None
+
+
+def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics | None = None) -> App:
+    """An application with its store, which keeps itself up to date while it runs. Raises ConfigError."""
+    metrics = Metrics() if metrics is None else metrics
+    config = setting.config
+    link = StoreLink(store_of(config, setting.folder, environ), metrics)
+    recorder = Recorder(link, Random(), log_text=config.server.log_text)  # noqa: S311 - nobody gains by guessing
+    lasting = partial(
+        build,
+        folder=setting.folder,
+        environ=environ,
+        metrics=metrics,
+        recorder=recorder,
+        tracing=Tracing() if config.server.opentelemetry else None,
+    )
+    app = App(lasting(config, known=setting.known), Lasting(link, recorder, environ))
+    app.keeper = Keeper(
+        config,
+        setting.known,
+        setting.source,
+        link=link,
+        recorder=recorder,
+        watch=Watch(link, metrics),
+        metrics=metrics,
+        routes=lambda: app.parts.routes.routes,
+        apply=lambda config, known: app.replace(lasting(config, known=known, before=app.parts)),
+    )
+    return app
