@@ -33,7 +33,7 @@ def demo_loop(
     ] = None,
     observe: Annotated[int, typer.Option(min=100, max=1_000, help="Requests to label and tune from.")] = 300,
     enforce: Annotated[int, typer.Option(min=20, max=1_000, help="Requests under the policy.")] = 100,
-    target_risk: Annotated[float, typer.Option(min=0.01, max=0.9, help="What is promised.")] = 0.4,
+    target_risk: Annotated[float, typer.Option(min=0.01, max=0.9, help="What is promised.")] = 0.5,
     seed: Annotated[int, typer.Option(help="Which questions are drawn.")] = 0,
     pictures: Annotated[
         Path | None, typer.Option(help="Where the page's pictures go. [default: demo-loop/]")
