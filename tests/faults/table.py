@@ -19,19 +19,44 @@ and "hung" those past their deadline; a try of either kind fails the suite, so a
 | --- | --- | --- | --- | --- |
 """
 
-TAIL: Final = """
-## What else is tried
-
-| what | by | its figures |
-| --- | --- | --- |
-| an hour of everything at once: faults, leaving clients, reloads, policies pushed and rolled back, labels | `make soak` | [SOAK.md](benchmarks/SOAK.md): wrong releases, labels lost, memory and descriptors by the minute |
-| a process killed 50 times while it writes | `make test-crash` | no acknowledged label lost, no file corrupted, or it fails |
-| hostile requests: slow, smuggled, deep, huge, compressed, strange | `make test-hostile` | nothing of ours but 503 above 499, the process lives and gates, or it fails |
-| how long such a request keeps all others waiting | `make bench-hostile` | [HOSTILE.md](HOSTILE.md) |
-| made-up configurations, policies, records, streams, logprobs, requests, answers, forms | `make fuzz` | what once broke something is kept in `tests/fuzz/corpus` and replayed |
-| four replicas, and a Redis Cluster whose node is killed | `make bench-scale` | [SCALING.md](../deploy/SCALING.md): lost, late, counted |
-| what may be read or reached by whom | `make test` | [threat-model.md](../docs/threat-model.md) names the test of each line |
-"""
+#: What is tried by other targets: what, by which, and where its figures are.
+ELSEWHERE: Final = (
+    (
+        "everything at once: faults, leaving clients, reloads, policies pushed and rolled back, labels",
+        "soak",
+        "[SOAK.md](benchmarks/SOAK.md): wrong releases, labels lost, memory and descriptors by the minute",
+    ),
+    (
+        "a process killed 50 times while it writes",
+        "test-crash",
+        "no acknowledged label lost, no file corrupted, or it fails",
+    ),
+    (
+        "hostile requests: slow, smuggled, deep, huge, compressed, strange",
+        "test-hostile",
+        "nothing of ours but 503 above 499, the process lives and gates, or it fails",
+    ),
+    (
+        "how long such a request keeps all others waiting",
+        "bench-hostile",
+        "[HOSTILE.md](HOSTILE.md)",
+    ),
+    (
+        "made-up configurations, policies, records, streams, logprobs, requests, answers, forms",
+        "fuzz",
+        "what once broke something is kept in `tests/fuzz/corpus` and replayed",
+    ),
+    (
+        "four replicas, and a Redis Cluster whose node is killed",
+        "bench-scale",
+        "[SCALING.md](../deploy/SCALING.md): lost, late, counted",
+    ),
+    (
+        "what may be read or reached, by whom",
+        "test",
+        "[threat-model.md](../docs/threat-model.md) names the test of each line",
+    ),
+)
 
 
 def rendered(record: dict[str, dict[str, int]]) -> str:
@@ -43,7 +68,16 @@ def rendered(record: dict[str, dict[str, int]]) -> str:
         for fault, seen in record.items()
     ]
     tries = sum(sum(seen.values()) for seen in record.values())
-    return HEAD + "\n".join(lines) + f"\n\n{len(record)} faults, {tries} tries.\n" + TAIL
+    return HEAD + "\n".join(lines) + f"\n\n{len(record)} faults, {tries} tries.\n" + _elsewhere()
+
+
+def _elsewhere() -> str:
+    lines = [f"| {what} | `make {target}` | {figures} |" for what, target, figures in ELSEWHERE]
+    return (
+        "\n## What else is tried\n\n| what | by | its figures |\n| --- | --- | --- |\n"
+        + "\n".join(lines)
+        + "\n"
+    )
 
 
 def main(path: str) -> None:
