@@ -185,10 +185,16 @@ def _stay(console: Console, base_url: str) -> None:
     """Until Ctrl-C."""
     import threading
 
-    console.print("The proxy stays up until Ctrl-C. In an app:\n")
+    from proxy.questions import SYSTEM_PROMPT
+
+    console.print(
+        "The proxy stays up until Ctrl-C. In an app, with the system prompt that the policy was fitted on:\n"
+    )
     for line in (
         f'client = OpenAI(base_url="{base_url}", api_key="unused")',
-        'client.chat.completions.create(model="gated", messages=[{"role": "user", "content": "…"}])',
+        f'system = {{"role": "system", "content": "{SYSTEM_PROMPT}"}}',
+        'user = {"role": "user", "content": "What is 69 - 45?"}',
+        'client.chat.completions.create(model="gated", messages=[system, user])',
     ):
         console.print(f"    {line}", markup=False, soft_wrap=True)
     threading.Event().wait()

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
+import textwrap
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-from proxy.questions import questions
+from proxy.questions import SYSTEM_PROMPT
 
 pytestmark = pytest.mark.model
 COMMAND = [sys.executable, "-m", "proxy.cli.main", "demo"]
-_POINTING = re.compile(r'client = OpenAI\(base_url="(\S+)", api_key="unused"\)')
+#: The last of the lines that it prints for an app.
+_ASKING = "client.chat.completions.create"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux's /proc names a process's children")
@@ -36,10 +38,9 @@ def test_it_asks_fits_gates_stays_up_and_leaves_nothing(small_weights: object, t
         try:
             for line in process.stderr:
                 said.append(line)
-                if found := _POINTING.search(line):
+                if _ASKING in line:
                     break
-            assert found, "".join(said)
-            assert_gated(found[1])
+            assert_gated("".join(said).partition("In an app")[2].partition("\n\n")[2])
             (model,) = children(process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
@@ -51,15 +52,15 @@ def test_it_asks_fits_gates_stays_up_and_leaves_nothing(small_weights: object, t
     assert any("second half" in line for line in said)
 
 
-def assert_gated(base_url: str) -> None:
-    """The two lines that point an app at the proxy do."""
-    with openai.OpenAI(
-        base_url=base_url, api_key="unused", http_client=openai.DefaultHttpxClient(trust_env=False)
-    ) as client:
-        got = client.chat.completions.create(
-            model="gated", messages=[{"role": "user", "content": questions()[0].question}], max_tokens=8
-        )
-    assert (got.model_extra or {})["idk"]["mode"] == "enforce"
+def assert_gated(lines: str) -> None:
+    """The lines that point an app at the proxy do, as they are printed."""
+    given: dict[str, Any] = {
+        "OpenAI": partial(openai.OpenAI, http_client=openai.DefaultHttpxClient(trust_env=False))
+    }
+    exec(textwrap.dedent(lines).replace(_ASKING, f"got = {_ASKING}"), given)
+    given["client"].close()
+    assert given["system"]["content"] == SYSTEM_PROMPT
+    assert (given["got"].model_extra or {})["idk"]["mode"] == "enforce"
 
 
 def assert_sound(told: dict[str, Any]) -> None:
