@@ -9,7 +9,7 @@ import numpy as np
 from calibrators import CALIBRATORS, auto
 from gating.combine import Logistic, Single
 from gating.scorers import SCORERS
-from gating.tuning.costs import FOLDS, FREE, cheapest, cost_of, single_losses
+from gating.tuning.costs import FOLDS, FREE, SAME_LOSS, cheapest, cost_of, single_losses
 from gating.tuning.splits import split
 from gating.types import GatingError, Unmeasured
 
@@ -152,7 +152,8 @@ def _least_loss(names: Sequence[str], graded: Graded, rows: Rows, rng: np.random
         return names[0]
     fold = rng.permutation(graded.group.max() + 1)[graded.group[rows]] % FOLDS
     losses = {name: float(single_losses(graded, name, rows, fold).mean()) for name in names}
-    return min(losses, key=losses.__getitem__)
+    most = min(losses.values()) + SAME_LOSS
+    return next(name for name in names if losses[name] <= most)
 
 
 def require_both_classes(graded: Graded, rows: Rows) -> None:

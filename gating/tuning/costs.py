@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 #: Of the comparison of scorers.
 FOLDS = 5
+#: Mean log losses (nats) that differ by less are equal: what an iterated fit leaves, and sums in another order, is
+#: some 1e-9, on one machine this way and on the next the other.
+SAME_LOSS = 1e-6
 #: What evidence costs, the dearest kind deciding: nothing beyond the answer, one further call, several.
 FREE, ONE_CALL, SEVERAL_CALLS = 0, 1, 2
 _COST: Mapping[Need, int] = {
@@ -101,7 +104,7 @@ def cheapest(
             continue
         losses = single_losses(graded, name, rows, fold)
         cost = cost_of(column.scorer)
-        if cost not in best or losses.mean() < lost[(best[cost],)].mean():
+        if cost not in best or losses.mean() < lost[(best[cost],)].mean() - SAME_LOSS:
             lost.pop((best.get(cost, ""),), None)  # only the best of each cost is a candidate
             best[cost], lost[(name,)] = name, losses
     for names in _subsets([best[cost] for cost in sorted(best)]):

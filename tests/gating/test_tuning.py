@@ -156,15 +156,29 @@ def test_every_calibrator_can_be_asked_for(calibrator):
     assert tuned.policy.threshold == 0.8
 
 
-def test_the_best_scorer_is_taken_and_of_equal_ones_the_cheapest():
-    scores, labels = drawn(600)
-    tuned = tune(collected(scores, labels), WrongCost(1))
-    assert [scorer.name for scorer in tuned.policy.scorers] == ["mean_logprob"]
+def beside(other, scores, labels):
+    """Answers of two tokens: one whose logprob tells, and one of the ``other`` logprobs (n,), which is likelier."""
     made = Collector()
-    noise = np.random.default_rng(0).exponential(size=600)
-    for row, (score, label) in enumerate(zip(scores, labels, strict=True)):
-        made.add(Evidence("Paris", token_logprobs=[-noise[row], score - 20]), LABELS[label], str(row))
-    assert [scorer.name for scorer in tune(made.graded(), WrongCost(1)).policy.scorers] == ["min_logprob"]
+    for row, (noise, score, label) in enumerate(zip(other, scores, labels, strict=True)):
+        made.add(Evidence("Paris", token_logprobs=[noise, score - 20]), LABELS[label], str(row))
+    return made.graded()
+
+
+def test_the_best_scorer_is_taken():
+    scores, labels = drawn(600)
+    noise = -np.random.default_rng(1).exponential(size=600)
+    tuned = tune(beside(noise, scores, labels), WrongCost(1))
+    assert [scorer.name for scorer in tuned.policy.scorers] == ["min_logprob"]
+
+
+@pytest.mark.parametrize("scorers", [None, ["auto"]], ids=["single", "auto"])
+@pytest.mark.parametrize("other", [1.0, 1.7, 3.0])
+def test_of_scorers_that_say_the_same_the_first_is_taken_however_they_are_rounded(other, scorers):
+    scores, labels = drawn(600)
+    tuned = tune(beside(other * np.array(scores), scores, labels), WrongCost(1), scorers=scorers)
+    assert [scorer.name for scorer in tuned.policy.scorers] == ["mean_logprob"]
+    tuned = tune(collected(scores, labels), WrongCost(1), scorers=scorers)
+    assert [scorer.name for scorer in tuned.policy.scorers] == ["mean_logprob"]
 
 
 def test_a_scorer_gains_nothing_by_silence():
