@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from proxy.config.kinds import Name  # noqa: TC001 - msgspec reads the annotations when it runs
+
 #: Who did it, for the history.
 Who = Annotated[str, Meta(min_length=1, max_length=64)]
 
@@ -47,7 +49,7 @@ class GiveLabel(Struct, frozen=True, forbid_unknown_fields=True):
 class MakeKey(Struct, frozen=True, forbid_unknown_fields=True):
     """``POST keys``; without routes it opens all, without a limit it has none."""
 
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.\-]{1,64}$")]
+    name: Name
     who: Who
     routes: Annotated[tuple[str, ...], Meta(min_length=1)] | None = None
     requests_per_minute: Annotated[int, Meta(ge=1, le=10**12)] | None = None
