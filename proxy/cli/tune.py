@@ -10,9 +10,11 @@ import typer
 from proxy.exceptions import ConfigError, RunError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gating.tuning import Goal, Tuned
     from proxy.evaluation.overrefusal import Compared
-    from proxy.report import Way
+    from proxy.report import ReportFigures, Way
 
 Records = Annotated[Path, typer.Option("--records", help="Graded answers, as `idk evaluate` writes them.")]
 
@@ -94,7 +96,8 @@ def tune(
     except GatingError as exc:
         raise RunError(f"{records}: {exc}") from exc
     compared = None if examples is None else _compared(records, examples)
-    sampling = _sampling(records, tuned, sequential)
+    page = None if report is None else _page(records, tuned, sequential)
+    sampling = _sampling(records, tuned, sequential) if page is None else page.sampling
     if as_json:
         more = {} if compared is None else {"examples": compared.to_dict()}
         print(
@@ -114,16 +117,23 @@ def tune(
             from proxy.cli.contexts_text import show_compared
 
             show_compared(compared)
-    if report is not None:
-        from proxy.report import figures_of_tuned, render
+    if report is not None and page is not None:
+        from proxy.report import render
 
-        files.write(report, render(figures_of_tuned(records, tuned, sequential)))
+        files.write(report, render(page))
     if isinstance(goal, tuning.TargetRisk) and tuned.choice.certificate is None and not allow_estimate:
         raise RunError(f"no threshold is certified: {_instead(tuned)}")
     files.write(out, _json(tuned.policy.to_dict()) + "\n")
 
 
-def _sampling(records: Path, tuned: Tuned, level: float | None) -> dict[str, Way]:
+def _page(records: Path, tuned: Tuned, level: float | None) -> ReportFigures:
+    """What the page shows, how samples are drawn included: the answers are gone through once for both."""
+    from proxy.report import figures_of_tuned
+
+    return figures_of_tuned(records, tuned, level)
+
+
+def _sampling(records: Path, tuned: Tuned, level: float | None) -> Mapping[str, Way]:
     """What each manner of drawing samples does, where the policy reads any."""
     if "samples" not in tuned.policy.needs:
         return {}

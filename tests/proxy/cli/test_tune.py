@@ -165,6 +165,10 @@ def test_it_says_what_each_way_to_draw_samples_costs(tmp_path, capsys):
     assert tune(path, *options)[0] == 0
     sampling = json.loads(capsys.readouterr().out)["sampling"]
     assert list(sampling) == ["none", "band", "sequential", "sequential, level 0.2"]
+    page = tmp_path / "page.html"
+    assert tune(path, *options, "--report", str(page))[0] == 0
+    assert json.loads(capsys.readouterr().out)["sampling"] == sampling
+    assert page.exists()
     every, band, few, fewer = sampling.values()
     assert every["outcome"] == band["outcome"] == few["outcome"]
     assert (
