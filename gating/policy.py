@@ -34,6 +34,8 @@ ROUNDING = 1e-9
 OF_SAMPLES = ("samples", "sample_temperature", "sample_top_p")
 #: The key that says which model makes vectors of them.
 OF_VECTORS = "embeddings"
+#: Keys that matter only to a policy that reads evidence of this kind.
+_MATTERS_TO: Mapping[str, Need] = {**dict.fromkeys(OF_SAMPLES, "samples"), OF_VECTORS: "embeddings"}
 _ABSENT = object()
 
 
@@ -113,12 +115,8 @@ class Policy:
         samples are drawn matters to a policy that reads some, whatever else its labels came with, and what makes
         vectors of them to one that reads vectors.
         """
-        unread = () if "samples" in self.needs else OF_SAMPLES
-        if "embeddings" not in self.needs:
-            unread = (*unread, OF_VECTORS)
-        return all(
-            key in unread or live.get(key, _ABSENT) == value for key, value in self.fingerprint.items()
-        )
+        unlike = (key for key, value in self.fingerprint.items() if live.get(key, _ABSENT) != value)
+        return all(key in _MATTERS_TO and _MATTERS_TO[key] not in self.needs for key in unlike)
 
     def read(self, evidence: Evidence) -> Measured | Unmeasured:
         """The raw score (one scorer's own, or the combination's) and the confidence."""
