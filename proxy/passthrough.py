@@ -128,12 +128,13 @@ class Relay:
     async def _model(self, scope: Scope, upload: _Upload) -> tuple[str | None, bytes | AsyncIterator[bytes]]:
         """The request's model, and its body: whole where it was JSON, else as it comes."""
         headers = scope["headers"]
-        kind = (asgi.header(headers, b"content-type") or b"").lower()
+        given = asgi.header(headers, b"content-type") or b""
+        kind = given.lower()
         if scope["method"] in ("GET", "HEAD", "OPTIONS", "DELETE"):
             upload.skip()
             return None, b""
         if kind.startswith(b"multipart/form-data"):
-            found = _BOUNDARY.search(asgi.header(headers, b"content-type") or b"")
+            found = _BOUNDARY.search(given)
             boundary = found and (found[1] or found[2])
             head, model = await upload.head(_FORM_HEAD, boundary) if boundary else (b"", None)
             return model, upload.pieces(head)
@@ -186,6 +187,7 @@ class Relay:
             response = await route.upstream.relay(
                 scope["method"], upstream_path(scope), sent, body, credentials
             )
+            error = await self._redacted(response, route) if response.status >= 400 else None
         except UpstreamError as exc:
             route.upstream_metrics.failed(exc.kind)
             raise
@@ -194,23 +196,19 @@ class Relay:
             for name, value in response.headers
             if name not in _HIDDEN and not name.startswith(_HIDDEN_PREFIX)
         ]
-        if response.status >= 400:
-            await self._send_error(response, send, [*base, *kept], route)
-            return
-        await _send_on(response, send, asgi.pusher(scope, send), [*base, *kept], route)
+        if error is None:
+            await _send_on(response, send, asgi.pusher(scope, send), [*base, *kept], route)
+        else:
+            await asgi.respond(send, response.status, [*base, *kept], error)
 
-    async def _send_error(self, response: Response, send: Send, headers: Headers, route: Route) -> None:
+    async def _redacted(self, response: Response, route: Route) -> bytes:
         """The upstream's error, whole: it may name a key or an address of its own."""
         try:
             body = await response.read(self._server.max_answer_bytes)
-        except UpstreamError as exc:
-            route.upstream_metrics.failed(exc.kind)
-            raise
         finally:
             response.close()
         # Byte for byte there and back: what is no secret stays as it was sent, whatever its encoding.
-        redacted = route.upstream.redact(body.decode("latin-1")).encode("latin-1")
-        await asgi.respond(send, response.status, headers, redacted)
+        return route.upstream.redact(body.decode("latin-1")).encode("latin-1")
 
     async def ungated(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
         """A gated surface's request on a route that is off: the answer's bytes as they come."""
