@@ -106,13 +106,8 @@ def _answer(
         group=group,
         question=question,
         made_with=dict(made_with),
-        answer=observed.answer,
-        token_logprobs=observed.token_logprobs,
-        top_logprobs=observed.top_logprobs,
-        samples=observed.samples,
-        closed_book=observed.closed_book,
-        features=observed.features,
         condition="rescued" if record.decision == "rescue" else _CONDITIONS[choice.evidence.context],
+        **msgspec.structs.asdict(observed),
     )
 
 

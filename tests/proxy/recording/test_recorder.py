@@ -9,13 +9,14 @@ from random import Random
 
 import pytest
 
+from gating import SCORERS
 from proxy.exceptions import StoreError, StoreRefused
 from proxy.metrics import Metrics
 from proxy.recording import Recorder, StoreLink
 from proxy.recording.event import question_of
 from proxy.storage import DecisionQuery, Sealer, make_store
 from proxy.surfaces import SURFACES
-from tests.fakes import answer, says
+from tests.fakes import answer, raw, says
 from tests.proxy.test_pipeline import POLICY
 
 ROUTE = {"name": "r", "mode": "enforce", "scorers": ["mean_logprob"], "score_threshold": -1.0}
@@ -179,6 +180,29 @@ async def test_the_sample_keeps_the_whole_withheld_answer_with_its_evidence(
     assert item.decision.completion_id == "c-1"
     assert item.answer.made_with["model"] == "m"
     assert (item.decision.question, item.decision.answer) == (None, None)
+
+
+async def test_the_sample_keeps_the_vectors_that_an_answer_was_compared_by(recorded, upstream, store):
+    vectors = {"Paris": [1.0, 0.0], "The city of Paris": [0.8, 0.6], "Lyon": [0.0, 1.0]}
+
+    async def embed(call, peer):
+        data = [{"index": n, "embedding": vectors[text]} for n, text in enumerate(call.json["input"])]
+        await raw(json.dumps({"data": data}).encode())(call, peer)
+
+    upstream.serve("/v1/embeddings", embed)
+    compared = {
+        "scorers": ["agreement_embedding"],
+        "samples": 2,
+        "embeddings": {"upstream": "u", "model": "e"},
+    }
+    serve, recorder = recorded({**ROUTE, **compared, "score_threshold": 0.5, "audit": 1.0})
+    async with serve as proxy:
+        prompt = upstream.script(answer(says("Paris")), answer(says("The city of Paris"), says("Lyon")))
+        reply = await proxy.chat(prompt)
+    await recorder.flush()
+    ((item, _),) = await store.audit("r")
+    score = SCORERS["agreement_embedding"].score(item.answer.evidence())
+    assert score == pytest.approx(reply.json["idk"]["choices"][0]["score"], abs=1e-5)
 
 
 async def test_the_sample_says_under_which_condition_an_answer_was_given(recorded, upstream, store):
