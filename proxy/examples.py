@@ -16,7 +16,7 @@ import msgspec
 
 from proxy.config import Example
 from proxy.context import SEPARATOR, edited_last
-from proxy.exceptions import ConfigError
+from proxy.exceptions import UNREADABLE, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ def load(given: str | Sequence[Example], folder: Path, place: str) -> Examples:
         if line.strip():
             try:
                 found.append(msgspec.json.decode(line, type=Example))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            except UNREADABLE as exc:
                 raise ConfigError(
                     f'{place}: {path}, line {number}: {exc}; write {{"question": …, "answer": …}}, and "context": '
                     "[…] where the example has passages"

@@ -26,6 +26,10 @@ from __future__ import annotations
 import re
 from typing import ClassVar, Final
 
+import msgspec
+
+#: What is raised for bytes that are not the JSON that was wanted: not JSON, not text, or nested too deeply.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 #: A bearer token, or a key in one of the forms that vendors give them.
 _CREDENTIAL: Final = re.compile(r"(?i)\b(?:bearer\s+\S+|(?:sk|pk|key|api)[-_][\w*.\-]{6,})")
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from proxy import asgi
-from proxy.exceptions import BadRequest, HttpError, NotFound, Overloaded, StoreError
+from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, Overloaded, StoreError
 from proxy.recording.recorder import GATHER_S
 from proxy.storage import Label
 from proxy.surfaces.chat_wire import error_body
@@ -79,7 +79,7 @@ class FeedbackEndpoint:
             raise BadRequest(
                 f'feedback is {{"id", "label": "correct" or "incorrect", "choice"?}}: {exc}'
             ) from exc
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        except UNREADABLE as exc:
             raise BadRequest(f"the body is not JSON: {exc}") from exc
 
     async def _keep(self, feedback: Feedback, caller: Caller) -> Label:

@@ -11,7 +11,7 @@ import msgspec
 
 from gating.types import Decision
 from proxy import asgi
-from proxy.exceptions import BadRequest, HttpError, NotFound, UpstreamError
+from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, UpstreamError
 from proxy.surfaces.chat_wire import error_body
 from proxy.surfaces.translated import TranslatedSurface
 from proxy.wire import Ask
@@ -142,7 +142,7 @@ class Relay:
             body = await asgi.read_body(upload.receive, headers, self._server.max_body_bytes)
             try:
                 return msgspec.json.decode(body, type=_Model).model, body
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            except UNREADABLE as exc:
                 raise BadRequest(f"the body is not JSON with a model's name: {exc}") from exc
         return None, upload.pieces(b"")
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from gating.relatedness import words_of
 from gating.types import Evidence, GatingError
-from proxy.exceptions import ConfigError, RunError
+from proxy.exceptions import UNREADABLE, ConfigError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -179,7 +179,7 @@ def numbered(path: Path, kind: type[_Line]) -> Iterator[tuple[int, _Line, bytes]
     for number, line in numbered_lines(path):
         try:
             read = decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        except UNREADABLE as exc:
             raise ConfigError(f"{path}, line {number}: {_problem(exc)}") from exc
         if read.id in seen:
             raise ConfigError(f"{path}, line {number}: the id {read.id!r} stands twice; ids are unique")

@@ -15,7 +15,7 @@ from proxy import asgi, keys
 from proxy.admin import changes, clients, figures
 from proxy.admin.guard import COOKIE, SESSION_S, Guard
 from proxy.admin.shapes import Apply, GiveLabel, Labelled, LogIn, MakeKey, RollBack
-from proxy.exceptions import BadRequest, HttpError, NotFound, Overloaded, StoreError, StoreRefused
+from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, Overloaded, StoreError, StoreRefused
 from proxy.labelling import block
 from proxy.storage import Label
 from proxy.surfaces.chat_wire import error_body
@@ -284,7 +284,7 @@ async def _body(request: Request, kind: type[Asked]) -> Asked:
     try:
         body = await asgi.read_body(request.receive, request.scope["headers"], MAX_BYTES)
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise BadRequest(f"the body is not what is expected: {exc}") from exc
     except asgi.ClientGone as exc:
         raise BadRequest("the client left") from exc

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gating.types import Unmeasured
-from proxy.exceptions import HttpError, UpstreamGarbage, UpstreamStatus
+from proxy.exceptions import UNREADABLE, HttpError, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces import SURFACES
 from proxy.upstreams.abilities import is_refusal
 from proxy.wire import Ask
@@ -86,7 +86,7 @@ def _tops(body: bytes) -> int:
 def _is_json(body: bytes) -> bool:
     try:
         return isinstance(msgspec.json.decode(_choices(body)[0].evidence.answer), dict)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return False
 
 

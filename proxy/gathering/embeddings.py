@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from proxy.exceptions import UpstreamGarbage
+from proxy.exceptions import UNREADABLE, UpstreamGarbage
 from proxy.gathering.budget import check_question
 
 if TYPE_CHECKING:
@@ -101,5 +101,5 @@ class FromUpstream:
 def _read(body: bytes) -> _Vectors:
     try:
         return msgspec.json.decode(body, type=_Vectors)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise UpstreamGarbage("the upstream's embeddings have an unexpected form") from exc

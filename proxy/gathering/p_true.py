@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from proxy.exceptions import UNREADABLE
 from proxy.gathering.asides import conversation
 from proxy.gathering.base import is_judged
 
@@ -80,7 +81,7 @@ def probability(body: bytes) -> float | None:
     """P(A) / (P(A) + P(B)) of the first token of a chat completion; None where it names neither."""
     try:
         choices = msgspec.json.decode(body, type=_Said).choices
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     logprobs = choices[0].logprobs if choices else None
     tokens = logprobs.content if logprobs is not None else None

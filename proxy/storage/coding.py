@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
-from proxy.exceptions import StoreError
+from proxy.exceptions import UNREADABLE, StoreError
 from proxy.storage.types import AuditItem, DecisionRecord
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def decode(kept: bytes | str, kind: type[_Kind]) -> _Kind:
     """A value of ``kind``; raises StoreError where the store holds something else."""
     try:
         return msgspec.json.decode(kept, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise StoreError(f"what the store holds is no {kind.__name__}: {exc}") from exc
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
-from proxy.exceptions import BadRequest
+from proxy.exceptions import UNREADABLE, BadRequest
 
 if TYPE_CHECKING:
     from proxy.wire import Edit
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 #: Of a chat, and of a response's input. No set: what is looked for may be a list.
 _TEXTS = ("text", "input_text", "output_text")
 _NOTHING: tuple[object, ...] = (None, "", [])
@@ -26,7 +25,7 @@ def edited_messages(messages: Raw, edit: Edit) -> Raw:
     """
     try:
         read = msgspec.json.decode(messages, type=list[dict[str, Any]])
-    except _UNREADABLE as exc:
+    except UNREADABLE as exc:
         raise BadRequest(f"messages: each must be an object: {exc}", param="messages") from exc
     kept: list[dict[str, Any]] = []
     gone: list[object] = []

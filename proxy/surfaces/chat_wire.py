@@ -10,7 +10,7 @@ from msgspec import Meta, Raw, Struct
 
 from gating.evidence import call_evidence, evidence_of
 from gating.types import Evidence, Unmeasured
-from proxy.exceptions import UpstreamGarbage
+from proxy.exceptions import UNREADABLE, UpstreamGarbage
 from proxy.surfaces.json_bytes import null, replace_logprobs, strict_json
 
 if TYPE_CHECKING:
@@ -205,7 +205,6 @@ _MALFORMED = Unmeasured("malformed logprobs")
 _BYTES = msgspec.json.Decoder(list[Annotated[int, Meta(ge=0, le=255)]] | None)
 
 #: What msgspec raises on bytes that are no JSON, no UTF-8, nested too deeply, or another type than is read.
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Decoder(Generic[Shape]):
@@ -229,7 +228,7 @@ class Decoder(Generic[Shape]):
             return self._typed.decode(body), body
         except msgspec.ValidationError:
             return self._salvaged(body), body
-        except _UNREADABLE:
+        except UNREADABLE:
             body = strict_json(body)
         try:
             return self._typed.decode(body), body
@@ -240,12 +239,12 @@ class Decoder(Generic[Shape]):
         """The struct where something has another type than expected, which may be logprobs alone."""
         try:
             read = self._loose.decode(body)
-        except _UNREADABLE as exc:
+        except UNREADABLE as exc:
             raise UpstreamGarbage(f"the upstream's answer has an unexpected form: {exc}") from exc
         for choice in read.choices:
             try:
                 choice.logprobs = self._logprobs.decode(choice.logprobs or b"null")
-            except _UNREADABLE:
+            except UNREADABLE:
                 choice.logprobs = _MALFORMED
         return read
 
@@ -267,7 +266,7 @@ def tokens_evidence(text: str, tokens: Sequence[Token], *, alternatives: int) ->
     shown = [token.token for token in tokens]
     try:
         token_bytes = None if "".join(shown) == text else [_BYTES.decode(token.bytes) for token in tokens]
-    except _UNREADABLE:
+    except UNREADABLE:
         return Evidence(text, token_logprobs=_MALFORMED)
     return evidence_of(
         text,
@@ -376,7 +375,7 @@ def first_tops(raw: Raw, *, k: int) -> bytes:
                 token["top_logprobs"] = Raw(msgspec.json.encode((tops or [])[:k]))
             if tokens is not None:
                 fields[name] = Raw(msgspec.json.encode(tokens))
-    except _UNREADABLE:
+    except UNREADABLE:
         return bytes(raw)  # malformed: the upstream's own, as the client would have had them
     return msgspec.json.encode(fields)
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from proxy import sse
-from proxy.exceptions import UpstreamCut, UpstreamGarbage, UpstreamStatus
+from proxy.exceptions import UNREADABLE, UpstreamCut, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces import messages_wire as wire
 from proxy.surfaces.chat_edit import edited_messages
 from proxy.surfaces.chat_wire import Override, sampled_at
@@ -145,7 +145,7 @@ def _read(body: bytes) -> tuple[wire.MessageObject, bytes]:
         return _DECODER.decode(body), body
     except msgspec.ValidationError as exc:
         raise UpstreamGarbage(f"the upstream's answer has an unexpected form: {exc}") from exc
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         body = strict_json(body)
     try:
         return _DECODER.decode(body), body
@@ -255,7 +255,7 @@ class MessagesStream:
 def _event(payload: bytes) -> dict[str, Any]:
     try:
         event = msgspec.json.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         event = msgspec.json.decode(strict_json(payload))
     if not isinstance(event, dict) or not isinstance(event.get("type"), str):
         raise UpstreamGarbage("the upstream's stream has an event without a type")

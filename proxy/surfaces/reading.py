@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 import msgspec
 from msgspec import Raw
 
-from proxy.exceptions import BadRequest
+from proxy.exceptions import UNREADABLE, BadRequest
 
 Shape = TypeVar("Shape")
 
@@ -29,5 +29,5 @@ class Fields(Generic[Shape]):
             message, _, place = str(exc).partition(" - at `$")
             param = place.rstrip("`").lstrip(".") or None
             raise BadRequest(f"{param or 'the body'}: {message}", param=param) from exc
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        except UNREADABLE as exc:
             raise BadRequest(f"the body is not JSON: {exc}") from exc

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
-from proxy.exceptions import BadRequest, UpstreamGarbage, UpstreamStatus
+from proxy.exceptions import UNREADABLE, BadRequest, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces import chat_wire as chat
 from proxy.surfaces import responses_wire as wire
 from proxy.surfaces.chat_edit import edited_messages
@@ -139,7 +139,7 @@ def read_response(body: bytes) -> tuple[wire.ResponseObject, bytes]:
         return _DECODER.decode(body), body
     except msgspec.ValidationError as exc:
         raise UpstreamGarbage(f"the upstream's answer has an unexpected form: {exc}") from exc
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         body = strict_json(body)
     try:
         return _DECODER.decode(body), body

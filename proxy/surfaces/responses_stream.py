@@ -8,7 +8,7 @@ import msgspec
 
 from gating.types import Evidence, Unmeasured
 from proxy import sse
-from proxy.exceptions import UpstreamCut, UpstreamGarbage, UpstreamStatus
+from proxy.exceptions import UNREADABLE, UpstreamCut, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces import responses_wire as wire
 from proxy.surfaces.json_bytes import strict_json
 from proxy.surfaces.usage import counted
@@ -148,7 +148,7 @@ class ResponsesStream:
 def _read(payload: bytes) -> dict[str, Any]:
     try:
         event = msgspec.json.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         event = msgspec.json.decode(strict_json(payload))
     if not isinstance(event, dict):
         raise UpstreamGarbage("the upstream's stream has an event that is no object")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from proxy import sse
-from proxy.exceptions import UpstreamGarbage, UpstreamTooLarge
+from proxy.exceptions import UNREADABLE, UpstreamGarbage, UpstreamTooLarge
 from proxy.surfaces.chat import Chat
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ class Plain:
 def _decoded(payload: bytes) -> dict[str, Any]:
     try:
         return _shaped(msgspec.json.decode(payload, type=dict[str, Any]))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise UpstreamGarbage("the upstream's answer is no JSON object") from exc
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from proxy.exceptions import UpstreamError, UpstreamGarbage, UpstreamStatus, without_credentials
+from proxy.exceptions import UNREADABLE, UpstreamError, UpstreamGarbage, UpstreamStatus, without_credentials
 from proxy.upstreams.abilities import Abilities
 from proxy.upstreams.retry import retry_after
 from proxy.wire import VendorError
@@ -174,11 +174,11 @@ def _read_error(body: bytes) -> VendorError:
     """The error of a vendor's body, in any of the shapes met: an object, a string, ``message``, ``detail``."""
     try:
         read = msgspec.json.decode(body, type=_ErrorBody)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return VendorError()
     try:
         error = msgspec.json.decode(read.error, type=VendorError | str | None)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         error = None
     if isinstance(error, str):
         return VendorError(message=error)
