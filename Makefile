@@ -16,6 +16,10 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(STAMP)
 
+# $(call installed,TEST,PACKAGES): where TEST fails, root gets Debian's packages; for all others the tests say what to install.
+installed = @{ $(1); } >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+  && apt-get update -qq && apt-get install -y -qq --no-install-recommends $(2); } || true
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -25,8 +29,7 @@ types: setup
 
 # The store's tests start real Redis servers; without them they fail and say what to install.
 redis:
-	@command -v redis-server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
-	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server; } || true
+	$(call installed,command -v redis-server,redis-server)
 
 test: setup redis lint types
 	COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/browser --ignore=tests/clients --ignore=tests/api --ignore=tests/faults --ignore=tests/e2e/hostile --ignore=tests/deploy --ignore=tests/docs
@@ -37,14 +40,12 @@ test-crash: setup redis
 
 # Debian's chromium is what the pages are looked at with; elsewhere the tests say what to install.
 test-browser: setup
-	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
-	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || true
+	$(call installed,command -v chromium,chromium)
 	$(BIN)/python -m pytest tests/browser
 
 # Each real client has an environment of its own, made once.
 test-clients: setup
-	@command -v npm >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
-	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends nodejs npm; } || true
+	$(call installed,command -v npm,nodejs npm)
 	$(BIN)/python -m tests.clients.environments
 	$(BIN)/python -m pytest tests/clients
 
@@ -62,10 +63,8 @@ test-api: setup $(ASKED)
 
 # Faults of the upstream, the network, the store and the process itself; what was seen goes into a table.
 test-faults: setup
-	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
-	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light; } || true
-	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
-	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends libfaketime; } || true
+	$(call installed,command -v nginx || test -x /usr/sbin/nginx,nginx-light)
+	$(call installed,ls /usr/lib/*/faketime/libfaketimeMT.so.1,libfaketime)
 	@rm -f $(VENV)/faults.json
 	IDK_RELIABILITY=$(CURDIR)/$(VENV)/faults.json $(BIN)/python -m pytest tests/faults
 	$(BIN)/python -m tests.faults.table $(VENV)/faults.json
@@ -133,8 +132,7 @@ sbom: $(TOOLED)
 
 # Debian's prometheus brings promtool and the server that the dashboard's queries are asked of.
 test-deploy: setup $(TOOLED) $(AUDITED)
-	@command -v promtool >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
-	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus; } || true
+	$(call installed,command -v promtool,prometheus)
 	$(BIN)/python -m pytest tests/deploy
 	$(MAKE) image-steps
 

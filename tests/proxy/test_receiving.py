@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-from contextlib import asynccontextmanager
 
 import pytest
 
 from proxy import asgi
-from proxy.config import Server
 from proxy.receiving import Bounds, Incoming, Refused
-from proxy.server import server_of
+from tests.proxy.served import serving
 
 HEAD = b"POST / HTTP/1.1\r\nhost: x\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
-#: Tests that wait for a deadline wait this long; the others have all the time that a busy machine takes.
-HASTY_S, PATIENT_S = 0.2, 60.0
+#: Tests that wait for a deadline wait this long; the others have the minute that is the default.
+HASTY_S = 0.2
 
 
 class Echo:
@@ -42,21 +39,6 @@ class Echo:
         await asgi.respond(send, 200, [], body)
 
 
-@asynccontextmanager
-async def serving(app, receive_s=PATIENT_S, **settings):
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = server_of(app, Server(port=0, receive_timeout_s=receive_s, **settings))
-    server.config.lifespan = "off"
-    task = asyncio.ensure_future(server.serve([listener]))
-    reader, writer = await asyncio.open_connection(*listener.getsockname())
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        server.should_exit = True
-        await task
-
-
 async def everything(reader):
     return await asyncio.wait_for(reader.read(), 30)
 
@@ -78,7 +60,7 @@ async def refused(reader, status, code):
 ])  # fmt: skip
 async def test_a_request_that_stops_coming_is_ended(sent):
     app = Echo()
-    async with serving(app, HASTY_S) as (reader, writer):
+    async with serving(app, receive_timeout_s=HASTY_S) as (reader, writer):
         writer.write(sent)
         await refused(reader, 408, "request_timeout")
         if b"\r\n\r\n" in sent:
@@ -88,7 +70,7 @@ async def test_a_request_that_stops_coming_is_ended(sent):
 
 @pytest.mark.parametrize("sent", [HEAD + b"x-a: ", HEAD + b"content-length: 100000\r\n\r\n"])
 async def test_so_is_one_that_trickles(sent):
-    async with serving(Echo(), HASTY_S) as (reader, writer):
+    async with serving(Echo(), receive_timeout_s=HASTY_S) as (reader, writer):
         writer.write(sent)
         ended = asyncio.ensure_future(refused(reader, 408, "request_timeout"))
         while not ended.done():
@@ -98,7 +80,7 @@ async def test_so_is_one_that_trickles(sent):
 
 
 async def test_a_connection_that_says_nothing_is_closed_without_a_word():
-    async with serving(Echo(), HASTY_S) as (reader, _):
+    async with serving(Echo(), receive_timeout_s=HASTY_S) as (reader, _):
         assert await everything(reader) == b""
 
 
@@ -122,7 +104,7 @@ async def test_what_an_application_leaves_unread_is_not_held_against_its_client(
             await app(scope, receive, send)
 
     body = b"a" * 300_000
-    async with serving(slow, HASTY_S) as (reader, writer):
+    async with serving(slow, receive_timeout_s=HASTY_S) as (reader, writer):
         writer.write(HEAD + b"content-length: %d\r\n\r\n" % (len(body) + 1) + body)
         assert not await _closes_within(reader, 4 * HASTY_S)
         begin.set()
@@ -254,7 +236,7 @@ async def test_the_rest_of_a_request_that_was_answered_is_dropped_and_the_next_o
 
 
 async def test_the_rest_is_not_awaited_for_ever():
-    async with serving(early, HASTY_S) as (reader, writer):
+    async with serving(early, receive_timeout_s=HASTY_S) as (reader, writer):
         writer.write(HEAD + b"content-length: 900000\r\n\r\n")
         ended = asyncio.ensure_future(reader.read())
         while not ended.done():  # however much more of it comes
@@ -275,7 +257,7 @@ async def test_a_client_that_reads_nothing_of_its_answer_is_left():
             await send({"type": "http.response.body", "body": b"a" * 100_000, "more_body": True})
             await asyncio.sleep(0)
 
-    async with serving(endless, HASTY_S) as (_, writer):
+    async with serving(endless, receive_timeout_s=HASTY_S) as (_, writer):
         writer.transport.pause_reading()
         writer.write(HEAD + b"content-length: 0\r\n\r\n")
         await asyncio.wait_for(left.wait(), 30)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import socket
-from contextlib import asynccontextmanager
 
 import pytest
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from proxy import asgi
 from proxy.config import Server
-from proxy.server import config_of, server_of
+from proxy.server import config_of
+from tests.proxy.served import serving
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 POST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
@@ -20,28 +19,6 @@ POST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
 
 def body(data, *, more=True):
     return {"type": "http.response.body", "body": data, "more_body": more}
-
-
-@asynccontextmanager
-async def serving(app, idle_s=60.0):
-    """The server with ``app``, as ``idk serve`` runs it; gives a client's connection."""
-
-    async def lifespan_or(scope, receive, send):
-        if scope["type"] == "http":
-            await app(scope, receive, send)
-
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = server_of(lifespan_or, Server(port=0))
-    server.config.lifespan = "off"
-    server.config.timeout_keep_alive = idle_s
-    serving = asyncio.ensure_future(server.serve([listener]))
-    reader, writer = await asyncio.open_connection(*listener.getsockname())
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        server.should_exit = True
-        await serving
 
 
 async def silence(reader):
@@ -188,7 +165,7 @@ async def test_an_idle_connection_is_closed_in_time_and_a_busy_one_is_not(idle_s
         await asyncio.sleep(0.15)  # longer than a connection may be idle
         await send(body(b"x", more=False))
 
-    async with serving(app, idle_s) as (reader, writer):
+    async with serving(app, idle_s=idle_s) as (reader, writer):
         for _ in range(2):
             writer.write(POST)
             assert (await reader.readuntil(b"\r\n\r\nx")).startswith(b"HTTP/1.1 200")
