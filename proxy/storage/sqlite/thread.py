@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
@@ -22,6 +23,8 @@ Found = TypeVar("Found")
 
 #: How long a transaction waits for another process's.
 BUSY_S = 5.0
+#: Between two tries where SQLite itself does not wait: its own handler's longest step is 100 ms, its first 1 ms.
+_BUSY_STEP_S = 0.01
 MEMORY = ":memory:"
 
 
@@ -94,7 +97,7 @@ class Thread:
         )
         try:
             # A killed process loses nothing that WAL has; what a power failure leaves takes FULL.
-            connection.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(connection)
             connection.execute("PRAGMA synchronous = FULL")
             self._migrate(connection)
         except BaseException:
@@ -115,3 +118,19 @@ class Thread:
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {len(STEPS)}")
         connection.execute("COMMIT")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Turn to WAL. SQLite never waits for this lock, lest two that turn at once wait for each other for ever
+    (sqlite.org/c3ref/busy_handler.html): the one refused lets its own lock go and tries again.
+    """
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_BUSY_STEP_S)
+        else:
+            return

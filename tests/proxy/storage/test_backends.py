@@ -97,12 +97,22 @@ async def test_a_store_that_was_not_opened_says_so(tmp_path):
     await store.aclose()
 
 
-async def test_several_processes_may_open_an_empty_file_at_once(tmp_path):
-    stores = [make_store("sqlite:///idk.db", tmp_path, Sealer()) for _ in range(8)]
+@pytest.mark.parametrize("file", range(12))  # who asks for WAL while another does is chance: one file in five
+async def test_several_processes_may_open_an_empty_file_at_once(tmp_path, file):
+    stores = [make_store(f"sqlite:///{file}.db", tmp_path, Sealer()) for _ in range(8)]
     await asyncio.gather(*(store.open() for store in stores))
     pushed = await asyncio.gather(*(store.push_policy("p", {}, "ada", 1.0) for store in stores))
     assert sorted(each.version for each in pushed) == list(range(1, 9))
     await asyncio.gather(*(store.aclose() for store in stores))
+
+
+async def test_a_file_that_stays_locked_is_said_to_be(tmp_path, monkeypatch):
+    monkeypatch.setattr("proxy.storage.sqlite.thread.BUSY_S", 0.05)
+    holder = sqlite3.connect(tmp_path / "idk.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StoreError, match="database is locked"):
+        await make_store("sqlite:///idk.db", tmp_path, Sealer()).open()
+    holder.close()
 
 
 async def test_a_failed_transaction_leaves_nothing(tmp_path):
