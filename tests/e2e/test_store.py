@@ -90,8 +90,9 @@ def test_audit_labels_revoke_the_certificate_on_every_replica(
         for proxy in (one, two):
             for name in ("warn", "tighten", "abstain"):
                 until(lambda p=proxy, n=name: not ask(p, upstream, n)["certified"], "it is still certified")
-                assert proxy.metric("idk_risk_alarm", route=name) == 1
-                assert proxy.metric("idk_observed_risk", route=name) == 1
+                # What is served is first, what is shown follows it.
+                until(lambda p=proxy, n=name: p.metric("idk_risk_alarm", route=n) == 1, "no alarm is shown")
+                until(lambda p=proxy, n=name: p.metric("idk_observed_risk", route=n) == 1, "no risk is shown")
                 assert (
                     proxy.metric("idk_policy_info", route=name, policy="certified@1", certified="false") == 1
                 )
