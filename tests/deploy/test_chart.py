@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from proxy import config
+from proxy.exceptions import ConfigError
 from tests.deploy.conftest import ROOT, clean, tool
 from tests.deploy.render import VALUES
 
@@ -55,7 +56,7 @@ def test_its_configuration_is_one_that_idk_takes(rendered: Path, values: str) ->
     if "open" in values or "external" in values:
         assert config.parse(text, values).server.host == "0.0.0.0"
     else:  # a public address with neither keys nor `open` is refused, here as anywhere
-        with pytest.raises(config.ConfigError, match=r"server\.host"):
+        with pytest.raises(ConfigError, match=r"server\.host"):
             config.parse(text, values)
 
 
