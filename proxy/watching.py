@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-import numpy as np
 
-from gating.drift import RiskWatch, kolmogorov_smirnov, level_of_look, log_e_values, tightened
+from gating.drift import RiskWatch, kolmogorov_smirnov, level_of_look, log_e_of_counts, tightened
 from gating.policy import Policy
 from proxy.storage import RiskState
 
@@ -90,25 +90,20 @@ def assess(
 
 
 def _bet(state: RiskState, target: Target, wrong: Sequence[bool]) -> RiskState:
-    log_e = log_e_values(wrong, target.risk) if wrong else np.zeros(1)
-    watch = RiskWatch.of_counts(
-        target.risk, target.delta, len(wrong), sum(wrong), max(0.0, float(log_e.max()))
-    )
+    watch = RiskWatch.of_labels(target.risk, target.delta, wrong)
     threshold = floor = 0.0 if target.threshold is None else target.threshold
     for one in wrong:
         threshold = tightened(threshold, one, target_risk=target.risk, certified=floor)
-    volunteered = RiskWatch.of_counts(
-        target.risk, target.delta, max(state.answered, state.reported), state.reported
-    )
+    volunteered = log_e_of_counts(max(state.answered, state.reported), state.reported, target.risk)
     cause = state.cause
     if watch.alarm:
         cause = "audit"
-    elif cause is None and volunteered.alarm:
+    elif cause is None and volunteered >= -math.log(target.delta):
         cause = "feedback"
     return msgspec.structs.replace(
         state,
         log_e=watch.log_e,
-        log_e_feedback=volunteered.log_e,
+        log_e_feedback=volunteered,
         alarm=state.alarm or cause is not None,
         cause=cause,
         threshold=threshold if target.threshold is not None else None,

@@ -7,7 +7,7 @@ another, not that the answers are worse; adaptive steps promise a long run, neve
 from gating.drift.adaptive import tightened
 from gating.drift.observed import ObservedRisk, observed_risk
 from gating.drift.shift import Shift, kolmogorov_smirnov, level_of_look, population_stability
-from gating.drift.watch import RiskWatch, log_e_values
+from gating.drift.watch import RiskWatch, log_e_of_counts, log_e_values
 
 __all__ = [
     "ObservedRisk",
@@ -15,6 +15,7 @@ __all__ = [
     "Shift",
     "kolmogorov_smirnov",
     "level_of_look",
+    "log_e_of_counts",
     "log_e_values",
     "observed_risk",
     "population_stability",

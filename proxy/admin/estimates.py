@@ -159,10 +159,10 @@ def in_words(
     """``Answers 82 %, wrong 3.1 % of them (2.0 to 4.4 %), certified ≤ 5 %.``"""
     if coverage is None:
         return "Nothing is known yet: the audit sample is empty."
-    said = [f"Answers {_percent(coverage)}"]
-    if risk is None:
+    said = [f"Answers {_percent(coverage)}" if coverage else "Answers nothing"]
+    if coverage and risk is None:
         said.append("how many of them are wrong is not known: none of those is labelled")
-    else:
+    elif coverage and risk is not None:
         said.append(f"wrong {_percent(risk)} of them ({100 * low:.1f} to {100 * high:.1f} %)")
     said.append("not certified" if certified is None else f"certified ≤ {_percent(certified)}")
     return ", ".join(said) + "."

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,16 +75,15 @@ def demo_loop(
 
 
 def _run(console: Console, loop: Loop, model_url: str, pictures: Path) -> None:
-    from proxy.demo.loop import BATCH, Row
+    from proxy.demo.loop import BATCH, misled
     from proxy.demo.processes import serving
-    from proxy.progress import Steps
     from proxy.questions import sample
 
     plan = loop.plan
-    questions = sample(plan.observe + plan.enforce + plan.worse, plan.seed)
+    questions = iter(sample(plan.observe + plan.enforce + plan.worse + plan.misled, plan.seed))
     loop.write(base_url=model_url, enforce=False)
     with contextmanager(loop.start)(), serving(loop.worse(), os.environ) as (worse,):
-        observed = _part(loop, "observe", questions[: plan.observe])
+        observed = _part(loop, "observe", list(islice(questions, plan.observe)))
         console.print(f"1. Observed {observed.asked} requests; {loop.label()} answers are labelled.")
         loop.close(observed)
         tuned = loop.tune()
@@ -95,35 +95,53 @@ def _run(console: Console, loop: Loop, model_url: str, pictures: Path) -> None:
             )
         loop.push(tuned)
         loop.write(base_url=model_url, enforce=True)
-        enforced = _part(loop, "enforce", questions[plan.observe :][: plan.enforce])
-        loop.label()
-        loop.until_seen()
-        loop.close(enforced)
+        enforced = _watched(loop, "enforce", list(islice(questions, plan.enforce)))
         console.print(f"3. Enforced: {enforced.answered} of {enforced.asked} answered.")
         _pictures(console, loop, pictures, "enforce")
         loop.write(base_url=f"{worse}/v1", enforce=True)
-        console.print("4. The upstream samples at temperature 2 from now on.")
-        spoilt = Row("temperature 2")
-        loop.rows.append(spoilt)
-        rest = questions[plan.observe + plan.enforce :]
-        with Steps("temperature 2", len(rest)) as steps:
-            for start in range(0, len(rest), BATCH):
-                loop.ask(spoilt, rest[start : start + BATCH], steps.step)
-                loop.label()
-                loop.until_seen()
-                loop.close(spoilt)
-                if spoilt.alarm:
-                    break
+        spoilt = _watched(loop, "temperature 2", list(islice(questions, plan.worse)))
+        loop.compare(spoilt, enforced)
+        console.print(f"4. The upstream samples at temperature 2: {_told(spoilt)}")
         if not spoilt.alarm:
-            console.print(f"   No alarm after {spoilt.asked} requests: the gate withholds what went wrong.")
-        else:
-            console.print(
-                f"5. Alarm after {spoilt.asked} requests, {spoilt.labels} labels of served answers."
-            )
-            tightened = _part(loop, "tightened", rest[spoilt.asked :][:BATCH] or rest[-BATCH:])
+            loop.write(base_url=model_url, enforce=True)
+            lost = _watched(loop, "false passages", misled(list(questions), plan.seed))
+            loop.compare(lost, enforced)
+            console.print(f"5. The app puts passages before its questions, and they are false: {_told(lost)}")
+        if loop.rows[-1].alarm:
+            again = sample(2 * BATCH, plan.seed + 1, with_passage=True)
+            _part(loop, "tightened", misled(again, plan.seed))
             loop.label()
-            loop.close(tightened)
+            loop.close(loop.rows[-1])
         _pictures(console, loop, pictures, "worse")
+
+
+def _told(row: Row) -> str:
+    if row.alarm:
+        said = f"an alarm after {row.asked} requests, {row.labels} labels of served answers."
+    else:
+        said = f"no alarm. The gate withheld {row.asked - row.answered} of {row.asked}."
+    shift = row.shift
+    if shift is None:
+        return said
+    return f"{said}\n   Confidences, with no label: {shift.distance:.2f} apart (p = {shift.p_value:.1g})."
+
+
+def _watched(loop: Loop, name: str, questions: Sequence[Question]) -> Row:
+    """One part under the policy, labelled as it goes; it ends with an alarm."""
+    from proxy.demo.loop import BATCH, Row
+    from proxy.progress import Steps
+
+    row = Row(name)
+    loop.rows.append(row)
+    with Steps(name, len(questions)) as steps:
+        for start in range(0, len(questions), BATCH):
+            loop.ask(row, questions[start : start + BATCH], steps.step)
+            loop.label()
+            loop.until_seen()
+            loop.close(row)
+            if row.alarm:
+                break
+    return row
 
 
 def _part(loop: Loop, name: str, questions: Sequence[Question]) -> Row:
@@ -149,23 +167,22 @@ def _table(rows: Sequence[Row]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))  # it fits 80 columns
     for name in (
         "",
-        "requests",
+        "asked",
         "answered",
         "wrong",
         "threshold",
-        "certified",
-        "alarm",
-        "audit: wrong of labels",
+        "certificate",
+        "wrong labels",
     ):
-        table.add_column(name, justify="left" if not name else "right")
+        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     for row in rows:
-        thresholds = sorted({"-" if each is None else f"{each:.3f}" for each in row.threshold})
+        thresholds = sorted({"-" if each is None else f"{each:.2f}" for each in row.threshold})
         table.add_row(
             row.part, str(row.asked), str(row.answered), str(row.wrong), " / ".join(thresholds),
-            "yes" if row.certified else "no", "yes" if row.alarm else "no",
+            "revoked" if row.alarm else "holds" if row.certified else "-",
             f"{row.errors} of {row.labels}" if row.labels else "-",
         )  # fmt: skip
     return table

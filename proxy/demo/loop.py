@@ -1,8 +1,11 @@
-"""The loop by itself: observe, label the audit sample, tune, push, enforce; then the model gets worse.
+"""The loop by itself: observe, label the audit sample, tune, push, enforce; then two things go wrong, one at a time.
 
 Real ``idk serve`` processes ask an embedded model. A person's part, the labels, is taken by the question set's
-own answers. The worse sampler is another proxy in front of the model that sets the temperature to 2: what is
-asked for stays the same, so that no fingerprint tells.
+own answers. First the model gets worse: another proxy in front of it sets the temperature to 2. What is drawn then
+has little probability, so that the gate withholds it: confidences move, the risk does not. Then, with the model as
+it was, the app begins to put passages before its questions, and what they say is false. The model repeats them,
+surer than ever: no logprob tells, only labels do. What the proxy asks for stays the same in both: no fingerprint
+tells.
 """
 
 from __future__ import annotations
@@ -13,18 +16,20 @@ import os
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import cycle
 from typing import TYPE_CHECKING, TypeVar
 
 from gating import tuning
+from gating.drift import kolmogorov_smirnov
 from gating.grading import grade
 from gating.types import GatingError
 from proxy import labelling, records
 from proxy.demo.asked import client_of
 from proxy.demo.processes import metric, serving, wait_for
 from proxy.demo.setting import MAX_TOKENS
+from proxy.evaluation.contexts import MARK, posed
 from proxy.exceptions import RunError
 from proxy.questions import SYSTEM_PROMPT
 from proxy.storage import Label, make_store, sealer_of
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
 
     import openai
 
+    from gating.drift import Shift
     from gating.tuning import Tuned
     from proxy.questions import Question
     from proxy.storage import RiskState, Store
@@ -43,18 +49,20 @@ ROUTE = POLICY = "loop"
 #: The small model's answers are a few words, wrong where one of them is: of 300 labelled ones, drawn 30 times from 694,
 #: 29 certified a risk of .5 by their weakest token with the shares of ``Promise`` (23 with the usual ones).
 SCORER = "min_logprob"
-#: Answers between two looks at the labels, in the last part.
-BATCH = 25
+#: Answers between two looks at the labels, under a policy.
+BATCH = 10
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How many requests each part has, what is promised, and on how many processes."""
+    """How many requests each part has (the last at most), what is promised, and on how many processes."""
 
     observe: int = 300
     enforce: int = 100
-    worse: int = 400
+    worse: int = 100
+    #: Of these the ones are asked that have a passage.
+    misled: int = 300
     target_risk: float = 0.5
     delta: float = 0.1
     processes: int = 1
@@ -86,6 +94,25 @@ class Row:
     #: Labels of the audit sample that count towards the alarm, and wrong ones among them.
     labels: int = 0
     errors: int = 0
+    #: When it began, and how far its confidences lie from those of the part in order (KS, with its p-value).
+    began: float = field(default_factory=time.time)
+    shift: Shift | None = None
+
+
+def misled(questions: Sequence[Question], seed: int) -> list[Question]:
+    """Those that have a passage, each after its own, in which another's answer stands for the right one."""
+    own = [
+        records.Question(**one.to_dict(), context=[one.passage])
+        for one in questions
+        if one.passage is not None
+    ]
+    made = posed(own, ("counterfactual",), seed)
+    text = {one.id.removesuffix(f"{MARK}counterfactual"): one.context for one in made}
+    return [
+        replace(one, question=f"{passages[0]}\n\n{one.question}")
+        for one in questions
+        if (passages := text.get(one.id))
+    ]
 
 
 class Loop:
@@ -230,6 +257,16 @@ class Loop:
         row.threshold = [metric(url, "idk_threshold", route=ROUTE) for url in self.urls]
         if state is not None:
             row.alarm, row.labels, row.errors = state.alarm, state.labels, state.errors
+
+    def compare(self, row: Row, with_: Row) -> None:
+        """Note how far the confidences of a part have moved, with no label."""
+
+        async def both(store: Store) -> tuple[list[float], list[float]]:
+            now = await store.confidences(ROUTE, row.began, row.asked)
+            then = await store.confidences(ROUTE, with_.began, with_.asked + len(now))
+            return then[len(now) :], now  # the newest come first
+
+        row.shift = kolmogorov_smirnov(*self.with_store(both))
 
     def until_seen(self) -> None:
         """Wait until the watch has counted every label of a served answer, or has raised its alarm."""

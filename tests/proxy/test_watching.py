@@ -38,7 +38,7 @@ def test_one_that_was_passed_over_is_taken_for_right():
     assert (held_up.labels, held_up.alarm) == (0, False)
     gone_on = assess(NEW, TARGET, seen(None, *["incorrect"] * 50), NOBODY, 5.0)
     assert (gone_on.labels, gone_on.errors, gone_on.alarm) == (50, 50, True)
-    expected = RiskWatch.of_counts(0.1, 0.1, 51, 50)
+    expected = RiskWatch.of_labels(0.1, 0.1, [False, *[True] * 50])
     assert gone_on.log_e == pytest.approx(expected.log_e)
 
 

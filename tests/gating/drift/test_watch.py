@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gating import RiskWatch
-from gating.drift import log_e_values
+from gating.drift import log_e_of_counts, log_e_values
+from gating.drift.watch import bets, held_back
 from gating.types import GatingError
 from tests.benchmarks import bench_drift
 
@@ -23,22 +24,43 @@ def watched(labels, target_risk=0.1, delta=0.1):
     return watch
 
 
+def kept_back(n):
+    return 1.0 if n == 0 else 0.5 * math.log(2) / math.log(n + 1)
+
+
 @given(LABELS, st.sampled_from([0.01, 0.1, 0.24, 0.25, 0.3, 0.6, 0.99]))
-def test_the_value_is_the_mean_of_the_products(labels, alpha):
-    """The formula as the papers write it, without logarithms."""
+def test_the_value_is_the_mean_of_the_products_from_every_start(labels, alpha):
+    """The formula as the papers write it, without logarithms: each start has its share of the stake."""
+
+    def product(start):
+        known = [bet for bet in (0.5, 1, 2, 4) if bet * alpha < 1]
+        return np.mean([math.prod(1 + bet * (wrong - alpha) for wrong in labels[start:]) for bet in known])
+
+    wealth = kept_back(len(labels)) + sum(
+        (kept_back(start) - kept_back(start + 1)) * product(start) for start in range(len(labels))
+    )
+    assert math.exp(watched(labels, alpha).log_e) == pytest.approx(wealth, rel=1e-9)
+
+
+@given(LABELS, st.sampled_from([0.01, 0.1, 0.25, 0.6]))
+def test_counts_are_the_product_from_the_first_label(labels, alpha):
     wealth = [
         math.prod(1 + bet * (wrong - alpha) for wrong in labels) for bet in (0.5, 1, 2, 4) if bet * alpha < 1
     ]
-    assert math.exp(watched(labels, alpha).log_e) == pytest.approx(np.mean(wealth), rel=1e-9)
+    log_e = log_e_of_counts(len(labels), sum(labels), alpha)
+    assert math.exp(log_e) == pytest.approx(np.mean(wealth), rel=1e-9)
 
 
-@given(LABELS, st.randoms(use_true_random=False))
-def test_order_is_of_no_account_and_counts_say_all(labels, random):
-    shuffled = random.sample(labels, len(labels))
-    by_counts = RiskWatch.of_counts(0.1, 0.1, len(labels), sum(labels))
-    for watch in (watched(labels), watched(shuffled)):
-        assert (watch.labels, watch.errors) == (len(labels), sum(labels))
-        assert watch.log_e == pytest.approx(by_counts.log_e, abs=1e-12)
+def test_counts_nest():
+    with pytest.raises(GatingError, match="do not nest"):
+        log_e_of_counts(1, 2, 0.1)
+
+
+def test_the_stake_is_never_more_than_whole():
+    shares = held_back(range(10_001))
+    assert shares[0] == 1.0
+    assert (np.diff(shares) < 0).all()
+    assert shares[-1] > 0
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=60))
@@ -46,6 +68,10 @@ def test_all_values_at_once_are_those_one_by_one(labels):
     each = [watched(labels[: place + 1]).log_e for place in range(len(labels))]
     np.testing.assert_allclose(log_e_values(labels, 0.1), each, atol=1e-12)
     np.testing.assert_allclose(log_e_values([labels, labels], 0.1), [each, each], atol=1e-12)
+    at_once, after = RiskWatch.of_labels(0.1, 0.1, labels), watched(labels)
+    assert (at_once.labels, at_once.errors, at_once.alarm) == (after.labels, after.errors, after.alarm)
+    np.testing.assert_allclose(at_once.log_wealth, after.log_wealth, atol=1e-12)
+    assert at_once.peak == pytest.approx(after.peak, abs=1e-12)
 
 
 def test_no_bet_is_expected_to_win_where_the_risk_is_at_the_target():
@@ -54,12 +80,12 @@ def test_no_bet_is_expected_to_win_where_the_risk_is_at_the_target():
     share = np.array([0.1, 0.3, 0.6])
     alpha = float(share @ risk)
     drawn = share * chance / (share @ chance)
-    expected = np.zeros(len(RiskWatch(alpha).log_wealth))
+    expected = np.zeros(len(bets(alpha)))
     for place, probability in enumerate(drawn):
         for wrong, chance_of in ((True, risk[place]), (False, 1 - risk[place])):
             after = RiskWatch(alpha).add(wrong, weight=chance.min() / chance[place])
             expected += probability * chance_of * np.exp(after.log_wealth)
-    np.testing.assert_allclose(expected, 1.0, atol=1e-12)
+    np.testing.assert_allclose(expected, 0.5, atol=1e-12)  # half the stake is put in at first
 
 
 def test_an_alarm_holds():
@@ -69,13 +95,12 @@ def test_an_alarm_holds():
         watch = watch.add(False)
     assert watch.log_e < 0
     assert watch.alarm
-    assert not RiskWatch.of_counts(0.1, 0.1, 205, 5).alarm
-    assert RiskWatch.of_counts(0.1, 0.1, 205, 5, peak=watch.peak).alarm
 
 
 def test_nothing_is_no_evidence():
     assert RiskWatch(0.1).log_e == 0.0
     assert not RiskWatch(0.1).alarm
+    assert RiskWatch.of_labels(0.1, 0.1, []) == RiskWatch(0.1)
 
 
 def test_a_saved_watch_goes_on():
@@ -89,7 +114,7 @@ def test_a_saved_watch_goes_on():
     ("change", "named"),
     [
         ({"target_risk": 0}, "target risk"),
-        ({"target_risk": 0.5}, "log_wealth must hold 2"),  # of its bets only two are safe there
+        ({"target_risk": 0.5}, "log_wealth must hold 2 "),  # of its bets only two are safe there
         ({"delta": 1}, "delta"),
         ({"errors": 9}, "do not nest"),
         ({"errors": -1}, "errors"),
@@ -125,3 +150,9 @@ def test_false_alarms_and_delays():
     for risk, most in bench_drift.PROMISED.items():
         delays = bench_drift.alarms(risk, 0.1, runs=500, horizon=1500)
         assert np.median(delays) <= most
+
+
+def test_a_good_time_does_not_hide_a_bad_one():
+    watch, at_once = bench_drift.after_good(0.3, 0.1, 1000, runs=100, horizon=600)
+    assert np.nanmedian(watch) < 200
+    assert np.nanmedian(at_once) > 400

@@ -71,6 +71,7 @@ def test_words():
         == "Answers 82 %, wrong 3.1 % of them (2.0 to 4.4 %), certified ≤ 5.0 %."
     )
     assert "not known" in in_words(0.5, None, 0.0, 1.0, None)
+    assert in_words(0.0, None, 0.0, 1.0, None) == "Answers nothing, not certified."
     assert in_words(None, None, 0.0, 1.0, None) == "Nothing is known yet: the audit sample is empty."
     empty = Estimates.of([])
     assert empty.at(0.5).risk is None
