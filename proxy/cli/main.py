@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from proxy.exceptions import ConfigError, HttpError, RunError
+from proxy.cli.edge import status_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,23 +65,7 @@ def main() -> NoReturn:
 def run(arguments: list[str] | None = None) -> int:
     """Run with ``arguments`` (the process's own by default); gives the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
-    try:
-        application(given[0] if given else None)(given, prog_name="idk")
-    except ConfigError as exc:
-        return _complain(exc, 2)
-    except (RunError, HttpError) as exc:
-        return _complain(exc, 1)
-    except KeyboardInterrupt:
-        return 130
-    except SystemExit as exc:
-        return exc.code if isinstance(exc.code, int) else 0
-    return 0
-
-
-def _complain(exc: Exception, status: int) -> int:
-    line = " ".join(str(exc).split())
-    print(f"idk: {line}", file=sys.stderr)
-    return status
+    return status_of(lambda: application(given[0] if given else None)(given, prog_name="idk"))
 
 
 if __name__ == "__main__":

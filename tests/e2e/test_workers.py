@@ -149,3 +149,12 @@ def test_workers_whose_parent_was_killed_finish_and_end(proxy: Proxy, upstream: 
         call.released.set()
         assert waiting.result(DEADLINE_S).json()["choices"][0]["message"]["content"] == "Bern"
     until(lambda: not any(map(alive, workers)), "they go on")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_serves_holds_nothing_of_the_command_line(tmp_path: Path, upstream: FakeUpstream, number: int):
+    with Proxy("--upstream", upstream.base_url, "--workers", str(number), cwd=tmp_path) as proxy:
+        for pid in started(proxy, number):
+            mapped = Path(f"/proc/{pid}/maps").read_text()
+            assert "_multiarray_umath" in mapped  # numpy: this is how a library shows
+            assert "pydantic" not in mapped  # which Typer brings

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from proxy.app import App, Parts, build
+from proxy.cli.serving import main as serve
 from proxy.config import parse
 from tests.fakes import FakeUpstream
 from tests.proxy.asgi_client import Reply, ask
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.recording import Recorder
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch):
+    """What would take this process's place runs in it; that it does take it, tests/e2e sees."""
+
+    def execv(program, arguments):
+        assert arguments[:4] == [program, "-P", "-m", "proxy.cli.serving"]
+        raise SystemExit(serve(arguments[4]))
+
+    monkeypatch.setattr("os.execv", execv)
 
 
 class Running:

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from proxy.cli import serve
+from proxy.cli import serving
 from proxy.cli.main import run
 from proxy.config import Server
 from proxy.server import server_of
@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
 def served(monkeypatch):
     """What would be served, and from where."""
     found = []
-    monkeypatch.setattr(serve, "run", lambda loaded, folder, source: found.append((loaded, folder)))
+    monkeypatch.setattr(serving, "run", lambda loaded, folder, source: found.append((loaded, folder)))
     return found
 
 
