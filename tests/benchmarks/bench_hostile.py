@@ -107,6 +107,7 @@ def _repeated(name: str, item: str) -> str:
 ATTACKS: Final[dict[str, Attack]] = {
     "a text of 20 MB": Attack(lambda: "x" * (MOST - 1_000)),
     "a text of escapes": Attack(lambda: "\n" * (MOST // 2 - 1_000)),
+    "as many escapes as may be": Attack(lambda: "\n" * 3_150_000 + "x" * (MOST - 6_301_000)),
     "a text beyond ASCII": Attack(lambda: "д" * (MOST // 6 - 1_000)),
     "a text for the context's pattern": Attack(lambda: "<c>" + "a" * (MOST - 1_000)),
     "a million keys": Attack(fields=lambda: ",".join(f'"{number}":1' for number in range(MOST // 12))),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.exceptions import BodyTooLarge
-from proxy.shape import OTHERS, check_shape
+from proxy.shape import ESCAPES, OTHERS, check_shape
 
 MOST = 20
 TRICKY = ['"', "\\", '\\"', '","', "{", "[{", ",,,,", '\\\\"', "д", "\ud83d\ude00", "\n"]
@@ -44,6 +44,12 @@ def test_what_is_counted_is_exact_whatever_stands_in_strings(value, ascii_only):
     elif len(body) > 2 * MOST:
         with pytest.raises(BodyTooLarge, match="max_body_strings"):
             check_shape(body, MOST)
+
+
+def test_so_many_escapes_and_no_more():
+    check_shape(json.dumps("\n" * ESCAPES * MOST).encode(), MOST)
+    with pytest.raises(BodyTooLarge, match=r"over 2000 escapes \(server.max_body_strings\)"):
+        check_shape(json.dumps("\n" * (ESCAPES * MOST + 1)).encode(), MOST)
 
 
 @given(st.binary(max_size=300))
