@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.exceptions import UpstreamStatus
+from proxy.large import apart
 from proxy.upstreams.abilities import refuses
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _with_less(exchange: Exchange, ask: Ask, exc: UpstreamStatus) -> Ask | None:
 
 async def post(exchange: Exchange, ask: Ask) -> Response:
     """Send the request as ``ask`` has it; raises UpstreamError's kinds."""
-    body = exchange.surface.outgoing(exchange.request, ask)
+    body = await apart(exchange.large, exchange.surface.outgoing, exchange.request, ask)
     upstream = exchange.route.upstream
     return await upstream.post(exchange.surface.path, body, exchange.credentials, fresh=ask.samples > 0)
 

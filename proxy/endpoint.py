@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from proxy.asking import ask_upstream
 from proxy.deadline import before, deadline_of
 from proxy.exceptions import BadRequest, HttpError, UpstreamError, UpstreamGarbage, UpstreamStatus
 from proxy.exchange import Exchange
+from proxy.large import LARGE, apart
 from proxy.shape import check_shape
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ logger = logging.getLogger("idk")
 
 #: One request's most choices; several prompts in one may have more.
 _MOST_TOLD = 128
-#: Between the steps over a body of more bytes the loop looks up: each may take some milliseconds.
-_LARGE = 1_000_000
 #: What a vendor's answer says of itself that clients may use; everything else stays behind.
 _PASSED_PREFIXES = (b"x-ratelimit-", b"openai-processing-ms", b"retry-after")
 
@@ -101,21 +99,8 @@ class GatedEndpoint:
     ) -> None:
         headers = scope["headers"]
         body = await asgi.read_body(receive, headers, self._server.max_body_bytes)
-        large = len(body) > _LARGE
-        if large:
-            await asyncio.sleep(0)
-        check_shape(body, self._server.max_body_strings)
-        if large:
-            await asyncio.sleep(0)
-        request = self._surface.parse(body)
-        if large:
-            await asyncio.sleep(0)
-        route = self._routes.find(request.model, caller, _named_route(headers))
-        base.append((b"x-idk-route", route.name.encode()))
-        credentials = self._keys.credentials(headers) if route.forwards_credentials else None
-        exchange = self._exchange(route, request, body, credentials)
-        if large:
-            await asyncio.sleep(0)
+        exchange = await apart(len(body) > LARGE, self._opened, caller, headers, body, base)
+        route = exchange.route
         exchange.deadline = deadline_of(route.config.deadline_s, headers)
         exchange.metered = caller.tokens_per_minute is not None
         push = asgi.pusher(scope, send)
@@ -134,7 +119,7 @@ class GatedEndpoint:
                 if not self._lacks_format(exchange, exc):
                     raise
                 route.upstream.formats.discard(self._surface.name)
-                again = self._exchange(route, request, body, credentials)
+                again = self._exchange(route, self._surface.parse(body), body, exchange.credentials)
                 exchange.surface, exchange.request = again.surface, again.request
                 await self._served(exchange, send, push, base)
         if caller.limited:
@@ -143,6 +128,19 @@ class GatedEndpoint:
             route.metrics.cancelled("disconnect")
         else:
             pipeline.record_times(exchange)
+
+    def _opened(
+        self, caller: Caller, headers: Headers, body: bytes, base: list[tuple[bytes, bytes]]
+    ) -> Exchange:
+        """The request, read, and on its route; raises HttpError's kinds."""
+        check_shape(body, self._server.max_body_strings)
+        request = self._surface.parse(body)
+        route = self._routes.find(request.model, caller, _named_route(headers))
+        base.append((b"x-idk-route", route.name.encode()))
+        credentials = self._keys.credentials(headers) if route.forwards_credentials else None
+        exchange = self._exchange(route, request, body, credentials)
+        exchange.large = len(body) > LARGE
+        return exchange
 
     def _exchange(self, route: Route, request: Request, body: bytes, credentials: bytes | None) -> Exchange:
         """In the client's own format where the upstream speaks it, else translated; raises BadRequest."""
@@ -180,14 +178,14 @@ class GatedEndpoint:
             raise _too_deep() from exc
 
     async def _whole(self, exchange: Exchange, send: Send, base: Headers) -> None:
-        pipeline.check(exchange)
+        await apart(exchange.large, pipeline.check, exchange)
         async with before(exchange.deadline):
             reply = await pipeline.answer(exchange)
         headers = [*base, asgi.JSON, *verdict_headers(reply.verdict), *passed_on(reply.upstream_headers)]
         await asgi.respond(send, 200, headers, reply.body)
 
     async def _stream(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
-        pipeline.check(exchange)
+        await apart(exchange.large, pipeline.check, exchange)
         async with pipeline.gathering(exchange) as gathered:
             async with before(exchange.deadline):
                 ask, response = await ask_upstream(exchange)

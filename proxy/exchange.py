@@ -52,6 +52,8 @@ class Exchange:
     credentials: bytes | None
     limit: int = 50_000_000
     held: bool = False
+    #: Whether what is done with its whole body is done apart from the loop.
+    large: bool = False
     started: float = field(default_factory=perf_counter)
     asked: float = 0.0
     answered: float = 0.0

@@ -25,6 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "proxy.storage",
         "proxy.routing",
         "proxy.auth",
+        "proxy.large",
         "proxy.records",
         "proxy.context",
         "proxy.prompting",

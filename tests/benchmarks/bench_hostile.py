@@ -1,7 +1,8 @@
 """How long hostile requests keep the event loop: ``python -m tests.benchmarks.bench_hostile`` writes HOSTILE.md.
 
-The server runs in a thread of this process, and a timer on its loop reads the thread's processor time once a
-millisecond: what lies between two readings is the longest that anything kept the loop, whatever else the machine does.
+The server is a process of its own, and a timer on its loop reads the process's processor time once a millisecond: what
+lies between two readings is the longest that anything kept the loop, whatever else the machine does. The threads' time
+counts too: what they do may hold the interpreter.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import asyncio
 import json
 import socket
 import tempfile
-import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,65 +31,78 @@ if TYPE_CHECKING:
 
 RESULT: Final = Path(__file__).parents[1] / "HOSTILE.md"
 TICK_S: Final = 0.001
+READING: Final = "/reading"
 MOST: Final = 20_000_000
 PLAIN: Final[dict[str, Any]] = {"verify": False, "trust_env": False, "timeout": 60}
 
 
 class Watched:
-    """An application, and the most processor time, in seconds, that its loop spent between two ticks."""
+    """An application, and the most processor time, in seconds, that its process spent between two ticks of its loop."""
 
     def __init__(self, app: App) -> None:
         self._app = app
         self._last: float | None = None
-        self.longest_s = 0.0
-        self._ticked = threading.Event()
-
-    def reading(self) -> float:
-        """The longest since the last reading, the step that just ended among them."""
-        self._ticked.clear()
-        assert self._ticked.wait(60)
-        found, self.longest_s = self.longest_s, 0.0
-        return found
+        self._longest_s = 0.0
+        self._ticked = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._last is None:
-            self._last = time.thread_time()
+            self._last = time.process_time()
             self._tick()
-        await self._app(scope, receive, send)
+        if scope.get("path") == READING:
+            await self._tell(send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _tell(self, send: Any) -> None:
+        """The longest since the last reading, the step that just ended among them."""
+        self._ticked.clear()
+        await self._ticked.wait()
+        said, self._longest_s = f"{self._longest_s}".encode(), 0.0
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": said})
 
     def _tick(self) -> None:
-        now = time.thread_time()
-        self.longest_s = max(self.longest_s, now - (self._last or now))
+        now = time.process_time()
+        self._longest_s = max(self._longest_s, now - (self._last or now))
         self._last = now
         self._ticked.set()
         asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
 
-@contextmanager
-def watched(upstream: FakeUpstream) -> Iterator[tuple[str, Watched]]:
-    """The proxy's address, and what is seen of its loop."""
+def _serve(upstream: str, listener: socket.socket) -> None:
+    """The server's process."""
     routes = [
         {"name": name, "models": [name], "upstream": each, "mode": "enforce", "scorers": ["mean_logprob"],
          "score_threshold": -0.5, "rag": {"context": r"(?s)<c>((?:(?:a+)+)+|.*?)</c>"}}
         for name, each in (("direct", "u"), ("translated", "chats"))
     ]  # fmt: skip
-    fake = {"base_url": upstream.base_url, "max_retries": 0}
+    fake = {"base_url": upstream, "max_retries": 0}
     tree = {"upstreams": {"u": fake, "chats": {**fake, "formats": ["chat"]}}, "routes": routes}
     config = parse(json.dumps(tree), "bench")
     with tempfile.TemporaryDirectory() as folder:
         app = Watched(App(build(config, folder=Path(folder), environ={})))
-        server = server_of(app, config.server)
-        listener = socket.create_server(("127.0.0.1", 0))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        with listener:
-            thread.start()
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            httpx.get(f"{url}/health", **PLAIN)
-            try:
-                yield url, app
-            finally:
-                server.should_exit = True
-                thread.join(60)
+        server_of(app, config.server).run(sockets=[listener])
+
+
+@contextmanager
+def watched(upstream: FakeUpstream) -> Iterator[str]:
+    """The proxy's address; its path READING tells the longest since it was asked."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        process = get_context("spawn").Process(target=_serve, args=(upstream.base_url, listener))
+        process.start()
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _longest_s(url)  # connections wait in the listener's queue until it serves
+        yield url
+    finally:
+        process.terminate()
+        process.join(60)
+
+
+def _longest_s(url: str) -> float:
+    return float(httpx.get(url + READING, **PLAIN).text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,18 +162,18 @@ class Seen:
 
 def run(surfaces: tuple[str, ...] = tuple(DOORS), names: tuple[str, ...] = tuple(ATTACKS)) -> Iterator[Seen]:
     """Every attack on every surface, direct and translated."""
-    with FakeUpstream() as upstream, watched(upstream) as (url, loop):
+    with FakeUpstream() as upstream, watched(upstream) as url:
         for surface in surfaces:
             for model in ("direct", "translated") if surface not in ("chat", "completions") else ("direct",):
                 for name in names:
                     body = body_of(surface, model, ATTACKS[name], upstream)
-                    loop.reading()
+                    _longest_s(url)
                     status = "closed"
                     with suppress(httpx.TransportError):
                         status = str(
                             httpx.post(f"{url}{DOORS[surface].path}", content=body, **PLAIN).status_code
                         )
-                    yield Seen(surface, model, name, len(body), status, loop.reading())
+                    yield Seen(surface, model, name, len(body), status, _longest_s(url))
 
 
 def main() -> None:
