@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup test test-crash redis lint types test-browser test-clients test-api test-faults test-hostile fuzz demo demo-rag demo-loop bench bench-quick bench-agreement bench-calibration bench-risk bench-drift bench-hostile bench-evaluate bench-tune bench-scale soak soak-memory clean
+.PHONY: setup test test-crash redis lint types test-browser test-clients test-api test-faults test-hostile fuzz demo demo-rag demo-loop bench bench-quick bench-agreement bench-samples bench-calibration bench-risk bench-drift bench-hostile bench-evaluate bench-tune bench-scale soak soak-memory clean
 .PHONY: lock audit image-steps sbom test-deploy test-wheel docs test-docs release picture dashboard-pictures scan
 
 setup: $(STAMP)
@@ -193,6 +193,10 @@ bench-quick: setup
 
 bench-agreement: setup
 	$(BIN)/python -m tests.benchmarks.bench_agreement
+
+# Asks the embedded model, some ten minutes.
+bench-samples: setup
+	$(BIN)/python -m tests.benchmarks.bench_samples
 
 bench-calibration: setup
 	$(BIN)/python -m tests.benchmarks.bench_calibration

@@ -144,19 +144,19 @@ def held_out(answers: Answers, names: Sequence[str], k: int, seeds: int) -> list
     return found
 
 
-def singles(answers: Answers) -> list[str]:
-    """The table of scorers alone."""
-    table = ["| scorer | " + " | ".join(f"k = {k}" for k in K) + " |", "| --- |" + " --- |" * len(K)]
+def singles(answers: Answers, ks: Sequence[int] = K) -> list[str]:
+    """The table of scorers alone, for each number of samples."""
+    table = ["| scorer | " + " | ".join(f"k = {k}" for k in ks) + " |", "| --- |" + " --- |" * len(ks)]
     for name in (*OF_LOGPROBS, *OF_SAMPLES, "rouge_l (no scorer)"):
         if name in OF_LOGPROBS:
-            cells = [area(answers.scores(name, 0), answers.correct), *["same"] * (len(K) - 1)]
+            cells = [area(answers.scores(name, 0), answers.correct), *["same"] * (len(ks) - 1)]
         elif name in OF_SAMPLES:
-            cells = [area(answers.scores(name, k), answers.correct) for k in K]
+            cells = [area(answers.scores(name, k), answers.correct) for k in ks]
         else:
-            cells = [area(answers.rouge(k), answers.correct) for k in K]
+            cells = [area(answers.rouge(k), answers.correct) for k in ks]
         table.append(f"| {name} | " + " | ".join(cells) + " |")
     p_true = area([SCORERS["p_true"].score(one) for one in answers.evidence], answers.correct)
-    return [*table, f"| p_true | {p_true} |" + " |" * (len(K) - 1)]
+    return [*table, f"| p_true | {p_true} |" + " |" * (len(ks) - 1)]
 
 
 def combinations(answers: Answers, seeds: int) -> list[str]:
@@ -199,24 +199,28 @@ def verdict(answers: Answers, seeds: int) -> str:
 
 #: A wrong answer costs three right ones: answer from a confidence of 3/4 on.
 WRONG_COST = 3.0
-#: The ways to draw: the scorers, how many samples, and how they are waited for.
-WAYS: dict[str, tuple[tuple[str, ...], int, Wait]] = {
-    "k = 0: mean_logprob": (("mean_logprob",), 0, "none"),
-    **{f"k = {k}: agreement": (("agreement",), k, "none") for k in (1, 2, 3, 5)},
-    "k = 5: both": (("mean_logprob", "agreement"), 5, "none"),
-    "k = 5: both, band": (("mean_logprob", "agreement"), 5, "band"),
-    "k = 5: both, sequential": (("mean_logprob", "agreement"), 5, "sequential"),
-}
 
 
-def prices(answers: Answers, seeds: int) -> list[str]:
+def ways(ks: Sequence[int]) -> dict[str, tuple[tuple[str, ...], int, Wait]]:
+    """The ways to draw: the scorers, how many samples, how they are waited for; with the most, logprobs as well."""
+    both, most = ("mean_logprob", "agreement"), ks[-1]
+    return {
+        "k = 0: mean_logprob": (("mean_logprob",), 0, "none"),
+        **{f"k = {k}: agreement": (("agreement",), k, "none") for k in ks},
+        f"k = {most}: both": (both, most, "none"),
+        f"k = {most}: both, band": (both, most, "band"),
+        f"k = {most}: both, sequential": (both, most, "sequential"),
+    }
+
+
+def prices(answers: Answers, seeds: int, ks: Sequence[int] = (1, 2, 3, 5)) -> list[str]:
     """What each way to draw samples costs, and what an answer is worth with it, on held-out questions."""
     table = [
         "| evidence | score at t = .75 | answered | wrong among them | samples | extra tokens |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     tokens = np.mean([len(one.token_logprobs) for one in answers.evidence])
-    for name, (scorers, k, wait) in WAYS.items():
+    for name, (scorers, k, wait) in ways(ks).items():
         rows = []
         for seed in range(seeds):
             halves = split(answers.group, {"fit": 0.5, "test": 0.5}, np.random.default_rng(seed))
@@ -262,7 +266,7 @@ def report(files: Sequence[Path], seeds: int) -> str:
         text += [
             "What samples cost: policies tuned on one half for a wrong answer's cost of three, means over the other.",
             "A sample is counted with the tokens of a mean answer; its prompt is read once for all of one call.",
-            "These generations hold five samples of each answer, so that there is no row for k = 9.\n",
+            "These generations hold five samples of each answer; SAMPLES.md has a row for nine.\n",
             *prices(answers, min(seeds, PRICED)),
             "",
         ]
