@@ -72,7 +72,9 @@ async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
         raise _too_large(limit)
     pieces: list[bytes] = []
     size = 0
-    async for piece in body_pieces(receive):
+    more = True
+    while more:  # no async generator: the loop keeps account of each, which costs more than the reading
+        piece, more = await _piece(receive)
         size += len(piece)
         if size > limit:
             raise _too_large(limit)
@@ -97,14 +99,19 @@ def refuse_encoded(headers: Headers) -> None:
 
 async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:
     """The body as it comes; raises ClientGone where the client leaves in the middle."""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        if message.get("body"):
-            yield message["body"]
-        if not message.get("more_body", False):
-            return
+    more = True
+    while more:
+        piece, more = await _piece(receive)
+        if piece:
+            yield piece
+
+
+async def _piece(receive: Receive) -> tuple[bytes, bool]:
+    """The next piece of the body, perhaps empty, and whether there may be more."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return message.get("body", b""), message.get("more_body", False)
 
 
 def retry_after(exc: HttpError) -> Headers:
