@@ -140,9 +140,13 @@ class Recorder:
 
     async def finish(self) -> None:
         """Write what waits before the end, for a few seconds at the most; the rest is dropped and counted."""
-        with suppress(StoreError, TimeoutError):
+        with suppress(TimeoutError):
             async with asyncio.timeout(LAST_S):
-                await self.flush()
+                while self._waiting:
+                    try:
+                        await self.flush()
+                    except StoreError:  # it may be back in time
+                        await asyncio.sleep(PAUSE_S)
         if self._waiting:
             self._link.dropped("record", len(self._waiting))
             logger.warning("%d decisions were not recorded", len(self._waiting))

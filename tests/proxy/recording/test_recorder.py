@@ -311,7 +311,27 @@ async def test_a_request_unlike_the_policys_is_recorded_as_such(recorded, upstre
     assert record.policy.startswith("support#")
 
 
-async def test_what_still_waits_at_the_end_is_counted(recorded, upstream, store, metrics, caplog):
+async def test_a_store_that_is_back_before_the_end_gets_what_waits(
+    recorded, upstream, store, metrics, monkeypatch
+):
+    for module in ("recorder", "link"):
+        monkeypatch.setattr(f"proxy.recording.{module}.PAUSE_S", 0.0)
+    serve, recorder = recorded()
+    store.down = True
+    async with serve as proxy:
+        await proxy.chat(upstream.script(answer(says("Paris"))))
+    finishing = asyncio.create_task(recorder.finish())
+    while errors(metrics, "record") < 1:  # noqa: ASYNC110 - nobody announces it
+        await asyncio.sleep(0)
+    store.down = False
+    await finishing
+    assert len(await kept(store)) == 1
+
+
+async def test_what_still_waits_at_the_end_is_counted(
+    recorded, upstream, store, metrics, caplog, monkeypatch
+):
+    monkeypatch.setattr("proxy.recording.recorder.LAST_S", 0.05)
     serve, recorder = recorded()
     store.down = True
     async with serve as proxy:
