@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from proxy import asgi, pipeline
+from proxy import asgi, pipeline, trace_context
 from proxy.asking import ask_upstream
 from proxy.deadline import before, deadline_of
 from proxy.exceptions import BadRequest, HttpError, UpstreamError, UpstreamGarbage, UpstreamStatus
@@ -110,6 +110,7 @@ class GatedEndpoint:
         async with asgi.CancelOnDisconnect(receive, asgi.leaving(scope)) as client:
             try:
                 if self._tracing is None:
+                    trace_context.take(headers)
                     await self._served(exchange, send, push, base)
                 else:
                     with self._tracing.span(exchange, scope["headers"]):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gating.types import Decision
-from proxy import asgi
+from proxy import asgi, trace_context
 from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, UpstreamError
 from proxy.surfaces.chat_wire import error_body
 from proxy.surfaces.translated import TranslatedSurface
@@ -43,6 +43,8 @@ _HOP_BY_HOP = frozenset(
 _OURS = frozenset(
     (b"authorization", b"x-api-key", b"x-idk-key", b"x-idk-route", b"cookie", b"accept-encoding")
 )
+#: The trace context goes on where it is well-formed, and then once.
+_LEFT_OUT = _HOP_BY_HOP | _OURS | {trace_context.PARENT, trace_context.STATE}
 #: What an upstream says of itself alone: where it is, which pages may read it, how it is to be reached.
 _HIDDEN = _HOP_BY_HOP | frozenset(
     (
@@ -181,7 +183,8 @@ class Relay:
         self, scope: Scope, route: Route, body: bytes | AsyncIterator[bytes], send: Send, base: Headers
     ) -> None:
         headers = scope["headers"]
-        sent = [(name, value) for name, value in headers if name not in _HOP_BY_HOP and name not in _OURS]
+        sent = [(name, value) for name, value in headers if name not in _LEFT_OUT]
+        sent += trace_context.of(headers)
         credentials = self._keys.credentials(headers)
         try:
             response = await route.upstream.relay(

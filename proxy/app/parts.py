@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from proxy import trace_context
 from proxy.app.routes import Joining, route_of
 from proxy.gathering import Benches
 from proxy.metrics import Metrics
@@ -65,7 +66,7 @@ def build(
     if before is not None and before.config.upstreams == config.upstreams:
         upstreams = before.upstreams
     else:
-        context = None if tracing is None else tracing.headers
+        context = trace_context.taken if tracing is None else tracing.headers
         upstreams = make_upstreams(config.upstreams, environ, metrics, context)
     benches = Benches() if before is None else before.benches
     joining = Joining(folder, metrics, known, recorder, upstreams, benches, workers=config.server.workers)

@@ -46,7 +46,8 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_answer_bytes: Annotated[int, Meta(ge=1_024)] = 50_000_000
     #: Requests under way at once in one process; over it the proxy answers 503 with retry-after.
     max_in_flight: Annotated[int, Meta(ge=1)] = 4_096
-    #: Whether each gated request has a span (OTEL_EXPORTER_OTLP_ENDPOINT says where it goes).
+    #: Whether each gated request has a span (OTEL_EXPORTER_OTLP_ENDPOINT says where it goes);
+    #: without, a client's own trace context goes on to upstreams as it came.
     opentelemetry: bool = False
     #: Origins whose pages may ask (CORS), or "*"; by default none.
     cors_origins: tuple[str, ...] = ()
