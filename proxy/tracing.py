@@ -126,6 +126,8 @@ def _answered(exchange: Exchange) -> Iterator[tuple[str, Any]]:
     report = verdict.report
     if completion.id is not None:
         yield "gen_ai.response.id", completion.id
+    if completion.model is not None:
+        yield "gen_ai.response.model", completion.model
     reasons = [choice.finish_reason for choice in completion.choices if choice.finish_reason]
     if reasons:
         yield "gen_ai.response.finish_reasons", reasons

@@ -92,6 +92,8 @@ class Completion(msgspec.Struct, frozen=True):
     body: bytes = b""
     #: The upstream's own, by which a client may give feedback.
     id: str | None = None
+    #: Which model the upstream says has answered.
+    model: str | None = None
 
 
 class VendorError(msgspec.Struct):

@@ -84,7 +84,8 @@ class Chat(ChoicesSurface):
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
             body=body,
-            id=wire.id_text(answer.id),
+            id=wire.text_of(answer.id),
+            model=wire.text_of(answer.model),
         )
 
     def _for_client(self, request: Request, ask: Ask) -> Callable[[bytes], bytes] | None:

@@ -191,13 +191,15 @@ class ChatStream:
             if not self._growing or any(g.finish_reason is None for g in self._growing.values()):
                 raise UpstreamCut("the upstream's stream ended before its answer did")
         usage = self._usage
+        id_, model = wire.head_of(self._waiting[0]) if self._waiting else (None, None)
         return Completion(
             choices=tuple(
                 growing.choice(index, self._ask) for index, growing in sorted(self._growing.items())
             ),
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
-            id=wire.id_of(self._waiting[0]) if self._waiting else None,
+            id=id_,
+            model=model,
         )
 
     def finish(self, completion: Completion, verdict: Verdict, *, cancelled: bool = False) -> bytes:

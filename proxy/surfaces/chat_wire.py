@@ -153,6 +153,7 @@ class ChatAnswer(Struct, Generic[Of]):
     choices: list[AnswerChoice[Of]]
     usage: Usage | None = None
     id: Any = None
+    model: Any = None
 
 
 class ChunkChoice(Struct, Generic[Of]):
@@ -172,21 +173,23 @@ class Chunk(Struct, Generic[Of]):
     error: Any = None
 
 
-class _Identified(Struct):
+class _Head(Struct):
     id: Any = None
+    model: Any = None
 
 
-_ID = msgspec.json.Decoder(_Identified)
+_HEAD = msgspec.json.Decoder(_Head)
 
 
-def id_of(body: bytes) -> str | None:
-    """The id of an answer or a chunk."""
-    return id_text(_ID.decode(body).id)
+def head_of(chunk: bytes) -> tuple[str | None, str | None]:
+    """What a chunk says of its whole answer: the id and the model."""
+    head = _HEAD.decode(chunk)
+    return text_of(head.id), text_of(head.model)
 
 
-def id_text(id_: object) -> str | None:
-    """An upstream's id; None where it is no text."""
-    return id_ if isinstance(id_, str) and id_ else None
+def text_of(told: object) -> str | None:
+    """An upstream's id, or its model's name; None where it is no text."""
+    return told if isinstance(told, str) and told else None
 
 
 class _Span(Struct):

@@ -104,7 +104,8 @@ class Completions(ChoicesSurface):
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
             body=body,
-            id=chat.id_text(answer.id),
+            id=chat.text_of(answer.id),
+            model=chat.text_of(answer.model),
         )
 
     def _for_client(self, request: Request, ask: Ask) -> Callable[[bytes], bytes] | None:

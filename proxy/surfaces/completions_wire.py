@@ -73,6 +73,7 @@ class TextAnswer(Struct, Generic[Of]):
     choices: list[TextChoice[Of]] = []
     usage: Usage | None = None
     id: Any = None
+    model: Any = None
     error: Any = None
 
 

@@ -11,7 +11,7 @@ from proxy import sse
 from proxy.exceptions import UNREADABLE, UpstreamCut, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces import messages_wire as wire
 from proxy.surfaces.chat_edit import edited_messages
-from proxy.surfaces.chat_wire import Override, sampled_at
+from proxy.surfaces.chat_wire import Override, sampled_at, text_of
 from proxy.surfaces.choices import threshold_of, with_route
 from proxy.surfaces.json_bytes import strict_json, with_field
 from proxy.surfaces.reading import Fields
@@ -108,6 +108,7 @@ class Messages:
             completion_tokens=usage.output_tokens if usage else None,
             body=body,
             id=message.id,
+            model=text_of(message.model),
         )
 
     def render(self, request: Request, ask: Ask, completion: Completion, verdict: Verdict) -> bytes:
@@ -216,7 +217,8 @@ class MessagesStream:
             choices=(wire.choice_of(message),),
             prompt_tokens=asked if isinstance(asked, int) else None,
             completion_tokens=answered if isinstance(answered, int) else None,
-            id=self._message.get("id"),
+            id=text_of(self._message.get("id")),
+            model=text_of(self._message.get("model")),
         )
 
     def finish(self, completion: Completion, verdict: Verdict, *, cancelled: bool = False) -> bytes:

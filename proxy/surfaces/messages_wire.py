@@ -65,6 +65,7 @@ class MessageObject(Struct):
 
     content: list[Block]
     id: str | None = None
+    model: Any = None
     stop_reason: str | None = None
     usage: Usage | None = None
 

@@ -162,4 +162,5 @@ def completion_of(response: wire.ResponseObject, body: bytes, ask: Ask) -> Compl
         completion_tokens=usage.output_tokens if usage else None,
         body=body,
         id=response.id,
+        model=chat.text_of(response.model),
     )

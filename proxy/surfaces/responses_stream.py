@@ -10,6 +10,7 @@ from gating.types import Evidence, Unmeasured
 from proxy import sse
 from proxy.exceptions import UNREADABLE, UpstreamCut, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces import responses_wire as wire
+from proxy.surfaces.chat_wire import text_of, tokens_evidence
 from proxy.surfaces.json_bytes import strict_json
 from proxy.surfaces.usage import counted
 from proxy.wire import Choice, Completion, VendorError
@@ -101,13 +102,15 @@ class ResponsesStream:
         response = self._response
         if response is None:
             evidence = self._evidence()
-            return Completion((Choice(0, evidence),), None, None, id=self._envelope.get("id"))
+            id_, model = (text_of(self._envelope.get(name)) for name in ("id", "model"))
+            return Completion((Choice(0, evidence),), None, None, id=id_, model=model)
         usage = response.usage
         return Completion(
             choices=(wire.choice_of(response, self._ask),),
             prompt_tokens=usage.input_tokens if usage else None,
             completion_tokens=usage.output_tokens if usage else None,
             id=response.id,
+            model=text_of(response.model),
         )
 
     def _finish_reading(self) -> None:
@@ -120,8 +123,6 @@ class ResponsesStream:
             raise UpstreamCut("the upstream's stream ended before its answer did")
 
     def _evidence(self) -> Evidence:
-        from proxy.surfaces.chat_wire import tokens_evidence
-
         return tokens_evidence("".join(self._texts), self._tokens, alternatives=self._ask.alternatives)
 
     def finish(self, completion: Completion, verdict: Verdict, *, cancelled: bool = False) -> bytes:

@@ -97,6 +97,7 @@ class ResponseObject(Struct):
 
     output: list[Item]
     id: str | None = None
+    model: Any = None
     status: str | None = None
     error: VendorError | None = None
     incomplete_details: Incomplete | None = None

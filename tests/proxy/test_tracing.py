@@ -20,17 +20,30 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
 
 
+FORMATS = {
+    "/v1/chat/completions": lambda prompt: {"messages": [{"role": "user", "content": prompt}]},
+    "/v1/completions": lambda prompt: {"prompt": prompt},
+    "/v1/responses": lambda prompt: {"input": prompt},
+    "/v1/messages": lambda prompt: {"max_tokens": 9, "messages": [{"role": "user", "content": prompt}]},
+}
+
+
 @pytest.fixture
 async def traced(upstream, tmp_path):
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     config = {
-        "upstreams": {"u": {"base_url": upstream.base_url, "max_retries": 0}},
+        "upstreams": {
+            "u": {
+                "base_url": upstream.base_url, "max_retries": 0,
+                "formats": ["chat", "completions", "responses", "messages"],
+            },
+        },
         "routes": [
             {
                 "name": "r", "models": ["*"], "upstream": "u", "mode": "enforce", "scorers": ["mean_logprob"],
-                "score_threshold": -0.5,
+                "score_threshold": -0.5, "model": "gpt-2030",
             }
         ],
     }  # fmt: skip
@@ -68,6 +81,7 @@ async def test_an_answer_is_a_span(traced, upstream, stream):
     assert found[conventions.GEN_AI_USAGE_INPUT_TOKENS] == 7
     assert found[conventions.GEN_AI_USAGE_OUTPUT_TOKENS] == 2
     assert found[conventions.GEN_AI_RESPONSE_ID] == "chatcmpl-fake"
+    assert found[conventions.GEN_AI_RESPONSE_MODEL] == "gpt-2030"
     assert found[conventions.GEN_AI_RESPONSE_FINISH_REASONS] == ("stop",)
     assert (found["idk.decision"], found["idk.reason"], found["idk.route"]) == (
         ("answer",),
@@ -76,6 +90,26 @@ async def test_an_answer_is_a_span(traced, upstream, stream):
     )
     assert found["idk.score"] == pytest.approx((-0.01,))
     assert "Paris" not in str(found)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", FORMATS)
+async def test_the_upstream_says_which_model_answered(traced, upstream, path, stream):
+    running, exporter = traced
+    asked = {"model": "gpt", "stream": stream, **FORMATS[path](upstream.script(answer(says("x"))))}
+    assert (await running.ask(path, asked)).status == 200
+    (span,) = exporter.get_finished_spans()
+    assert span.attributes[conventions.GEN_AI_REQUEST_MODEL] == "gpt"
+    assert span.attributes[conventions.GEN_AI_RESPONSE_MODEL] == "gpt-2030"
+    assert span.attributes[conventions.GEN_AI_RESPONSE_ID].endswith("fake")
+    assert span.attributes[conventions.GEN_AI_RESPONSE_FINISH_REASONS] == ("stop",)
+
+
+async def test_what_is_no_text_is_no_model(traced, upstream):
+    running, exporter = traced
+    await running.ask("/v1/chat/completions", body(upstream.script(answer(says("x"), model={"a": 1}))))
+    (span,) = exporter.get_finished_spans()
+    assert conventions.GEN_AI_RESPONSE_MODEL not in span.attributes
 
 
 async def test_the_upstream_gets_the_spans_context(traced, upstream):
