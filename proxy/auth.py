@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from proxy.exceptions import Unauthorized
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from proxy.config import Key
     from proxy.storage import StoredKey
@@ -27,6 +27,8 @@ class Caller:
     routes: frozenset[str] | None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    #: The name of a key of the store, whose use is noted; None for one of the configuration's.
+    stored: str | None = None
 
     @property
     def limited(self) -> bool:
@@ -39,13 +41,26 @@ class Caller:
 
 
 class Keys:
-    """The keys of the configuration and of the store; without any, everyone who reaches the proxy may use it."""
+    """The keys of the configuration and of the store; without any, everyone who reaches the proxy may use it.
+
+    ``note`` is told the name of each key of the store that lets someone in.
+    """
 
     def __init__(
-        self, keys: Sequence[Key], stored: Sequence[StoredKey] = (), *, required: bool = False
+        self,
+        keys: Sequence[Key],
+        stored: Sequence[StoredKey] = (),
+        *,
+        required: bool = False,
+        note: Callable[[str], None] | None = None,
     ) -> None:
-        opening: list[Key | StoredKey] = [*keys, *(key for key in stored if key.revoked_at is None)]
-        self._keys = [(bytes.fromhex(key.sha256), _caller(key)) for key in opening]
+        self._keys = [(bytes.fromhex(key.sha256), _caller(key)) for key in keys]
+        self._keys += [
+            (bytes.fromhex(key.sha256), _caller(key, stored=key.name))
+            for key in stored
+            if key.revoked_at is None
+        ]
+        self._note = note
         # The last key revoked shuts the door; it does not take it off its hinges.
         self._required = required or bool(keys or stored)
         self._anyone = Caller(None, None)
@@ -65,6 +80,8 @@ class Keys:
                 found = caller
         if found is None:
             raise Unauthorized("the API key is not known here", code="invalid_api_key")
+        if found.stored is not None and self._note is not None:
+            self._note(found.stored)
         return found
 
     def credentials(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
@@ -83,9 +100,9 @@ class Keys:
         return self._required
 
 
-def _caller(key: Key | StoredKey) -> Caller:
+def _caller(key: Key | StoredKey, *, stored: str | None = None) -> Caller:
     routes = None if key.routes is None else frozenset(key.routes)
-    return Caller(key.name, routes, key.requests_per_minute, key.tokens_per_minute)
+    return Caller(key.name, routes, key.requests_per_minute, key.tokens_per_minute, stored)
 
 
 def _token(headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from proxy.config import Config
     from proxy.metrics import Metrics
-    from proxy.recording import Recorder, StoreLink
+    from proxy.recording import Recorder, StoreLink, Uses
     from proxy.routing import Route
     from proxy.watching import Watch
 
@@ -38,7 +38,7 @@ logger = logging.getLogger("idk")
 LOOK_S = 0.25
 #: How long one wait for a change in the store is; a store that tells nobody is asked again after it.
 FOLLOW_S = 2.0
-#: How often drift is looked for, and what is too old forgotten.
+#: How often drift is looked for, keys' last uses are told, and what is too old is forgotten.
 SELDOM_S = 60.0
 #: Keys of ``server`` that a running process cannot change.
 _FIXED = ("host", "port", "workers", "store", "log", "log_text", "audit_key_env", "drain_s")
@@ -87,6 +87,7 @@ class Keeper:
         *,
         link: StoreLink,
         recorder: Recorder,
+        uses: Uses,
         watch: Watch,
         metrics: Metrics,
         routes: Callable[[], Iterable[Route]],
@@ -97,6 +98,7 @@ class Keeper:
         self._source = source
         self._link = link
         self._recorder = recorder
+        self._uses = uses
         self._watch = watch
         self._routes = routes
         self._metrics = metrics
@@ -131,6 +133,8 @@ class Keeper:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._recorder.finish()
+        with suppress(StoreError):
+            await self._uses.flush()
         await self._link.aclose()
 
     # The file
@@ -215,6 +219,7 @@ class Keeper:
             keep = self._config.server.retention
             before = time() - 86_400 * keep.days
             with suppress(StoreError):
+                await self._uses.flush()
                 await self._watch.look_for_drift(self._routes())
                 await self._link.do(
                     "retain",

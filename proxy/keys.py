@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 
 
+class Listed(NamedTuple):
+    """A key, and when it was last used as far as replicas have told; None: never."""
+
+    key: StoredKey
+    used_at: float | None = None
+
+
 class NewKey(NamedTuple):
     """A key that was just made; ``secret`` is kept nowhere."""
 
@@ -53,6 +60,12 @@ async def create(
     if not await store.put_key(key):
         raise StoreRefused(f"key: the name `{name}` is taken, perhaps by a revoked key; choose another one")
     return NewKey(key, secret)
+
+
+async def listed(store: Store) -> list[Listed]:
+    """All that were ever made, by name."""
+    uses = await store.key_uses()
+    return [Listed(key, uses.get(key.name)) for key in await store.keys()]
 
 
 async def revoke(store: Store, name: str, at: float) -> None:

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from proxy.admin.shapes import MakeKey
     from proxy.config import Config, Key
-    from proxy.storage import Store, StoredKey
+    from proxy.storage import Store
 
 
 async def listed(store: Store, config: Config) -> ClientKeys:
     """``GET keys``: the file's first, then the store's by name, revoked ones too."""
-    stored = await store.keys()
+    stored = await keys.listed(store)
     return ClientKeys(
         required=bool(config.keys or stored) or config.server.stored_keys,
         keys=[*map(_of_file, config.keys), *map(_of_store, stored)],
@@ -41,7 +41,7 @@ async def make(store: Store, config: Config, routes: Collection[str], asked: Mak
         requests_per_minute=asked.requests_per_minute,
         tokens_per_minute=asked.tokens_per_minute,
     )
-    return MadeKey(key=_of_store(made.key), secret=made.secret)
+    return MadeKey(key=_of_store(keys.Listed(made.key)), secret=made.secret)
 
 
 def _of_file(key: Key) -> ClientKey:
@@ -53,11 +53,13 @@ def _of_file(key: Key) -> ClientKey:
         tokens_per_minute=key.tokens_per_minute,
         who=None,
         at=None,
+        last_used_at=None,
         revoked_at=None,
     )
 
 
-def _of_store(key: StoredKey) -> ClientKey:
+def _of_store(listed: keys.Listed) -> ClientKey:
+    key = listed.key
     return ClientKey(
         name=key.name,
         source="store",
@@ -66,5 +68,6 @@ def _of_store(key: StoredKey) -> ClientKey:
         tokens_per_minute=key.tokens_per_minute,
         who=key.who,
         at=key.at,
+        last_used_at=listed.used_at,
         revoked_at=key.revoked_at,
     )

@@ -233,6 +233,8 @@ class ClientKey(Struct, frozen=True, kw_only=True):
     tokens_per_minute: int | None
     who: str | None
     at: float | None
+    #: As far as replicas have told, each within a minute. None: never, or a key of the file, of which nobody keeps it.
+    last_used_at: float | None
     revoked_at: float | None
 
 

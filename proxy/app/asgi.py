@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from proxy.app.parts import Parts
     from proxy.asgi import Receive, Scope, Send
     from proxy.keeper import Keeper
-    from proxy.recording import Recorder, StoreLink
+    from proxy.recording import Recorder, StoreLink, Uses
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Lasting:
 
     link: StoreLink
     recorder: Recorder
+    uses: Uses
     #: Where the admin key is, by the name that the configuration gives.
     environ: Mapping[str, str] = field(default_factory=dict)
 
@@ -61,7 +62,12 @@ class App:
 
     def _open(self, parts: Parts) -> Doors:
         lasting = self._lasting
-        keys = Keys(parts.config.keys, parts.keys, required=parts.config.server.stored_keys)
+        keys = Keys(
+            parts.config.keys,
+            parts.keys,
+            required=parts.config.server.stored_keys,
+            note=None if lasting is None else lasting.uses.note,
+        )
         feedback = (
             FeedbackEndpoint(keys, parts.metrics, None, None)
             if lasting is None

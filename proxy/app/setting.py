@@ -12,7 +12,7 @@ from proxy.app.parts import build
 from proxy.keeper import Keeper
 from proxy.metrics import Metrics
 from proxy.policies import Known, store_of
-from proxy.recording import Recorder, StoreLink
+from proxy.recording import Recorder, StoreLink, Uses
 from proxy.tracing import Tracing
 from proxy.watching import Watch
 
@@ -43,6 +43,7 @@ def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics |
     config = setting.config
     link = StoreLink(store_of(config, setting.folder, environ), metrics)
     recorder = Recorder(link, Random(), log_text=config.server.log_text)  # noqa: S311 - nobody gains by guessing
+    uses = Uses(link)
     lasting = partial(
         build,
         folder=setting.folder,
@@ -51,13 +52,14 @@ def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics |
         recorder=recorder,
         tracing=Tracing() if config.server.opentelemetry else None,
     )
-    app = App(lasting(config, known=setting.known), Lasting(link, recorder, environ))
+    app = App(lasting(config, known=setting.known), Lasting(link, recorder, uses, environ))
     app.keeper = Keeper(
         config,
         setting.known,
         setting.source,
         link=link,
         recorder=recorder,
+        uses=uses,
         watch=Watch(link, metrics),
         metrics=metrics,
         routes=lambda: app.parts.routes.routes,

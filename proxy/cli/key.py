@@ -12,7 +12,7 @@ import typer
 from proxy.cli.stores import AsJson, ConfigFile, StoreUrl, Who, printed, who_is, with_store
 
 if TYPE_CHECKING:
-    from proxy.storage import StoredKey
+    from proxy.keys import Listed
 
 app = typer.Typer(help="Clients' keys in a store: create, list, revoke.", no_args_is_help=True)
 
@@ -50,23 +50,26 @@ def create(
         ),
     )
     if as_json:
-        printed({**described(made.key), "key": made.secret})
+        printed({**described(keys.Listed(made.key)), "key": made.secret})
     else:
         print(made.secret)
 
 
 @app.command("list")
 def list_keys(store: StoreUrl = None, config: ConfigFile = _IDK_YAML, as_json: AsJson = False) -> None:
-    """All keys that were ever made here; never the keys themselves."""
-    found = with_store(store, config, lambda s: s.keys())
+    """All keys that were ever made here, and when each was last used; never the keys themselves."""
+    from proxy import keys
+
+    found = with_store(store, config, keys.listed)
     if as_json:
-        printed([described(key) for key in found])
+        printed([described(each) for each in found])
         return
     if not found:
         print("there are no keys in the store; `idk key create NAME` makes one")
-    for key in found:
+    for key, used_at in found:
         state = "opens" if key.revoked_at is None else "revoked"
-        print(f"{key.name:24} {state:8} {', '.join(key.routes) if key.routes else 'every route'}")
+        routes = ", ".join(key.routes) if key.routes else "every route"
+        print(f"{key.name:24} {state:8} {_used(used_at):26} {routes}")
 
 
 @app.command()
@@ -83,12 +86,19 @@ def revoke(
         print(f"{name} opens nothing any more")
 
 
-def described(key: StoredKey) -> dict[str, Any]:
-    """What may be told of a key."""
+def _used(at: float | None) -> str:
+    if at is None:
+        return "never used"
+    return f"used {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def described(listed: Listed) -> dict[str, Any]:
+    """What may be told of a key; what never happened is null."""
 
     def when(at: float | None) -> str | None:
         return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
+    key = listed.key
     return {
         "name": key.name,
         "routes": key.routes,
@@ -96,5 +106,6 @@ def described(key: StoredKey) -> dict[str, Any]:
         "tokens_per_minute": key.tokens_per_minute,
         "who": key.who,
         "at": when(key.at),
+        "last_used_at": when(listed.used_at),
         "revoked_at": when(key.revoked_at),
     }

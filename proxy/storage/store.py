@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from proxy.storage.types import (
         AuditItem,
@@ -174,6 +174,14 @@ class Store(Protocol):
 
     async def keys(self) -> list[StoredKey]:
         """All that were ever kept, by name."""
+        ...
+
+    async def note_key_uses(self, uses: Mapping[str, float]) -> None:
+        """Keep when keys, by their names, were last used: the latest that anyone has told. No change of revision."""
+        ...
+
+    async def key_uses(self) -> dict[str, float]:
+        """When each key was last used, by its name; one that never was is not among them."""
         ...
 
     # Limits

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -194,7 +196,14 @@ def test_a_key_is_made_shown_once_and_revoked_by_keyboard_alone(browser, tmp_pat
         assert "60" in row
         assert "Ada" in row
         page.wait_for_selector("#keys-said:has-text('needs one')")
+        assert "never" in row
         page.focus("#keys button")
+        with closing(sqlite3.connect(tmp_path / "idk.db")) as store:
+            store.execute("INSERT INTO key_uses VALUES ('support-app', 1700000000.0)")
+            store.commit()
+        # The page takes it up by itself, and whoever is about to press a button stays there.
+        page.wait_for_selector("#keys tr:has-text('2023')")
+        assert "never" not in page.text_content("#keys tr")
         page.keyboard.press("Enter")
         page.wait_for_selector("#sure[open]")
         assert "cannot be undone" in page.text_content("#sure-text")

@@ -64,7 +64,8 @@ def test_a_key_is_made_used_listed_and_revoked(proxy, client, upstream, tmp_path
     of_file, of_store = listed.json()["keys"]
     assert listed.json()["required"] is True
     assert (of_file["name"], of_file["source"], of_file["requests_per_minute"]) == ("in-the-file", "file", 7)
-    assert of_store == made["key"]
+    assert of_store | {"last_used_at": None} == made["key"]
+    assert (of_file["last_used_at"], made["key"]["last_used_at"]) == (None, None)
     assert (of_store["who"], of_store["routes"], of_store["tokens_per_minute"]) == ("ada", ["a"], 1_000)
     assert client.delete(f"{AT}/app").json() == {"name": "app", "revoked": True}
     until(lambda: status(secret, "a") == 401, "the key opens nothing")

@@ -44,10 +44,11 @@ def test_a_key_opens_until_it_is_revoked(upstream, tmp_path, config):
         assert Process.settles(lambda: status(proxy, key) == 401)
         # The last key is gone, and the door stays shut.
         assert status(proxy) == 401
-    listed = json.loads(idk("key", "list", "--json", cwd=tmp_path).stdout)
-    assert [(each["name"], each["routes"], each["revoked_at"] is None) for each in listed] == [
-        ("app", ["a"], False)
-    ]
+    # What it has let in was told to the store before the process ended.
+    (listed,) = json.loads(idk("key", "list", "--json", cwd=tmp_path).stdout)
+    assert (listed["name"], listed["routes"]) == ("app", ["a"])
+    assert listed["at"] <= listed["last_used_at"] <= listed["revoked_at"]
+    assert f" used {listed['last_used_at'][:10]} " in idk("key", "list", cwd=tmp_path).stdout
     assert key not in (tmp_path / "idk.db").read_bytes().decode("latin-1")
 
 
@@ -59,6 +60,21 @@ def test_a_name_is_taken_once(tmp_path, config):
     unknown = idk("key", "revoke", "nobody", cwd=tmp_path)
     assert unknown.returncode == 1
     assert "no key `nobody`" in unknown.stderr
+
+
+def test_a_key_that_was_never_used_says_so(tmp_path, config):
+    made = idk("key", "create", "app", "--json", cwd=tmp_path)
+    assert json.loads(made.stdout)["last_used_at"] is None
+    assert idk("key", "list", cwd=tmp_path).stdout.split() == [
+        "app",
+        "opens",
+        "never",
+        "used",
+        "every",
+        "route",
+    ]
+    (listed,) = json.loads(idk("key", "list", "--json", cwd=tmp_path).stdout)
+    assert listed["last_used_at"] is None
 
 
 def test_a_store_is_wanted(tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from proxy.auth import Keys
 from proxy.config import Key
 from proxy.exceptions import Unauthorized
+from proxy.storage import StoredKey
 
 
 def key(name, secret, routes=None):
@@ -77,3 +78,20 @@ def test_nothing_of_a_key_is_kept():
 ])  # fmt: skip
 def test_a_key_of_ours_is_never_an_upstreams_credential(keys, headers, credentials):
     assert keys.credentials(headers) == credentials
+
+
+def test_the_use_of_a_stored_key_is_noted():
+    noted = []
+    stored = [
+        StoredKey(
+            name=name, sha256=hashlib.sha256(name.encode()).hexdigest(), who="ada", at=1.0, revoked_at=at
+        )
+        for name, at in (("one", None), ("two", None), ("gone", 2.0))
+    ]
+    keys = Keys([key("app", b"s3cret")], stored, note=noted.append)
+    for secret in (b"s3cret", b"one", b"one"):
+        keys.caller([(b"x-api-key", secret)])
+    for secret in (b"gone", b"wrong"):
+        with pytest.raises(Unauthorized):
+            keys.caller([(b"x-api-key", secret)])
+    assert noted == ["one", "one"]

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.app import App, Lasting
 from proxy.metrics import Metrics
-from proxy.recording import Recorder, StoreLink
+from proxy.recording import Recorder, StoreLink, Uses
 from proxy.storage import Sealer, make_store
 from tests.fakes import answer, says
 
@@ -33,7 +33,7 @@ def proxy(serving, tmp_path):
         link = StoreLink(store, Metrics())
         recorder = Recorder(link, Random(0))
         async with serving(*ROUTES, keys=KEYS, recorder=recorder) as running:
-            running.app = App(running.parts, Lasting(link, recorder))
+            running.app = App(running.parts, Lasting(link, recorder, Uses(link)))
             running.store = store
             yield running
             await link.aclose()

@@ -8,10 +8,16 @@ const $ = (id) => document.getElementById(id);
 export function keysOf(page) {
   const { make, say, trying, sure, when, named } = page;
   let drawn = "";
+  const uses = new Map(); // the cells of the keys' last uses, by their names
 
   async function load(names) {
     const found = await api.keys();
-    const now = JSON.stringify([found, names]);
+    draw(found, names);
+    for (const key of found.keys) if (key.source === "store") uses.get(key.name).textContent = key.last_used_at === null ? "never" : when(key.last_used_at);
+  }
+
+  function draw(found, names) {
+    const now = JSON.stringify([found, names], (name, value) => (name === "last_used_at" ? undefined : value));
     if (now === drawn) return; // what is not new is not drawn again: a button would lose the focus
     drawn = now;
     $("keys-said").textContent = found.required
@@ -26,10 +32,12 @@ export function keysOf(page) {
 
   function row(key) {
     const cell = (text, className = "") => make("td", { className, textContent: text });
+    const used = cell(key.source === "file" ? "not kept" : "", "text");
+    if (key.source === "store") uses.set(key.name, used);
     const limit = (n) => (n === null ? "none" : n.toLocaleString("en"));
     return make("tr", { className: key.revoked_at === null ? "" : "gone" }, make("th", { scope: "row", textContent: key.name }),
       cell(key.routes === null ? "every route" : key.routes.join(", "), "text"), cell(limit(key.requests_per_minute)), cell(limit(key.tokens_per_minute)),
-      cell(key.source === "file" ? "in idk.yaml" : `${key.who}, ${when(key.at)}`, "text"), make("td", {}, ...last(key)));
+      cell(key.source === "file" ? "in idk.yaml" : `${key.who}, ${when(key.at)}`, "text"), used, make("td", {}, ...last(key)));
   }
 
   function last(key) {

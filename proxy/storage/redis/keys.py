@@ -8,9 +8,12 @@ import msgspec
 
 from proxy.storage.coding import decode, encode
 from proxy.storage.redis import scripts
+from proxy.storage.redis.client import AT_ONCE
 from proxy.storage.types import StoredKey
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from proxy.storage.redis.client import Client
 
 
@@ -31,3 +34,14 @@ async def every(client: Client) -> list[StoredKey]:
         key = decode(kept[name], StoredKey)
         found.append(msgspec.structs.replace(key, revoked_at=None if at is None else float(at)))
     return found
+
+
+async def note_uses(client: Client, uses: Mapping[str, float]) -> None:
+    given = [each for name, at in uses.items() for each in (name, repr(at))]
+    for start in range(0, len(given), 2 * AT_ONCE):
+        await client.run(scripts.NOTE_KEY_USES, *given[start : start + 2 * AT_ONCE])
+
+
+async def uses(client: Client) -> dict[str, float]:
+    found = await client.do(client.redis.hgetall(client.key("used")))
+    return {name.decode(): float(at) for name, at in found.items()}

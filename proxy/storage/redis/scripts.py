@@ -219,3 +219,14 @@ changed()
 return 1
 """
 )
+
+#: ARGV, for each key: name, when it was used
+NOTE_KEY_USES = (
+    _HEAD
+    + """
+for i = 1, #ARGV, 2 do
+  local kept = tonumber(redis.call('HGET', p .. 'used', ARGV[i]))
+  if not kept or kept < tonumber(ARGV[i + 1]) then redis.call('HSET', p .. 'used', ARGV[i], ARGV[i + 1]) end
+end
+"""
+)

@@ -14,7 +14,7 @@ from proxy.storage.redis import decisions, keys, labels, policies, scripts
 from proxy.storage.redis.client import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from proxy.storage.redis.connect import Opened
     from proxy.storage.sealing import Sealer
@@ -136,6 +136,12 @@ class RedisStore:
 
     async def keys(self) -> list[StoredKey]:
         return await keys.every(self._client)
+
+    async def note_key_uses(self, uses: Mapping[str, float]) -> None:
+        await keys.note_uses(self._client, uses)
+
+    async def key_uses(self) -> dict[str, float]:
+        return await keys.uses(self._client)
 
     async def spend(self, account: str, amount: int, most: int | None, at: float) -> float | None:
         limit = "" if most is None else str(most)

@@ -12,6 +12,9 @@ from proxy.storage.types import StoredKey
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Mapping
+
+_USED = "INSERT INTO key_uses VALUES (?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)"
 
 
 def put(connection: sqlite3.Connection, key: StoredKey) -> bool:
@@ -35,3 +38,11 @@ def revoke(connection: sqlite3.Connection, name: str, at: float) -> bool:
 def every(connection: sqlite3.Connection) -> list[StoredKey]:
     rows = connection.execute("SELECT body FROM keys ORDER BY name")
     return [decode(body, StoredKey) for (body,) in rows]
+
+
+def note_uses(connection: sqlite3.Connection, uses: Mapping[str, float]) -> None:
+    connection.executemany(_USED, uses.items())
+
+
+def uses(connection: sqlite3.Connection) -> dict[str, float]:
+    return dict(connection.execute("SELECT name, at FROM key_uses"))

@@ -45,4 +45,5 @@ STEPS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (account, second)) WITHOUT ROWID""",
     ),
     ("CREATE TABLE keys (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",),
+    ("CREATE TABLE key_uses (name TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",),
 )

@@ -10,7 +10,7 @@ from proxy.storage.sqlite import decisions, keys, labels, policies, spending
 from proxy.storage.sqlite.thread import MEMORY, Thread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from proxy.storage.sealing import Sealer
     from proxy.storage.types import (
@@ -146,6 +146,12 @@ class SqliteStore:
 
     async def keys(self) -> list[StoredKey]:
         return await self._reader.read(keys.every)
+
+    async def note_key_uses(self, uses: Mapping[str, float]) -> None:
+        await self._writer.write(keys.note_uses, uses)
+
+    async def key_uses(self) -> dict[str, float]:
+        return await self._reader.read(keys.uses)
 
     async def spend(self, account: str, amount: int, most: int | None, at: float) -> float | None:
         return await self._writer.write(spending.spend, account, amount, most, at)

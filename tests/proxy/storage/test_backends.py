@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 
+import msgspec
 import pytest
 
 from proxy.exceptions import ConfigError, StoreError, StoreRefused
-from proxy.storage import Sealer, make_store, sealer_of
+from proxy.storage import Sealer, StoredKey, make_store, sealer_of
 from proxy.storage.redis.client import Client
 from proxy.storage.sqlite.scheme import STEPS
 from tests.proxy.storage.making import SECRET, decided, drawn
@@ -79,6 +81,23 @@ async def test_a_later_versions_file_is_refused(tmp_path):
     store = make_store("sqlite:///idk.db", tmp_path, Sealer())
     with pytest.raises(StoreError, match="written by a later version"):
         await store.open()
+    await store.aclose()
+
+
+async def test_an_older_versions_file_is_brought_up_to_date(tmp_path):
+    """Its keys stay, and nobody knows of any use of theirs."""
+    key = StoredKey(name="app", sha256="0" * 64, who="ada", at=1.0)
+    with closing(sqlite3.connect(tmp_path / "idk.db")) as connection:
+        for statement in (each for step in STEPS[:3] for each in step):
+            connection.execute(statement)
+        connection.execute("INSERT INTO keys VALUES (?, ?)", (key.name, msgspec.json.encode(key)))
+        connection.execute("PRAGMA user_version = 3")
+        connection.commit()
+    store = make_store("sqlite:///idk.db", tmp_path, Sealer())
+    await store.open()
+    assert (await store.keys(), await store.key_uses()) == ([key], {})
+    await store.note_key_uses({"app": 2.0})
+    assert await store.key_uses() == {"app": 2.0}
     await store.aclose()
 
 

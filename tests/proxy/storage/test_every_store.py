@@ -382,3 +382,22 @@ async def test_keys_are_kept_once_and_revoked_for_good(store):
     assert not await store.revoke_key("nobody", 4.0)
     assert [key.revoked_at for key in await store.keys()] == [3.0, None]
     assert not await store.put_key(one)
+
+
+async def test_a_keys_last_use_is_the_latest_that_was_told(store):
+    assert await store.key_uses() == {}
+    before = await store.revision()
+    await store.note_key_uses({"app": 1_700_000_060.25, "b": 5.0})
+    # Another replica, which is behind with one and ahead with the other.
+    await store.note_key_uses({"app": 1_700_000_000.0, "b": 6.5, "c": 7.0})
+    await store.note_key_uses({})
+    assert await store.key_uses() == {"app": 1_700_000_060.25, "b": 6.5, "c": 7.0}
+    assert await store.revision() == before
+
+
+async def test_the_last_uses_of_many_keys(store):
+    many = {f"key-{n}": float(n) for n in range(250)}
+    await asyncio.gather(
+        *(store.note_key_uses({name: at - late for name, at in many.items()}) for late in (2, 0, 1))
+    )
+    assert await store.key_uses() == many
