@@ -11,6 +11,8 @@ from proxy.exceptions import StoreRefused
 from proxy.storage import StoredKey
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from proxy.storage import Store
 
 #: As in the configuration.
@@ -37,13 +39,19 @@ async def create(
     who: str,
     at: float,
     *,
+    taken: Collection[str] = (),
     routes: tuple[str, ...] | None = None,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
 ) -> NewKey:
-    """Make and keep a key of 256 random bits; raises StoreRefused where the name cannot be had."""
+    """Make and keep a key of 256 random bits; raises StoreRefused where the name cannot be had.
+
+    ``taken`` are the names of the configuration's keys: one name for two keys would be one limit for both.
+    """
     if _NAME.fullmatch(name) is None:
         raise StoreRefused(f"key: {name!r} is no name: up to 64 letters, digits, `_`, `-` and `.`")
+    if name in taken:
+        raise StoreRefused(f"key: the name `{name}` is taken by a key of idk.yaml; choose another one")
     for limit in (requests_per_minute, tokens_per_minute):
         if limit is not None and limit < 1:
             raise StoreRefused("key: a limit is at least 1 a minute; leave it out for none")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxy import keys
 from proxy.admin.shapes import ClientKey, ClientKeys, MadeKey
-from proxy.exceptions import BadRequest, StoreRefused
+from proxy.exceptions import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -30,13 +30,12 @@ async def make(store: Store, config: Config, routes: Collection[str], asked: Mak
     for name in asked.routes or ():
         if name not in routes:
             raise BadRequest(f"routes: `{name}` is no route; known are {', '.join(routes)}", param="routes")
-    if any(key.name == asked.name for key in config.keys):
-        raise StoreRefused(f"key: the name `{asked.name}` is taken by a key of idk.yaml; choose another one")
     made = await keys.create(
         store,
         asked.name,
         asked.who,
         now,
+        taken=[key.name for key in config.keys],
         routes=None if asked.routes is None else tuple(dict.fromkeys(asked.routes)),
         requests_per_minute=asked.requests_per_minute,
         tokens_per_minute=asked.tokens_per_minute,

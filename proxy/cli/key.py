@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proxy.cli.stores import AsJson, ConfigFile, StoreUrl, Who, printed, who_is, with_store
+from proxy.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from proxy.keys import Listed
@@ -36,6 +37,7 @@ def create(
     """Make a key, in force on every replica within a second. It is shown this once."""
     from proxy import keys
 
+    taken = _in_file(config)
     made = with_store(
         store,
         config,
@@ -44,6 +46,7 @@ def create(
             name,
             who_is(who),
             time(),
+            taken=taken,
             routes=tuple(route) if route else None,
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
@@ -53,6 +56,16 @@ def create(
         printed({**described(keys.Listed(made.key)), "key": made.secret})
     else:
         print(made.secret)
+
+
+def _in_file(config: Path) -> list[str]:
+    """The names of the configuration's keys; none where it cannot be read: ``--store`` needs no configuration."""
+    from proxy import config as configuration
+
+    try:
+        return [key.name for key in configuration.load(config).keys]
+    except ConfigError:
+        return []
 
 
 @app.command("list")

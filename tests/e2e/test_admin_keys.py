@@ -78,7 +78,7 @@ def test_a_name_is_given_once_and_the_files_keys_stay(client):
     asked = {"name": "app", "who": "ada"}
     assert client.post(AT, json=asked).status_code == 200
     assert client.delete(f"{AT}/app").status_code == 200
-    for name, words in (("app", "taken"), ("in-the-file", "idk.yaml")):
+    for name, words in (("app", "taken"), ("in-the-file", "is taken by a key of idk.yaml")):
         again = client.post(AT, json={**asked, "name": name})
         assert again.status_code == 409
         assert words in again.json()["error"]["message"]
