@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -18,13 +19,14 @@ from gating.saved import MEND
 from gating.types import GatingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from gating.saved import Saved
 
 _WORD = re.compile(r"\w+")
+_SPACE = re.compile(r"\s")
 _ACCENT = re.compile("[\u0300-\u036f]")
 #: A word that more than this share of the questions have, and more than so many of them, is no specific one.
 GENERIC_SHARE = 0.05
@@ -35,6 +37,9 @@ CUTS = (1.0, 0.75, 0.67, 0.5, 0.34, 0.25)
 LEAST_SIDE = 5
 #: Of a question: longer ones hold passages of their own, whose words would crowd out what is asked.
 MOST_WORDS = 200
+#: Characters that are read at once: a few milliseconds' work.
+BLOCK = 65_536
+LONGEST_WORD = 1_000
 
 
 class Words(NamedTuple):
@@ -48,11 +53,32 @@ def words_of(question: str | None, passages: Sequence[str]) -> Words | None:
     """Them; None without a question or passages."""
     if question is None or not passages:
         return None
-    words = tuple(dict.fromkeys(_split(question)))[:MOST_WORDS]
-    within: set[str] = set()
-    for passage in passages:
-        within.update(_split(passage))
-    return Words(words, tuple(word in within for word in words))
+    asked: dict[str, None] = {}
+    for block in _blocks(question):
+        asked.update(dict.fromkeys(_split(block)))
+        if len(asked) >= MOST_WORDS:
+            break
+    words = tuple(asked)[:MOST_WORDS]
+    missing = set(words)
+    for block in chain.from_iterable(map(_blocks, passages)):
+        missing.difference_update(_split(block))
+        if not missing:
+            break
+    return Words(words, tuple(word not in missing for word in words))
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """The text in parts that are soon read, each up to a space: reading cannot be interrupted.
+
+    Where there is no space for long (in some scripts, or in what is no text) a word may be cut in two.
+    """
+    start = 0
+    while len(text) - start > BLOCK + LONGEST_WORD:
+        space = _SPACE.search(text, start + BLOCK, start + BLOCK + LONGEST_WORD)
+        end = space.start() if space else start + BLOCK
+        yield text[start:end]
+        start = end
+    yield text[start:]
 
 
 def _split(text: str) -> list[str]:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from proxy import sse
 from proxy.exceptions import BadRequest, BodyTooLarge
+from proxy.large import LARGE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
     from types import TracebackType
 
     from proxy.exceptions import HttpError
+    from proxy.large import Turns
 
     Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]
@@ -64,8 +66,11 @@ def header(headers: Headers, name: bytes) -> bytes | None:
     return None
 
 
-async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
-    """The whole body; raises BodyTooLarge over ``limit`` bytes (before reading them, if they are announced)."""
+async def read_body(receive: Receive, headers: Headers, limit: int, turns: Turns | None = None) -> bytes:
+    """The whole body; raises BodyTooLarge over ``limit`` bytes (before reading them, if they are announced).
+
+    A large one is put together in ``turns``.
+    """
     refuse_encoded(headers)
     announced = header(headers, b"content-length")
     if announced is not None and announced.isdigit() and int(announced) > limit:
@@ -79,7 +84,9 @@ async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
         if size > limit:
             raise _too_large(limit)
         pieces.append(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    if len(pieces) == 1:
+        return pieces[0]
+    return b"".join(pieces) if turns is None else await turns.run(size > LARGE, b"".join, pieces)
 
 
 def _too_large(limit: int) -> BodyTooLarge:

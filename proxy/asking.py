@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.exceptions import UpstreamStatus
-from proxy.large import apart
 from proxy.upstreams.abilities import refuses
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def _with_less(exchange: Exchange, ask: Ask, exc: UpstreamStatus) -> Ask | None:
 
 async def post(exchange: Exchange, ask: Ask) -> Response:
     """Send the request as ``ask`` has it; raises UpstreamError's kinds."""
-    body = await apart(exchange.large, exchange.surface.outgoing, exchange.request, ask)
+    body = await exchange.turns.run(exchange.large, exchange.surface.outgoing, exchange.request, ask)
     upstream = exchange.route.upstream
     return await upstream.post(exchange.surface.path, body, exchange.credentials, fresh=ask.samples > 0)
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import re2
 
-from proxy.exceptions import BadRequest, ConfigError
+from proxy.exceptions import BadRequest, BodyTooLarge, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,8 @@ INSTRUCTION = (
     "Passages that were found for this question may be irrelevant and are left out. "
     "Answer from what you know; if you do not know the answer, say that you don't know."
 )
+#: Where a pattern may fit in one request. Each costs some microseconds; a passage is a paragraph or more.
+MOST_PLACES = 10_000
 _SLOT = re.compile(r"\{(?:context|question)\}")
 #: Who asks and who answers: their messages are no passages.
 _SPEAKERS = ("user", "assistant")
@@ -41,8 +44,8 @@ _SPEAKERS = ("user", "assistant")
 class Cut(Protocol):
     """Reads one message's text."""
 
-    def __call__(self, role: str, name: str | None, text: str) -> tuple[str | None, Sequence[str]]:
-        """What is left of it without its passages (None: nothing), and the passages."""
+    def __call__(self, role: str, name: str | None, text: str) -> tuple[str | None, Sequence[str | None]]:
+        """What is left of it without its passages (None: nothing), and the passages; None where a place has none."""
         ...
 
 
@@ -72,11 +75,17 @@ class Finder:
         """The request's context, or None where it has none."""
         passages = list(request.context)
         question: str | None = None
+        places = 0
 
         def edit(role: str, name: str | None, text: str) -> str | None:
-            nonlocal question
+            nonlocal question, places
             kept, found = self.cut(role, name, text) if self.cut is not None else (text, ())
-            passages.extend(found)
+            places += len(found)
+            if places > MOST_PLACES:
+                raise BodyTooLarge(
+                    f"the context stands in over {MOST_PLACES} places (rag.context)", code="body_too_large"
+                )
+            passages.extend(passage for passage in found if passage is not None)
             if role == "user" and kept:
                 question = kept
             return kept
@@ -149,23 +158,26 @@ class _Messages:
 class _Matches:
     """Each match goes; its one group is a passage."""
 
-    pattern: re2._Regexp[str] = field(repr=False)
+    pattern: re2._Regexp = field(repr=False)
 
-    def __call__(self, role: str, name: str | None, text: str) -> tuple[str | None, Sequence[str]]:
-        kept: list[str] = []
-        passages: list[str] = []
+    def __call__(self, role: str, name: str | None, text: str) -> tuple[str | None, Sequence[str | None]]:
+        # As bytes: of a str RE2 counts the characters up to each match, and holds the interpreter all the while.
+        whole = text.encode()
+        kept: list[bytes] = []
+        passages: list[str | None] = []
         end = 0
-        for match in self.pattern.finditer(text):
+        for match in islice(self.pattern.finditer(whole), MOST_PLACES + 1):
             start, stop = match.span()
             passage = match.group(1)
             if start == stop or not passage:
+                passages.append(None)
                 continue
-            kept.append(text[end:start])
-            passages.append(passage)
+            kept.append(whole[end:start])
+            passages.append(passage.decode(errors="replace"))
             end = stop
-        if not passages:
-            return text, ()
-        return "".join([*kept, text[end:]]).strip() or None, passages
+        if not kept:
+            return text, passages
+        return b"".join([*kept, whole[end:]]).decode(errors="replace").strip() or None, passages
 
 
 def finder(context: str | None, template: str | None, place: str) -> Finder:

@@ -10,7 +10,7 @@ from proxy.asking import ask_upstream
 from proxy.deadline import before, deadline_of
 from proxy.exceptions import BadRequest, HttpError, UpstreamError, UpstreamGarbage, UpstreamStatus
 from proxy.exchange import Exchange
-from proxy.large import LARGE, apart
+from proxy.large import LARGE
 from proxy.shape import check_shape
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from proxy.auth import Caller, Keys
     from proxy.config import Server
     from proxy.exchange import Judged
+    from proxy.large import Turns
     from proxy.limits import Limits
     from proxy.passthrough import Relay
     from proxy.routing import Route, RouteTable
@@ -46,6 +47,7 @@ class GatedEndpoint:
         relay: Relay,
         server: Server,
         limits: Limits,
+        turns: Turns,
         tracing: Tracing | None,
     ) -> None:
         self._surface = surface
@@ -55,6 +57,7 @@ class GatedEndpoint:
         self._relay = relay
         self._server = server
         self._limits = limits
+        self._turns = turns
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,8 +101,8 @@ class GatedEndpoint:
         request_id: bytes,
     ) -> None:
         headers = scope["headers"]
-        body = await asgi.read_body(receive, headers, self._server.max_body_bytes)
-        exchange = await apart(len(body) > LARGE, self._opened, caller, headers, body, base)
+        body = await asgi.read_body(receive, headers, self._server.max_body_bytes, self._turns)
+        exchange = await self._turns.run(len(body) > LARGE, self._opened, caller, headers, body, base)
         route = exchange.route
         exchange.deadline = deadline_of(route.config.deadline_s, headers)
         exchange.metered = caller.tokens_per_minute is not None
@@ -120,7 +123,7 @@ class GatedEndpoint:
                 if not self._lacks_format(exchange, exc):
                     raise
                 route.upstream.formats.discard(self._surface.name)
-                again = self._exchange(route, self._surface.parse(body), body, exchange.credentials)
+                again = await self._turns.run(exchange.large, self._again, exchange, body)
                 exchange.surface, exchange.request = again.surface, again.request
                 await self._served(exchange, send, push, base)
         if caller.limited:
@@ -139,22 +142,26 @@ class GatedEndpoint:
         route = self._routes.find(request.model, caller, _named_route(headers))
         base.append((b"x-idk-route", route.name.encode()))
         credentials = self._keys.credentials(headers) if route.forwards_credentials else None
-        exchange = self._exchange(route, request, body, credentials)
-        exchange.large = len(body) > LARGE
-        return exchange
+        return self._exchange(route, request, body, credentials)
+
+    def _again(self, exchange: Exchange, body: bytes) -> Exchange:
+        """The same from its bytes, now that the formats are known that its upstream speaks."""
+        return self._exchange(exchange.route, self._surface.parse(body), body, exchange.credentials)
 
     def _exchange(self, route: Route, request: Request, body: bytes, credentials: bytes | None) -> Exchange:
         """In the client's own format where the upstream speaks it, else translated; raises BadRequest."""
-        limit = self._server.max_answer_bytes
-        if self._surface.name in route.upstream.formats:
-            return Exchange(route, self._surface, request, credentials, limit)
-        if self._over_chat is None or "chat" not in route.upstream.formats:
-            raise BadRequest(
-                f"the route's upstream does not speak the format of /v1{self._surface.path}; "
-                f"use one of {', '.join(sorted(route.upstream.formats))}",
-                code="format_not_spoken",
-            )
-        return Exchange(route, self._over_chat, self._over_chat.parse(body), credentials, limit)
+        limit, large = self._server.max_answer_bytes, len(body) > LARGE
+        surface = self._surface
+        if surface.name not in route.upstream.formats:
+            if self._over_chat is None or "chat" not in route.upstream.formats:
+                raise BadRequest(
+                    f"the route's upstream does not speak the format of /v1{surface.path}; "
+                    f"use one of {', '.join(sorted(route.upstream.formats))}",
+                    code="format_not_spoken",
+                )
+            surface = self._over_chat
+            request = surface.parse(body)
+        return Exchange(route, surface, request, credentials, limit, turns=self._turns, large=large)
 
     def _lacks_format(self, exchange: Exchange, exc: UpstreamError) -> bool:
         """Whether the upstream has no such path, rather than no such model; nothing was sent to the client yet."""
@@ -179,14 +186,14 @@ class GatedEndpoint:
             raise _too_deep() from exc
 
     async def _whole(self, exchange: Exchange, send: Send, base: Headers) -> None:
-        await apart(exchange.large, pipeline.check, exchange)
+        await self._turns.run(exchange.large, pipeline.check, exchange)
         async with before(exchange.deadline):
             reply = await pipeline.answer(exchange)
         headers = [*base, asgi.JSON, *verdict_headers(reply.verdict), *passed_on(reply.upstream_headers)]
         await asgi.respond(send, 200, headers, reply.body)
 
     async def _stream(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
-        await apart(exchange.large, pipeline.check, exchange)
+        await self._turns.run(exchange.large, pipeline.check, exchange)
         async with pipeline.gathering(exchange) as gathered:
             async with before(exchange.deadline):
                 ask, response = await ask_upstream(exchange)

@@ -116,7 +116,7 @@ class NotFound(HttpError):
 
 
 class BodyTooLarge(HttpError):
-    """A request body over ``server.max_body_bytes``."""
+    """A request body over ``server.max_body_bytes``, or one that costs too much to read."""
 
     status = 413
     type = "invalid_request_error"

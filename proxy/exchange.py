@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from proxy.large import Turns
 from proxy.wire import NOTHING_MORE, Ask, Extra
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class Exchange:
     credentials: bytes | None
     limit: int = 50_000_000
     held: bool = False
-    #: Whether what is done with its whole body is done apart from the loop.
+    #: Where what is done with its whole body is done, and whether that is apart from the loop.
+    turns: Turns = field(default_factory=Turns)
     large: bool = False
     started: float = field(default_factory=perf_counter)
     asked: float = 0.0

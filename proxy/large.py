@@ -2,12 +2,15 @@
 
 A call into C holds the interpreter until it returns, in a thread as well; but between two of them the loop's thread
 gets its turn. So what waits elsewhere waits for the longest single call, not for a request's whole reading,
-translating and writing.
+translating and writing. There is one such thread: of several, the loop's would have to wait for each in turn.
 """
 
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -20,10 +23,21 @@ Found = TypeVar("Found")
 LARGE = 1_000_000
 
 
-async def apart(
-    large: bool, work: Callable[Given, Found], *args: Given.args, **kwargs: Given.kwargs
-) -> Found:
-    """``work``, in a thread where it is ``large``."""
-    if large:
-        return await asyncio.to_thread(work, *args, **kwargs)
-    return work(*args, **kwargs)
+class Turns:
+    """One thread, in which pieces of work take their turns; it begins with the first of them."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "large")
+
+    async def run(
+        self, large: bool, work: Callable[Given, Found], *args: Given.args, **kwargs: Given.kwargs
+    ) -> Found:
+        """``work``, in the thread where it is ``large``."""
+        if not large:
+            return work(*args, **kwargs)
+        there = partial(copy_context().run, work, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, there)
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._thread.shutdown(wait=False)

@@ -12,6 +12,7 @@ import msgspec
 from gating.types import Decision
 from proxy import asgi, trace_context
 from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, UpstreamError
+from proxy.large import LARGE
 from proxy.surfaces.chat_wire import error_body
 from proxy.surfaces.translated import TranslatedSurface
 from proxy.wire import Ask
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from proxy.auth import Caller, Keys
     from proxy.config import Server
     from proxy.exchange import Exchange
+    from proxy.large import Turns
     from proxy.limits import Limits
     from proxy.routing import Route, RouteTable
     from proxy.surfaces.translated import Plain
@@ -85,11 +87,12 @@ class _Model(msgspec.Struct):
 class Relay:
     """Every path without a gate."""
 
-    def __init__(self, routes: RouteTable, keys: Keys, server: Server, limits: Limits) -> None:
+    def __init__(self, routes: RouteTable, keys: Keys, server: Server, limits: Limits, turns: Turns) -> None:
         self._routes = routes
         self._keys = keys
         self._server = server
         self._limits = limits
+        self._turns = turns
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -141,11 +144,8 @@ class Relay:
             head, model = await upload.head(_FORM_HEAD, boundary) if boundary else (b"", None)
             return model, upload.pieces(head)
         if b"json" in kind:
-            body = await asgi.read_body(upload.receive, headers, self._server.max_body_bytes)
-            try:
-                return msgspec.json.decode(body, type=_Model).model, body
-            except UNREADABLE as exc:
-                raise BadRequest(f"the body is not JSON with a model's name: {exc}") from exc
+            body = await asgi.read_body(upload.receive, headers, self._server.max_body_bytes, self._turns)
+            return await self._turns.run(len(body) > LARGE, _named_model, body), body
         return None, upload.pieces(b"")
 
     def _route(self, scope: Scope, caller: Caller, model: str | None) -> Route:
@@ -219,7 +219,7 @@ class Relay:
         if request.context:
             raise BadRequest("idk: this route is off, and puts no context before a question", param="idk")
         ask = Ask(route.config.model, route.config.params, logprobs=False, top_logprobs=0)
-        body = exchange.surface.outgoing(request, ask)
+        body = await self._turns.run(exchange.large, exchange.surface.outgoing, request, ask)
         response = await route.upstream.post(exchange.surface.path, body, exchange.credentials)
         route.metrics.decided(_OFF)
         plain = (
@@ -280,6 +280,14 @@ class _Upload:
         if not self._ended.is_set():
             async for piece in asgi.body_pieces(self.receive):
                 yield piece
+
+
+def _named_model(body: bytes) -> str | None:
+    """The field ``model`` of a JSON body; raises BadRequest."""
+    try:
+        return msgspec.json.decode(body, type=_Model).model
+    except UNREADABLE as exc:
+        raise BadRequest(f"the body is not JSON with a model's name: {exc}") from exc
 
 
 def form_model(head: bytes, boundary: bytes) -> str | None:

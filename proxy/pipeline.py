@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 #: The parameters of the wire formats that bound an answer's tokens.
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
+#: Characters of a question and its passages whose words are read apart from the loop: some milliseconds' work.
+_MANY_WORDS = 100_000
+
 
 def check(exchange: Exchange) -> None:
     """Refuse what the route does not allow, and find the request's context; raises BadRequest."""
@@ -129,7 +132,7 @@ async def _final(
 ) -> Judged:
     """The verdict that stands, counted: where the first withholds everything the route's remedies were tried."""
     if exchange.context is not None:
-        completion = _in_context(exchange, completion)
+        completion = await exchange.turns.run(_has_many_words(exchange), _in_context, exchange, completion)
     exchange.tokens = (completion.prompt_tokens or 0) + (completion.completion_tokens or 0)
     verdict = judge(exchange, completion, cancelled=cancelled)
     if exchange.route.lower is not None and any(d.reason == "unmeasured" for d in verdict.decisions):
@@ -205,6 +208,15 @@ def _reported(
 def _with_sentences(report: ChoiceReport, choice: Choice) -> ChoiceReport:
     found = tuple(Sentence(text, score) for text, score in weakest_first(choice.evidence))
     return msgspec.structs.replace(report, sentences=found) if found else report
+
+
+def _has_many_words(exchange: Exchange) -> bool:
+    found = exchange.found
+    return (
+        found is not None
+        and exchange.gate.reads_words
+        and len(found.question or "") + sum(map(len, found.passages)) > _MANY_WORDS
+    )
 
 
 def _in_context(exchange: Exchange, completion: Completion) -> Completion:

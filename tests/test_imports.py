@@ -19,13 +19,21 @@ PACKAGES = ("calibrators", "gating", "proxy")
 #: its package's, and imports from its own floor and those below. What is named nowhere stands just below
 #: ``proxy.app``: it may use all the parts, and no part may use it.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("proxy", "proxy.exceptions", "proxy.config", "proxy.metrics", "proxy.wire", "proxy.sse", "proxy.asgi"),
+    (
+        "proxy",
+        "proxy.exceptions",
+        "proxy.config",
+        "proxy.metrics",
+        "proxy.wire",
+        "proxy.sse",
+        "proxy.asgi",
+        "proxy.large",
+    ),
     (
         "proxy.upstreams",
         "proxy.storage",
         "proxy.routing",
         "proxy.auth",
-        "proxy.large",
         "proxy.records",
         "proxy.context",
         "proxy.prompting",

@@ -14,6 +14,7 @@ from proxy.app.doors import Doors
 from proxy.auth import Keys
 from proxy.feedback import FeedbackEndpoint
 from proxy.health import Health
+from proxy.large import Turns
 from proxy.leaving import leaving
 from proxy.limits import Limits
 
@@ -48,6 +49,7 @@ class App:
         self._lasting = lasting
         self._guard: Guard | None = None
         self._limits: Limits | None = None
+        self._turns = Turns()
         self._doors = self._open(parts)
         #: Those that still have requests under way, and the present ones.
         self._all = [self._doors]
@@ -73,7 +75,8 @@ class App:
             if lasting is None
             else FeedbackEndpoint(keys, parts.metrics, lasting.link, lasting.recorder)
         )
-        return Doors(parts, keys, self.health, feedback, self._limited(parts), self._admin(parts))
+        limits, admin = self._limited(parts), self._admin(parts)
+        return Doors(parts, keys, self.health, feedback, limits, self._turns, admin)
 
     def _limited(self, parts: Parts) -> Limits:
         """One count of what is under way, whichever parts it began with."""
@@ -126,6 +129,7 @@ class App:
         while self._closing:
             await asyncio.gather(*self._closing)
         await self.parts.aclose()
+        self._turns.close()
         if self.parts.tracing is not None:
             await asyncio.to_thread(self.parts.tracing.close)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from proxy.asgi import Receive, Scope, Send
     from proxy.auth import Keys
     from proxy.health import Health
+    from proxy.large import Turns
     from proxy.limits import Limits
 
     Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -40,10 +41,11 @@ class Doors:
         health: Health,
         feedback: Endpoint,
         limits: Limits,
+        turns: Turns,
         admin: Sequence[BaseRoute],
     ) -> None:
         server, routes = parts.config.server, parts.routes
-        relay = Relay(routes, keys, server, limits)
+        relay = Relay(routes, keys, server, limits, turns)
         self.parts = parts
         #: How many requests are under way.
         self.open = 0
@@ -51,7 +53,9 @@ class Doors:
         self._gated: dict[str, Endpoint] = dict.fromkeys(("/v1/feedback", "/feedback"), feedback)
         for surface in SURFACES.values():
             over_chat = OVER_CHAT.get(surface.name)
-            endpoint = GatedEndpoint(surface, over_chat, routes, keys, relay, server, limits, parts.tracing)
+            endpoint = GatedEndpoint(
+                surface, over_chat, routes, keys, relay, server, limits, turns, parts.tracing
+            )
             self._gated |= {surface.path: endpoint, f"/v1{surface.path}": endpoint}
         self._cold = Starlette(
             routes=[*cold_routes(health, parts.metrics, routes, keys), *admin],

@@ -16,7 +16,7 @@ from proxy.wire import Ask
 if TYPE_CHECKING:
     from proxy.gathering.budget import Slots
     from proxy.routing import Route
-    from proxy.wire import Completion, Surface
+    from proxy.wire import Completion, Request, Surface
 
 #: The format whose name stands in ``UpstreamClient.formats``.
 _CHAT = "chat"
@@ -44,17 +44,16 @@ class Aside:
         route = exchange.route if self.route is None else self.route
         if _CHAT not in route.upstream.formats:
             raise UpstreamGarbage("the upstream takes no chat completions, in which questions are asked")
-        body = {
-            "model": route.config.model or exchange.request.model,
-            "messages": [{"role": "user", "content": content}],
-        }
+        model = route.config.model or exchange.request.model
         aside = Exchange(
             route,
             self.chat,
-            self.chat.parse(msgspec.json.encode(body)),
+            await exchange.turns.run(exchange.large, self._request, model, content),
             exchange.credentials,
             exchange.limit,
             spent=exchange.spending,
+            turns=exchange.turns,
+            large=exchange.large,
         )
         ask = Ask(
             model=None,
@@ -71,9 +70,17 @@ class Aside:
         finally:
             self.slots.give(granted)
 
+    def _request(self, model: str, content: str) -> Request:
+        body = {"model": model, "messages": [{"role": "user", "content": content}]}
+        return self.chat.parse(msgspec.json.encode(body))
 
-def conversation(exchange: Exchange) -> str:
+
+async def conversation(exchange: Exchange) -> str:
     """What was asked, as text: the request's messages in their order, whatever its format."""
+    return await exchange.turns.run(exchange.large, _conversation, exchange)
+
+
+def _conversation(exchange: Exchange) -> str:
     said: list[str] = []
 
     def read(role: str, name: str | None, text: str) -> str:

@@ -32,7 +32,13 @@ class ClosedBook:
         if found.without is None:
             return ()
         asked = Exchange(
-            exchange.route, exchange.surface, plain(found.without), exchange.credentials, exchange.limit
+            exchange.route,
+            exchange.surface,
+            plain(found.without),
+            exchange.credentials,
+            exchange.limit,
+            turns=exchange.turns,
+            large=exchange.large,
         )
         asked.spent = exchange.spending
         completion = await further(asked, asked.ask)

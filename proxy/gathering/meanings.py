@@ -61,7 +61,8 @@ class Judged:
     ) -> list[int]:
         spelled = {normalise(text) or text: text for row in rows for text in row}
         answers = msgspec.json.encode([spelled[text] for text in texts]).decode()
-        content = PROMPT.format(question=conversation(exchange), answers=answers, count=len(texts))
+        question = await conversation(exchange)
+        content = PROMPT.format(question=question, answers=answers, count=len(texts))
         most = _TOKENS_AROUND + _TOKENS_EACH * len(texts)
         said = await self.aside.ask(exchange, completion, content, max_tokens=most)
         text = said.choices[0].evidence.answer if said.choices else ""

@@ -65,7 +65,7 @@ class AskedTrue:
     async def __call__(self, exchange: Exchange, answer: Answer) -> Sequence[Fields]:
         """``p_true`` in [0, 1], or nothing where the model gave neither letter or no logprobs."""
         completion = await answer.get()
-        question = conversation(exchange)
+        question = await conversation(exchange)
         found: list[Fields] = []
         for choice in completion.choices:
             if not is_judged(choice):

@@ -40,7 +40,7 @@ class AskedInWords:
     async def __call__(self, exchange: Exchange, answer: Answer) -> Sequence[Fields]:
         """``verbalised`` in [0, 1], or nothing where the model states no one probability."""
         completion = await answer.get()
-        question = conversation(exchange)
+        question = await conversation(exchange)
         found: list[Fields] = []
         for choice in completion.choices:
             if not is_judged(choice):

@@ -60,7 +60,14 @@ class Escalate:
         if not (config.allow_override and gate is not None and gate.limit is not None):
             request = msgspec.structs.replace(request, threshold=None)
         second = Exchange(
-            self.route, first.surface, request, first.credentials, limit=first.limit, held=request.stream
+            self.route,
+            first.surface,
+            request,
+            first.credentials,
+            limit=first.limit,
+            held=request.stream,
+            turns=first.turns,
+            large=first.large,
         )
         if self.route.context is not None:
             second.found, second.context = first.found, first.context

@@ -41,7 +41,9 @@ class Rescue:
         if found is None or found.without is None:
             return judged
         metrics = exchange.route.metrics
-        request = instructed(exchange.surface, found.without) if self.instruct else found.without
+        request = found.without
+        if self.instruct:
+            request = await exchange.turns.run(exchange.large, instructed, exchange.surface, request)
         again = Exchange(
             replace(exchange.route, remedies=()),
             exchange.surface,
@@ -49,6 +51,8 @@ class Rescue:
             exchange.credentials,
             exchange.limit,
             held=True,
+            turns=exchange.turns,
+            large=exchange.large,
             context=False,
             counted=False,
         )

@@ -32,12 +32,14 @@ _ECHOED: Final[Mapping[str, Any]] = {
 #: What it repeats where the request said something, and leaves out else: they are texts, never null.
 _ECHOED_IF_SAID: Final = ("user", "safety_identifier", "prompt_cache_key", "service_tier")
 
+#: Bytes of the request that a response repeats: a stream does so three times, on the loop.
+_MOST_ECHOED: Final = 1_000_000
+
 
 def envelope(answer: Mapping[str, Any], request: Request) -> dict[str, Any]:
     """A response that has only begun, with what it repeats of its request."""
     asked = request.origin or {}
-    said = {name: _readable(asked.get(name)) for name in (*_ECHOED, *_ECHOED_IF_SAID)}
-    echoed = {**_ECHOED, **{name: value for name, value in said.items() if value is not None}}
+    echoed = {**_ECHOED, **dict(_repeated(asked))}
     return {
         "id": _id(answer, "resp"),
         "object": "response",
@@ -127,10 +129,23 @@ def _id(answer: Mapping[str, Any], kind: str) -> str:
     return f"{kind}_{str(answer.get('id') or '').removeprefix('chatcmpl-')}"
 
 
-def _readable(given: Raw | None) -> Any:
-    """A field of the request's; None where there is none, or it is a number that no reader could hold."""
+def _repeated(asked: Mapping[str, Raw]) -> Iterator[tuple[str, Any]]:
+    """The fields of the request's that its response repeats: as many as are not too large together."""
+    room = _MOST_ECHOED
+    for name in (*_ECHOED, *_ECHOED_IF_SAID):
+        given = asked.get(name)
+        if given is None or len(given) > room:
+            continue
+        room -= len(given)
+        value = _readable(given)
+        if value is not None:
+            yield name, value
+
+
+def _readable(given: Raw) -> Any:
+    """A field of the request's; None where it is a number that no reader could hold."""
     try:
-        return None if given is None else msgspec.json.decode(given)
+        return msgspec.json.decode(given)
     except (msgspec.DecodeError, RecursionError):
         return None
 

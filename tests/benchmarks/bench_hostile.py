@@ -12,7 +12,8 @@ import json
 import socket
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -107,10 +108,13 @@ def _longest_s(url: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """One kind of body: its prompt, and further fields as JSON text."""
+    """One kind of body: its prompt, and further fields as JSON text; sent so often at once."""
 
     prompt: Callable[[], str] = lambda: "?"
     fields: Callable[[], str] = lambda: ""
+    at_once: int = 1
+    #: Whether it is written without escapes.
+    utf8: bool = False
 
 
 def _repeated(name: str, item: str) -> str:
@@ -122,8 +126,15 @@ ATTACKS: Final[dict[str, Attack]] = {
     "a text of 20 MB": Attack(lambda: "x" * (MOST - 1_000)),
     "a text of escapes": Attack(lambda: "\n" * (MOST // 2 - 1_000)),
     "as many escapes as may be": Attack(lambda: "\n" * 3_150_000 + "x" * (MOST - 6_301_000)),
+    "as many escapes as may be, eight at once": Attack(
+        lambda: "\n" * 3_150_000 + "x" * (MOST - 6_301_000), at_once=8
+    ),
     "a text beyond ASCII": Attack(lambda: "д" * (MOST // 6 - 1_000)),
+    "a text in UTF-8": Attack(lambda: "д" * (MOST // 2 - 1_000), utf8=True),
     "a text for the context's pattern": Attack(lambda: "<c>" + "a" * (MOST - 1_000)),
+    "a passage of 20 MB": Attack(lambda: "<c>" + "b" * (MOST - 1_000) + "</c>?"),
+    "two million passages": Attack(lambda: "<c>b</c>" * (MOST // 8 - 1_000)),
+    "instructions of 20 MB": Attack(fields=lambda: '"instructions":"' + "i" * (MOST - 1_000) + '"'),
     "a million keys": Attack(fields=lambda: ",".join(f'"{number}":1' for number in range(MOST // 12))),
     "30,000 keys": Attack(fields=lambda: ",".join(f'"{number}":1' for number in range(30_000))),
     "numbers": Attack(fields=lambda: _repeated("x", "1")),
@@ -143,7 +154,7 @@ def body_of(surface: str, model: str, attack: Attack, upstream: FakeUpstream) ->
     """A request, whose prompt the fake upstream knows."""
     prompt = attack.prompt()
     upstream.script(answer(says("Par", "is")), prompt=prompt)
-    whole = json.dumps({"model": model, **DOORS[surface].asks(prompt)})
+    whole = json.dumps({"model": model, **DOORS[surface].asks(prompt)}, ensure_ascii=not attack.utf8)
     fields = attack.fields()
     return (f"{whole[:-1]},{fields}}}" if fields else whole).encode()
 
@@ -160,19 +171,28 @@ class Seen:
     longest_s: float
 
 
+def _status(url: str, body: bytes) -> str:
+    try:
+        return str(httpx.post(url, content=body, **PLAIN).status_code)
+    except httpx.TransportError:
+        return "closed"
+
+
 def run(surfaces: tuple[str, ...] = tuple(DOORS), names: tuple[str, ...] = tuple(ATTACKS)) -> Iterator[Seen]:
     """Every attack on every surface, direct and translated."""
     with FakeUpstream() as upstream, watched(upstream) as url:
         for surface in surfaces:
             for model in ("direct", "translated") if surface not in ("chat", "completions") else ("direct",):
                 for name in names:
-                    body = body_of(surface, model, ATTACKS[name], upstream)
+                    attack = ATTACKS[name]
+                    body = body_of(surface, model, attack, upstream)
                     _longest_s(url)
-                    status = "closed"
-                    with suppress(httpx.TransportError):
-                        status = str(
-                            httpx.post(f"{url}{DOORS[surface].path}", content=body, **PLAIN).status_code
-                        )
+                    with ThreadPoolExecutor(attack.at_once) as clients:
+                        sent = [
+                            clients.submit(_status, url + DOORS[surface].path, body)
+                            for _ in range(attack.at_once)
+                        ]
+                    status = ", ".join(sorted({each.result() for each in sent}))
                     yield Seen(surface, model, name, len(body), status, _longest_s(url))
 
 

@@ -53,6 +53,26 @@ def test_without_question_or_passages_there_is_nothing_to_tell():
     assert len(words_of(" ".join(map(str, range(1_000, 9_000))), ["1"]).words) == MOST_WORDS
 
 
+@given(
+    st.lists(
+        st.sampled_from(["Paris", "paris", "Zo\u00eb", "Zoe\u0308", "1,5", "\u5317\u4eac", "of"]), max_size=12
+    ),
+    st.lists(st.text(st.sampled_from("ab\u00ebe\u0308-,"), max_size=8), max_size=20),
+    st.sampled_from([" ", "\n", "\u00a0"]),
+)
+def test_words_are_the_same_however_long_the_text_is(names, others, space):
+    question, passages = space.join(names), [space.join(others), space.join(names[:4])]
+    whole = words_of(question, passages)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("gating.relatedness.BLOCK", 5)
+        patched.setattr("gating.relatedness.LONGEST_WORD", 10)
+        assert words_of(question, passages) == whole
+
+
+def test_what_has_no_space_is_read_too():
+    assert words_of("ab", ["x" * 300_000 + " ab"]).held == (True,)
+
+
 @given(st.lists(st.tuples(st.text(max_size=4), st.booleans()), max_size=6, unique_by=lambda one: one[0]))
 def test_the_share_is_one(pairs):
     words = Words(tuple(word for word, _ in pairs), tuple(here for _, here in pairs))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.context import INSTRUCTION, finder, instructed
-from proxy.exceptions import BadRequest, ConfigError
+from proxy.exceptions import BadRequest, BodyTooLarge, ConfigError
 from proxy.surfaces import SURFACES
 from proxy.surfaces.chat import Chat
 from proxy.wire import Ask
@@ -108,6 +108,24 @@ def test_what_is_not_context_keeps_its_bytes(texts):
     asked = request(*[said("user", text.replace("<", "")) for text in texts] or [said("user", "?")])
     edited = CHAT.edited(asked, lambda role, name, text: text)
     assert bytes(edited.fields["messages"]) == bytes(asked.fields["messages"])
+
+
+def test_what_is_cut_is_counted_in_characters_of_any_script():
+    found = find(TAGS, said("user", "д😀<context>ё😀</context>é<context>b</context>😀?"))
+    assert found.passages == ("ё😀", "b")
+    assert messages(found.without) == [said("user", "д😀é😀?")]
+
+
+@pytest.mark.parametrize("passage", ["A", ""])
+def test_a_pattern_that_fits_without_end_is_refused(monkeypatch, passage):
+    """In one message or in all of them, whether or not it holds anything there."""
+    monkeypatch.setattr("proxy.context.MOST_PLACES", 4)
+    text = f"<context>{passage}</context>"
+    find(TAGS, said("user", text * 2), said("user", text * 2))
+    for messages in ([said("user", text * 5)], [said("user", text * 3), said("user", text * 2)]):
+        with pytest.raises(BodyTooLarge, match=r"over 4 places \(rag.context\)") as caught:
+            find(TAGS, *messages)
+        assert caught.value.http_status == 413
 
 
 def test_a_pattern_takes_linear_time():

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
 
 from proxy.exceptions import BadRequest
-from proxy.large import LARGE, apart
-from tests.fakes import answer, says
+from proxy.large import LARGE, Turns
+from proxy.surfaces.chat import Chat
+from tests.fakes import FakeUpstream, answer, raw, says
 
 
 async def test_what_is_large_has_a_thread_of_its_own():
-    here = threading.get_ident()
-    assert await apart(False, threading.get_ident) == here
-    assert await apart(True, threading.get_ident) != here
+    turns, here = Turns(), threading.get_ident()
+    assert await turns.run(False, threading.get_ident) == here
+    assert await turns.run(True, threading.get_ident) != here
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -23,7 +25,21 @@ async def test_what_it_raises_comes_back(large):
         raise BadRequest(word)
 
     with pytest.raises(BadRequest, match="too odd"):
-        await apart(large, refuse, "too odd")
+        await Turns().run(large, refuse, "too odd")
+
+
+async def test_one_after_the_other():
+    """Of several threads at once the loop's would have to wait for each."""
+    turns, under_way, seen = Turns(), threading.Lock(), []
+
+    def work(number: int) -> int:
+        assert under_way.acquire(blocking=False)
+        seen.append(number)
+        under_way.release()
+        return threading.get_ident()
+
+    threads = await asyncio.gather(*(turns.run(True, work, number) for number in range(20)))
+    assert (seen, len(set(threads))) == (list(range(20)), 1)
 
 
 @pytest.mark.parametrize("size", [LARGE // 2, 2 * LARGE])
@@ -35,3 +51,68 @@ async def test_a_large_request_is_judged_like_a_small_one(serving, upstream, siz
         assert upstream.call(prompt).json["messages"][0]["content"] == prompt
         refused = await proxy.ask("/v1/chat/completions", {"model": "m", "messages": "x" * size})
         assert refused.status == 400
+
+
+UNSURE = {"mode": "enforce", "scorers": ["mean_logprob"], "score_threshold": 0.0}
+ROUTES = {
+    "gated": [{"mode": "enforce", "scorers": ["mean_logprob"], "score_threshold": -9.0}],
+    "off": [{"mode": "off"}],
+    "rescued": [UNSURE | {"rag": {"context": "(?s)<c>(.*?)</c>", "rescue": True, "instruct": True}}],
+    "escalated": [UNSURE | {"on_low": "escalate", "escalate_to": "strong"}, UNSURE | {"name": "strong"}],
+    "asked aside": [UNSURE | {"scorers": ["p_true"]}],
+    "without context": [
+        UNSURE | {"scorers": ["closed_book_contrast"], "rag": {"context": "(?s)<c>(.*?)</c>"}}
+    ],
+    "prompted": [UNSURE | {"confidence_prompt": 0.8}],
+}
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+@pytest.mark.parametrize("route", ROUTES)
+async def test_nothing_is_done_with_a_large_body_on_the_loop(serving, monkeypatch, route, path):
+    here, on_the_loop = threading.get_ident(), []
+
+    def watched(name):
+        done = getattr(Chat, name)
+
+        def work(self, *given):
+            if threading.get_ident() == here:
+                on_the_loop.append(name)
+            return done(self, *given)
+
+        return work
+
+    for name in ("parse", "edited", "outgoing"):
+        monkeypatch.setattr(Chat, name, watched(name))
+    large = "<c>Passage.</c>" + "p" * LARGE
+    asked = (
+        {"input": large} if path == "/v1/responses" else {"messages": [{"role": "user", "content": large}]}
+    )
+    routes = [{"name": "first", **ROUTES[route][0]}, *ROUTES[route][1:]]
+    with FakeUpstream(always=answer(says("Par", "is"))) as upstream:
+        settings = {"base_url": upstream.base_url, "formats": ["chat"]}
+        async with serving(*routes, upstream=settings) as proxy:
+            reply = await proxy.ask(path, {"model": "m", **asked})
+    assert (reply.status, on_the_loop) == (200, [])
+
+
+async def test_a_large_body_that_is_passed_through_names_its_model(serving, upstream):
+    upstream.serve("/v1/embeddings", raw(b"{}"))
+    async with serving({"name": "r", "models": ["m"]}) as proxy:
+        body = {"input": "x" * LARGE, "model": "m"}
+        assert (await proxy.ask("/v1/embeddings", body)).status == 200
+        assert (await proxy.ask("/v1/embeddings", body | {"model": "n"})).status == 404
+    assert upstream.call("/v1/embeddings").json == body
+
+
+@pytest.mark.parametrize(("size", "repeated"), [(100, True), (LARGE, False)])
+async def test_a_response_repeats_no_more_of_its_request_than_is_soon_written(
+    serving, upstream, size, repeated
+):
+    prompt = upstream.script(answer(says("Paris")))
+    asked = {"model": "m", "input": prompt, "instructions": "i" * size, "metadata": {"a": "b"}}
+    async with serving({"name": "r"}, upstream={"formats": ["chat"]}) as proxy:
+        told = (await proxy.ask("/v1/responses", asked)).json
+    assert told["instructions"] == (asked["instructions"] if repeated else None)
+    assert told["metadata"] == asked["metadata"]
+    assert upstream.call(prompt).json["messages"][0]["content"] == asked["instructions"]
