@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -37,11 +37,16 @@ class Arguments(msgspec.Struct, frozen=True, omit_defaults=True):
     workers: int | None = None
 
 
-def become(arguments: Arguments) -> NoReturn:
-    """Serve in this process's place; nothing of it goes on."""
+def become(arguments: Arguments) -> None:
+    """Serve in this process's place, of which nothing goes on; in the process itself where Python cannot start again.
+
+    Its file may be gone, or not be this user's to run.
+    """
     given = msgspec.json.encode(arguments).decode()
-    # -P: a file of the working directory is no module of ours.
-    os.execv(sys.executable, [sys.executable, "-P", "-m", __name__, given])  # noqa: S606 - no shell, our own module
+    with suppress(OSError):
+        # -P: a file of the working directory is no module of ours.
+        os.execv(sys.executable, [sys.executable, "-P", "-m", __name__, given])  # noqa: S606 - no shell, our own module
+    serve(arguments)
 
 
 def main(given: str) -> int:

@@ -42,6 +42,16 @@ def test_idk_yaml_needs_not_be_named(folder, served):
     assert served[0][0].server.port == 8080
 
 
+def test_a_python_that_cannot_start_again_serves_itself(folder, served, monkeypatch):
+    def execv(program, arguments):
+        raise PermissionError(13, "Permission denied", program)
+
+    monkeypatch.setattr("os.execv", execv)
+    (folder / "idk.yaml").write_text(ROUTE)
+    assert run(["serve", "--port", "0"]) == 0
+    assert served[0][0].server.port == 0
+
+
 def test_an_upstream_alone(folder, served):
     assert run(["serve", "--upstream", "https://api.example.com/v1"]) == 0
     assert served[0][0].upstreams["upstream"].base_url == "https://api.example.com/v1"
