@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -85,6 +85,11 @@ class Exchange:
     counted: bool = True
     #: Why the budget of further calls was not enough; None where it was.
     over_budget: str | None = None
+
+    def another(self, route: Route, surface: Surface, request: Request, **differing: Any) -> Exchange:
+        """One more exchange for the same client: its credentials, its bounds, and where large bodies are worked on."""
+        differing |= {"turns": self.turns, "large": self.large}
+        return Exchange(route, surface, request, self.credentials, self.limit, **differing)
 
     @property
     def gate(self) -> Gate:

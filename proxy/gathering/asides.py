@@ -9,11 +9,11 @@ import msgspec
 
 from proxy.asking import further
 from proxy.exceptions import UpstreamGarbage
-from proxy.exchange import Exchange
 from proxy.gathering.budget import check_question
 from proxy.wire import Ask
 
 if TYPE_CHECKING:
+    from proxy.exchange import Exchange
     from proxy.gathering.budget import Slots
     from proxy.routing import Route
     from proxy.wire import Completion, Request, Surface
@@ -45,16 +45,8 @@ class Aside:
         if _CHAT not in route.upstream.formats:
             raise UpstreamGarbage("the upstream takes no chat completions, in which questions are asked")
         model = route.config.model or exchange.request.model
-        aside = Exchange(
-            route,
-            self.chat,
-            await exchange.turns.run(exchange.large, self._request, model, content),
-            exchange.credentials,
-            exchange.limit,
-            spent=exchange.spending,
-            turns=exchange.turns,
-            large=exchange.large,
-        )
+        request = await exchange.turns.run(exchange.large, self._request, model, content)
+        aside = exchange.another(route, self.chat, request, spent=exchange.spending)
         ask = Ask(
             model=None,
             params={"temperature": 0.0},

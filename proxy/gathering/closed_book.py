@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.asking import further
-from proxy.exchange import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from proxy.exchange import Exchange
     from proxy.gathering.base import Answer, Fields
     from proxy.wire import Request
 
@@ -31,16 +31,9 @@ class ClosedBook:
             return [{"closed_book": choice.evidence} for choice in (await answer.get()).choices]
         if found.without is None:
             return ()
-        asked = Exchange(
-            exchange.route,
-            exchange.surface,
-            plain(found.without),
-            exchange.credentials,
-            exchange.limit,
-            turns=exchange.turns,
-            large=exchange.large,
+        asked = exchange.another(
+            exchange.route, exchange.surface, plain(found.without), spent=exchange.spending
         )
-        asked.spent = exchange.spending
         completion = await further(asked, asked.ask)
         closed_book = completion.choices[0].evidence if completion.choices else None
         return [{"closed_book": closed_book} for _ in (await answer.get()).choices]

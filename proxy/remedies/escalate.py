@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.exceptions import HttpError, UpstreamError
-from proxy.exchange import Exchange
 from proxy.remedies.base import handed_on, kept
 
 if TYPE_CHECKING:
-    from proxy.exchange import Judged
+    from proxy.exchange import Exchange, Judged
     from proxy.remedies.base import Ask
     from proxy.routing import Route
 
@@ -59,16 +58,7 @@ class Escalate:
         request = first.request
         if not (config.allow_override and gate is not None and gate.limit is not None):
             request = msgspec.structs.replace(request, threshold=None)
-        second = Exchange(
-            self.route,
-            first.surface,
-            request,
-            first.credentials,
-            limit=first.limit,
-            held=request.stream,
-            turns=first.turns,
-            large=first.large,
-        )
+        second = first.another(self.route, first.surface, request, held=request.stream)
         if self.route.context is not None:
             second.found, second.context = first.found, first.context
         return second

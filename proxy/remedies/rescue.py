@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from proxy.context import instructed
 from proxy.exceptions import HttpError, UpstreamError
-from proxy.exchange import Exchange
 from proxy.remedies.base import handed_on, kept
 
 if TYPE_CHECKING:
@@ -44,18 +43,8 @@ class Rescue:
         request = found.without
         if self.instruct:
             request = await exchange.turns.run(exchange.large, instructed, exchange.surface, request)
-        again = Exchange(
-            replace(exchange.route, remedies=()),
-            exchange.surface,
-            request,
-            exchange.credentials,
-            exchange.limit,
-            held=True,
-            turns=exchange.turns,
-            large=exchange.large,
-            context=False,
-            counted=False,
-        )
+        alone = replace(exchange.route, remedies=())
+        again = exchange.another(alone, exchange.surface, request, held=True, context=False, counted=False)
         began = perf_counter()
         try:
             async with asyncio.timeout(exchange.route.config.budget.timeout_s):
