@@ -272,6 +272,19 @@ async def test_a_store_that_is_down_delays_no_answer_and_loses_nothing_within_th
     running.cancel()
 
 
+async def test_an_item_holds_its_texts_once(recorded, upstream, store):
+    serve, recorder = recorded({**ROUTE, "audit": 1.0}, log_text=True)
+    async with serve as proxy:
+        prompt = upstream.script(answer(says("Rome")))
+        await proxy.chat(prompt)
+    await recorder.flush()
+    ((item, _),) = await store.audit("r")
+    assert (item.answer.question, item.answer.answer) == (prompt, "Rome")
+    assert (item.decision.question, item.decision.answer) == (None, None)
+    (record,) = await kept(store)
+    assert (record.question, record.answer) == (prompt, "Rome")
+
+
 async def test_texts_wait_within_a_bound_of_their_own(recorded, upstream, store, metrics, monkeypatch):
     monkeypatch.setattr("proxy.recording.recorder.MOST_TEXT", 15_000)
     serve, recorder = recorded({**ROUTE, "audit": 1.0})
