@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.exceptions import UpstreamStatus
+from proxy.large import LARGE
 from proxy.upstreams.abilities import refuses
 
 if TYPE_CHECKING:
@@ -59,6 +60,6 @@ async def further(exchange: Exchange, ask: Ask) -> Completion:
         body = await response.read(exchange.limit)
     finally:
         response.close()
-    completion = exchange.surface.read(body, ask)
+    completion = await exchange.turns.run(len(body) > LARGE, exchange.surface.read, body, ask)
     spending.tokens_of(completion.prompt_tokens, completion.completion_tokens)
     return completion

@@ -190,7 +190,9 @@ class GatedEndpoint:
         async with before(exchange.deadline):
             reply = await pipeline.answer(exchange)
         headers = [*base, asgi.JSON, *verdict_headers(reply.verdict), *passed_on(reply.upstream_headers)]
-        await asgi.respond(send, 200, headers, reply.body)
+        large = len(reply.completion.body) > LARGE
+        body = await self._turns.run(True, reply.rendered) if large else reply.rendered()
+        await asgi.respond(send, 200, headers, body)
 
     async def _stream(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
         await self._turns.run(exchange.large, pipeline.check, exchange)
@@ -209,7 +211,7 @@ class GatedEndpoint:
                     async with before(exchange.deadline):
                         await pipeline.flow(exchange, events, response, out.push)
                         judged = await pipeline.close_stream(exchange, events, response, gathered)
-                    end = judged.body
+                    end = judged.rendered()
                 except (HttpError, RecursionError) as exc:
                     if not out.started:
                         raise

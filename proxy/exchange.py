@@ -171,7 +171,6 @@ class Judged(msgspec.Struct, frozen=True):
         """Whether the whole answer is: nothing of it would go out."""
         return len(self.verdict.withheld) == len(self.completion.choices) > 0
 
-    @property
-    def body(self) -> bytes:
+    def rendered(self) -> bytes:
         """What is left to send."""
         return self.finish(self.completion, self.verdict)

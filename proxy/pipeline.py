@@ -23,6 +23,7 @@ from proxy.exceptions import BadRequest, UpstreamGarbage, UpstreamStatus
 from proxy.exchange import Exchange, Judged
 from proxy.gathering import NO_GATHERING, Gathering
 from proxy.gathering.base import is_judged
+from proxy.large import LARGE
 from proxy.prompting import prompted, prompts
 from proxy.upstreams.encoding import too_large
 from proxy.wire import Ask, Report, Sentence, Verdict, report_choices
@@ -106,7 +107,10 @@ async def answer(exchange: Exchange) -> Judged:
         finally:
             response.close()
         exchange.answered = perf_counter()
-        completion = exchange.surface.read(body, ask)
+        if len(body) > LARGE:
+            completion = await exchange.turns.run(True, exchange.surface.read, body, ask)
+        else:  # without a coroutine more
+            completion = exchange.surface.read(body, ask)
         if len(completion.choices) > exchange.request.n:
             raise UpstreamGarbage("the upstream's answer has more choices than were asked for")
         completion = await gathered.finish(completion)

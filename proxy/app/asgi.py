@@ -39,6 +39,8 @@ class Lasting:
     uses: Uses
     #: Where the admin key is, by the name that the configuration gives.
     environ: Mapping[str, str] = field(default_factory=dict)
+    #: Where large bodies are worked on, and what of them is recorded.
+    turns: Turns = field(default_factory=Turns)
 
 
 class App:
@@ -49,7 +51,7 @@ class App:
         self._lasting = lasting
         self._guard: Guard | None = None
         self._limits: Limits | None = None
-        self._turns = Turns()
+        self._turns = Turns() if lasting is None else lasting.turns
         self._doors = self._open(parts)
         #: Those that still have requests under way, and the present ones.
         self._all = [self._doors]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from proxy.app.asgi import App, Lasting
 from proxy.app.parts import build
 from proxy.keeper import Keeper
+from proxy.large import Turns
 from proxy.metrics import Metrics
 from proxy.policies import Known, store_of
 from proxy.recording import Recorder, StoreLink, Uses
@@ -42,7 +43,9 @@ def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics |
     metrics = Metrics() if metrics is None else metrics
     config = setting.config
     link = StoreLink(store_of(config, setting.folder, environ), metrics)
-    recorder = Recorder(link, Random(), log_text=config.server.log_text)  # noqa: S311 - nobody gains by guessing
+    turns = Turns()
+    rng = Random()  # noqa: S311 - nobody gains by guessing
+    recorder = Recorder(link, rng, log_text=config.server.log_text, turns=turns)
     uses = Uses(link)
     lasting = partial(
         build,
@@ -52,7 +55,7 @@ def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics |
         recorder=recorder,
         tracing=Tracing() if config.server.opentelemetry else None,
     )
-    app = App(lasting(config, known=setting.known), Lasting(link, recorder, uses, environ))
+    app = App(lasting(config, known=setting.known), Lasting(link, recorder, uses, environ, turns))
     app.keeper = Keeper(
         config,
         setting.known,

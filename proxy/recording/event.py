@@ -89,10 +89,19 @@ def _drawn(event: Event, records: list[DecisionRecord], question: str | None) ->
     made_with = fingerprint(event.route, request.model, request.sampling)
     return [
         AuditItem(
-            decision=record, propensity=config.audit, answer=_answer(record, choice, question, made_with)
+            decision=_without_texts(record),
+            propensity=config.audit,
+            answer=_answer(record, choice, question, made_with),
         )
         for record, choice in zip(records, event.completion.choices, strict=True)
     ]
+
+
+def _without_texts(record: DecisionRecord) -> DecisionRecord:
+    """They stand in the item's answer: a long one is written once."""
+    if record.question is None and record.answer is None:
+        return record
+    return msgspec.structs.replace(record, question=None, answer=None)
 
 
 def _answer(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from gating.types import Unmeasured
 from proxy.exceptions import StoreError
+from proxy.large import LARGE, Turns
 from proxy.recording.event import Event, records_of
 from proxy.recording.link import PAUSE_S
 
@@ -53,11 +54,13 @@ class Recorder:
         *,
         log_text: bool = False,
         most_waiting: int = MOST_WAITING,
+        turns: Turns | None = None,
         clock: Callable[[], float] = time,
     ) -> None:
         self.log_text = log_text
         self._link = link
         self._draw = rng.random
+        self._turns = Turns() if turns is None else turns
         self._clock = clock
         self._most = most_waiting
         self._waiting: deque[Event] = deque()
@@ -110,33 +113,37 @@ class Recorder:
         async with self._writing:
             while self._waiting:
                 batch = list(islice(self._waiting, MOST_AT_ONCE))
-                records, items = await self._records(batch)
+                records, items, lost = await self._records(batch)
                 try:
                     await self._link.do("record", lambda store, r=records, i=items: store.add_decisions(r, i))  # type: ignore[misc] # bound now
                 except StoreError:
                     raise
                 except Exception:  # what no store can take must not keep the rest waiting for ever
                     logger.exception("%d decisions cannot be recorded", len(batch))
-                    self._link.dropped("record", len(batch))
+                    lost = len(batch)
+                if lost:
+                    self._link.dropped("record", lost)
                 for _ in batch:
                     self._text -= self._waiting.popleft().size
             self._any.clear()
 
-    async def _records(self, batch: list[Event]) -> tuple[list[DecisionRecord], list[AuditItem]]:
+    async def _records(self, batch: list[Event]) -> tuple[list[DecisionRecord], list[AuditItem], int]:
+        """What becomes of them, and how many of them cannot be kept: counted once, however often they are tried."""
         records: list[DecisionRecord] = []
         items: list[AuditItem] = []
+        lost = 0
         for event in batch:
             try:
-                theirs, drawn = records_of(event)
+                theirs, drawn = await self._turns.run(event.size > LARGE, records_of, event)
             except Exception:  # one that cannot be kept must not keep the others waiting
                 logger.exception("a decision of route %s cannot be recorded", event.route.name)
-                self._link.dropped("record", 1)
+                lost += 1
                 continue
             records += theirs
             items += drawn
             if drawn:  # a long answer's evidence takes a while: requests go first
                 await asyncio.sleep(0)
-        return records, items
+        return records, items, lost
 
     async def finish(self) -> None:
         """Write what waits before the end, for a few seconds at the most; the rest is dropped and counted."""

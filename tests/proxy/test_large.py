@@ -116,3 +116,28 @@ async def test_a_response_repeats_no_more_of_its_request_than_is_soon_written(
     assert told["instructions"] == (asked["instructions"] if repeated else None)
     assert told["metadata"] == asked["metadata"]
     assert upstream.call(prompt).json["messages"][0]["content"] == asked["instructions"]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+async def test_a_large_answer_is_read_and_written_apart_from_the_loop(serving, upstream, monkeypatch, path):
+    here, done = threading.get_ident(), []
+
+    def watched(name):
+        work = getattr(Chat, name)
+
+        def seen(self, *given):
+            done.append((name, threading.get_ident() == here))
+            return work(self, *given)
+
+        return seen
+
+    for name in ("read", "render"):
+        monkeypatch.setattr(Chat, name, watched(name))
+    prompt = upstream.script(answer(says("x" * LARGE)))
+    asked = (
+        {"input": prompt} if path == "/v1/responses" else {"messages": [{"role": "user", "content": prompt}]}
+    )
+    async with serving({"name": "r"}, upstream={"formats": ["chat"]}) as proxy:
+        reply = await proxy.ask(path, {"model": "m", **asked})
+    assert reply.body.count(b"x" * LARGE) == 1
+    assert done == [("read", False), ("render", False)]

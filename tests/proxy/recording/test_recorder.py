@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from random import Random
 
@@ -11,9 +12,10 @@ import pytest
 
 from gating import SCORERS
 from proxy.exceptions import StoreError, StoreRefused
+from proxy.large import LARGE
 from proxy.metrics import Metrics
 from proxy.recording import Recorder, StoreLink
-from proxy.recording.event import question_of
+from proxy.recording.event import question_of, records_of
 from proxy.storage import DecisionQuery, Sealer, make_store
 from proxy.surfaces import SURFACES
 from tests.fakes import answer, raw, says
@@ -270,6 +272,19 @@ async def test_a_store_that_is_down_delays_no_answer_and_loses_nothing_within_th
     running.cancel()
 
 
+async def test_an_item_holds_its_texts_once(recorded, upstream, store):
+    serve, recorder = recorded({**ROUTE, "audit": 1.0}, log_text=True)
+    async with serve as proxy:
+        prompt = upstream.script(answer(says("Rome")))
+        await proxy.chat(prompt)
+    await recorder.flush()
+    ((item, _),) = await store.audit("r")
+    assert (item.answer.question, item.answer.answer) == (prompt, "Rome")
+    assert (item.decision.question, item.decision.answer) == (None, None)
+    (record,) = await kept(store)
+    assert (record.question, record.answer) == (prompt, "Rome")
+
+
 async def test_texts_wait_within_a_bound_of_their_own(recorded, upstream, store, metrics, monkeypatch):
     monkeypatch.setattr("proxy.recording.recorder.MOST_TEXT", 15_000)
     serve, recorder = recorded({**ROUTE, "audit": 1.0})
@@ -298,6 +313,45 @@ async def test_what_no_store_can_take_does_not_hold_up_the_rest(recorded, upstre
     assert len(await kept(store)) == 1
     assert errors(metrics, "record") == 1
     assert "cannot be recorded" in caplog.text
+
+
+async def test_what_cannot_be_kept_is_counted_once_however_often_it_is_tried(
+    recorded, upstream, store, metrics, monkeypatch, link
+):
+    def refuse(event):
+        raise ValueError(event.id)
+
+    monkeypatch.setattr("proxy.recording.recorder.records_of", refuse)
+    monkeypatch.setattr("proxy.recording.link.PAUSE_S", 0.0)
+    serve, recorder = recorded()
+    async with serve as proxy:
+        await proxy.chat(upstream.script(answer(says("Paris"))))
+    store.down = True
+    for _ in range(3):
+        with pytest.raises(StoreError):
+            await recorder.flush()
+    store.down = False
+    failures = errors(metrics, "record")
+    await recorder.flush()
+    assert errors(metrics, "record") - failures == 1
+
+
+async def test_a_large_text_is_made_a_record_apart_from_the_loop(recorded, upstream, store, monkeypatch):
+    threads = []
+
+    def seen(event):
+        threads.append(threading.get_ident())
+        return records_of(event)
+
+    monkeypatch.setattr("proxy.recording.recorder.records_of", seen)
+    serve, recorder = recorded(log_text=True)
+    prompts = ["small", "x" * LARGE]
+    async with serve as proxy:
+        for prompt in prompts:
+            await proxy.chat(upstream.script(answer(says("Paris")), prompt=prompt))
+    await recorder.flush()
+    assert [thread == threading.get_ident() for thread in threads] == [True, False]
+    assert {record.question for record in await kept(store)} == set(prompts)
 
 
 async def test_a_request_unlike_the_policys_is_recorded_as_such(recorded, upstream, store, tmp_path):
