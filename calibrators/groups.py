@@ -68,9 +68,25 @@ class GroupedCalibrator:
             rows = index == number_of
             own = None if weight is None else weight[rows]
             n = float(rows.sum()) if own is None else float(own.sum() ** 2 / np.square(own).sum())
-            fitted[name] = (kind().fit(values[rows], labels[rows], own), n / (n + self.half_trust))
+            fitted[name] = (kind().fit(values[rows], labels[rows], own), self._share(n))
         self.groups_ = fitted
         return self
+
+    def with_group(self, name: str, scores: ArrayLike, correct: ArrayLike) -> Self:
+        """The same with one more group, learnt from ``scores`` (n,) and ``correct`` (n,); the others stay as they are.
+
+        For a group that is only told once the others are fitted. Raises CalibrationError as ``fit``.
+        """
+        values = as_scores(scores)
+        own = named(self.calibrator)().fit(values, as_labels(correct, values.size))
+        more = type(self)(self.calibrator, self.half_trust)
+        more.global_ = self.global_
+        more.groups_ = {**self.groups_, name: (own, self._share(values.size))}
+        return more
+
+    def _share(self, n: float) -> float:
+        """The weight in [0, 1) of a group's own calibrator."""
+        return n / (n + self.half_trust)
 
     def predict_one(self, score: float, group: str) -> float:
         """The probability in (0, 1) for one score of ``group``; raises CalibrationError on NaN."""

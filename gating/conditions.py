@@ -31,6 +31,8 @@ NONE, CONTEXT = "none", "context"
 AGREE, DISAGREE, OPEN_REFUSED, CLOSED_REFUSED = "agree", "disagree", "open_refused", "closed_refused"
 #: Those of ``by: passages``, beside NONE: whether the passages speak of what is asked.
 RELATED, UNRELATED = "related", "unrelated"
+#: In every grouping, beside NONE: without passages, where the answer with them was withheld.
+RESCUED = "rescued"
 #: From this agreement in [0, 1] on two answers agree.
 AGREEING = 0.5
 
@@ -127,14 +129,26 @@ class Conditions:
             raise GatingError(f"policy.conditions.vocabulary: belongs to by: passages alone; {MEND}")
         if not self.groups:
             raise GatingError(f"policy.conditions.groups: there are none; {MEND}")
+        if RESCUED in self.groups and self.groups[RESCUED].certificate is not None:
+            raise GatingError(f"policy.conditions.groups.{RESCUED}: is never certified; {MEND}")
 
     @property
     def needs(self) -> frozenset[Need]:
         """What is read to tell the condition."""
         return GROUPINGS[self.by].needs
 
+    @property
+    def asked(self) -> Mapping[str, Group]:
+        """The groups of requests as they come, which the rescued are not: what is certified is told of these."""
+        return {name: group for name, group in self.groups.items() if name != RESCUED}
+
     def of(self, evidence: Evidence) -> str | None:
-        """The answer's group, or None where it is in none of them."""
+        """The answer's group, or None where it is in none of them.
+
+        Where rescued answers have no group of their own, they are answers without passages.
+        """
+        if evidence.rescued and RESCUED in self.groups:
+            return RESCUED
         name = GROUPINGS[self.by].condition(evidence, self.vocabulary)
         return name if name in self.groups else None
 

@@ -144,7 +144,7 @@ class Gate:
         if evidence is not None:
             covered = [(policy.certificate_for(evidence), policy.threshold_for(evidence))]
         elif policy.conditions is not None:
-            covered = [(one.certificate, one.threshold) for one in policy.conditions.groups.values()]
+            covered = [(one.certificate, one.threshold) for one in policy.conditions.asked.values()]
         else:
             covered = [(policy.certificate, policy.threshold)]
         return all(

@@ -37,9 +37,10 @@ class Evidence:
     where a judge found two of them to say the same; ``p_true`` the model's probability in [0, 1] that the
     answer is true, ``verbalised`` the confidence in [0, 1] that it put in words; ``closed_book`` the evidence
     of the same question asked without its context; ``features`` scores of the user's own (higher = more
-    confident); ``context`` whether the question came with passages, None where nobody knows; ``words`` those
-    of the question, and which stand in its passages. Sentinels (-9999, -inf) may stand in the logprobs:
-    scorers clip them.
+    confident); ``context`` whether the question came with passages, None where nobody knows; ``rescued``
+    whether it was asked without them because its answer with them was withheld; ``words`` those of the
+    question, and which stand in its passages. Sentinels (-9999, -inf) may stand in the logprobs: scorers clip
+    them.
     """
 
     answer: str
@@ -53,6 +54,7 @@ class Evidence:
     closed_book: Evidence | None = None
     features: Mapping[str, float] = field(default_factory=dict)
     context: bool | None = None
+    rescued: bool = False
     words: Words | None = None
 
 

@@ -78,6 +78,8 @@ class Exchange:
     spent: Spent | None = None
     #: Whether it came with context, None where the route cannot tell; and that context.
     context: bool | None = None
+    #: Whether it asks without its context because the answer with it was withheld.
+    rescued: bool = False
     found: Found | None = None
     #: The request as a person reads it, where the route's worked examples were put before its question.
     given: Request | None = None

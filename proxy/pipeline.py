@@ -230,7 +230,10 @@ def _in_context(exchange: Exchange, completion: Completion) -> Completion:
         words = words_of(found.question, found.passages)
     choices = tuple(
         msgspec.structs.replace(
-            choice, evidence=replace(choice.evidence, context=exchange.context, words=words)
+            choice,
+            evidence=replace(
+                choice.evidence, context=exchange.context, rescued=exchange.rescued, words=words
+            ),
         )
         for choice in completion.choices
     )

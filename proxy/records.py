@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
+    from gating.grading import Label
     from gating.relatedness import Words
     from gating.tuning import Graded
 
@@ -124,6 +126,14 @@ class Record(Answer, frozen=True, kw_only=True):
     """One line of graded answers."""
 
     label: Literal["correct", "incorrect", "abstained"]
+
+    @property
+    def without(self) -> tuple[Evidence, Label] | None:
+        """The graded answer to the same question without its passages, where it had some."""
+        closed = self.closed_book
+        if closed is None or closed.label is None or self.condition in (None, "none", "rescued"):
+            return None
+        return replace(closed.evidence(context=False), rescued=True), closed.label
 
 
 class Message(Struct, frozen=True):
@@ -240,7 +250,7 @@ def graded(path: Path) -> tuple[Graded, dict[str, Any]]:
                 f"{_in_words(made_with)}; tune from records of one kind, or remove made_with from all of them"
             )
         try:
-            collector.add(record.evidence(), record.label, record.group or record.id)
+            collector.add(record.evidence(), record.label, record.group or record.id, without=record.without)
         except GatingError as exc:
             raise ConfigError(f"{path}, line {number}: record {record.id!r}: {exc}") from exc
     if not len(collector):

@@ -57,7 +57,7 @@ class Target(NamedTuple):
         if policy.conditions is None:
             made = [policy.certificate]
         else:
-            made = [group.certificate for group in policy.conditions.groups.values()]
+            made = [group.certificate for group in policy.conditions.asked.values()]
         known = [one for one in made if one is not None]
         if not known or len(known) < len(made):
             return None

@@ -120,21 +120,33 @@ def choose(
     """
     conditions = draft.conditions
     assert conditions is not None  # noqa: S101 - the caller made them
-    chosen = {}
-    for name in conditions.groups:
-        parts = {split: part_of(one, graded, conditions.by, name) for split, one in judged.items()}
-        needed = [split for split in goal.shares if split not in ("fit", "test")]
-        empty = any(not (parts[split].outcome != ABSTAINED).any() for split in needed)
-        chosen[name] = Choice(None) if empty else goal.choose(parts, allow_estimate=allow_estimate)
-    return chosen
+    return {
+        name: choice_of(
+            {split: part_of(one, graded, conditions.by, name) for split, one in judged.items()},
+            goal,
+            allow_estimate=allow_estimate,
+        )
+        for name in conditions.groups
+    }
+
+
+def choice_of(parts: Mapping[str, Judged], goal: Goal, *, allow_estimate: bool) -> Choice:
+    """The threshold of one condition, of which ``parts`` are all."""
+    needed = [split for split in goal.shares if split not in ("fit", "test")]
+    empty = any(not (parts[split].outcome != ABSTAINED).any() for split in needed)
+    return Choice(None) if empty else goal.choose(parts, allow_estimate=allow_estimate)
 
 
 def figures_by_condition(test: Judged, graded: Graded, conditions: Conditions) -> dict[str, ConditionFigures]:
     """What each condition's threshold does on its answers of the test split."""
-    found = {}
-    for name, group in conditions.groups.items():
-        part = part_of(test, graded, conditions.by, name)
-        found[name] = ConditionFigures(
-            group.n, group.threshold, group.certificate, held_out(part, group.threshold), always(part)
-        )
-    return found
+    return {
+        name: figures_of(group, part_of(test, graded, conditions.by, name))
+        for name, group in conditions.asked.items()
+    }
+
+
+def figures_of(group: Group, part: Judged) -> ConditionFigures:
+    """What the threshold of one condition does on its answers of the test split, ``part``."""
+    return ConditionFigures(
+        group.n, group.threshold, group.certificate, held_out(part, group.threshold), always(part)
+    )

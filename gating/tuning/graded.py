@@ -51,7 +51,8 @@ class Graded:
     ``columns`` holds the scorers that read at least one answer, by name: those of ``SCORERS`` in its order,
     which is that of their cost, then the features by name. ``conditions`` holds for each of ``GROUPINGS`` the
     condition (n,) of every answer, "" where it tells none, but for those that are fitted; ``words`` (n,) are
-    what those are fitted on.
+    what those are fitted on. ``without`` are the graded answers to the same questions without their passages,
+    where records tell both, and ``without_row`` (n,) says which of them is whose, -1 where there is none.
     """
 
     columns: Mapping[str, Column]
@@ -59,6 +60,8 @@ class Graded:
     group: NDArray[np.intp]
     conditions: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     words: Sequence[Words | None] = ()
+    without: Graded | None = None
+    without_row: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
 
     def __len__(self) -> int:
         return self.outcome.size
@@ -108,17 +111,22 @@ class Collector:
             name: [] for name, grouping in GROUPINGS.items() if not grouping.fitted
         }
         self._words: list[Words | None] = []
+        self._without: Collector | None = None
+        self._without_rows = array("q")
 
     def __len__(self) -> int:
         return len(self._outcomes)
 
-    def add(self, evidence: Evidence, label: Label, group: str) -> None:
+    def add(
+        self, evidence: Evidence, label: Label, group: str, *, without: tuple[Evidence, Label] | None = None
+    ) -> None:
         """One graded answer; answers to the same question share their ``group``.
 
         What the gate takes for the model's own "I don't know" counts as that, whatever its label: served, it
-        is withheld.
+        is withheld. ``without`` is the graded answer to the same question without its passages.
         """
         row = len(self._outcomes)
+        self._without_rows.append(-1 if without is None else self._add_without(*without, group))
         declined = is_abstention(evidence.answer)
         self._outcomes.append(ABSTAINED if declined else OUTCOMES[label])
         self._groups.append(self._group_numbers.setdefault(group, len(self._group_numbers)))
@@ -137,6 +145,12 @@ class Collector:
             if isfinite(value):
                 self._keep(name, row, float(value))
 
+    def _add_without(self, evidence: Evidence, label: Label, group: str) -> int:
+        if self._without is None:
+            self._without = Collector()
+        self._without.add(evidence, label, group)
+        return len(self._without) - 1
+
     def _keep(self, name: str, row: int, score: float) -> None:
         if name not in self._rows:
             self._rows[name], self._scores[name] = array("q"), array("d")
@@ -153,6 +167,8 @@ class Collector:
             group=np.array(self._groups, dtype=np.intp),
             conditions={by: np.array(told, dtype=np.str_) for by, told in self._conditions.items()},
             words=tuple(self._words),
+            without=None if self._without is None else self._without.graded(),
+            without_row=np.array(self._without_rows, dtype=np.intp),
         )
 
     def _column(self, name: str) -> Column:

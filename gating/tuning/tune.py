@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gating.conditions import GROUPINGS, NONE, Group
+from gating.conditions import GROUPINGS, NONE, RESCUED, Group
 from gating.policy import Policy
 from gating.tuning.by_condition import (
     PLAIN,
@@ -22,6 +22,7 @@ from gating.tuning.choice import AUTO, check_calibrator, fit_policy_parts
 from gating.tuning.figures import Figures, ScorerFigures, always, cheaper_figures, held_out
 from gating.tuning.graded import RIGHT
 from gating.tuning.judged import judge, thresholds_of
+from gating.tuning.rescued import with_rescued
 from gating.tuning.splits import one_of_each, split
 from gating.types import GatingError
 
@@ -92,7 +93,8 @@ def tune(
     ``scorers`` names what to combine (None: the single best that costs least; ``auto`` alone: the cheapest that
     are no worse than the best), ``calibrator`` is ``auto`` or a name in ``CALIBRATORS``. Where records speak of
     passages each condition gets a calibrator and a threshold of its own, told apart as ``by`` says (None: with
-    or without passages). The same ``graded`` and ``seed`` give the same policy. Raises GatingError on names
+    or without passages); so do, where they tell the answers without passages to the same questions, those that a
+    rescue would ask for. The same ``graded`` and ``seed`` give the same policy. Raises GatingError on names
     that are unknown and on labels that teach nothing: fewer than
     LEAST_LABELS, one class, too few questions.
     """
@@ -126,6 +128,9 @@ def tune(
     if parts.cheaper is not None and by is None:  # else what is gained by condition would be counted too
         found = cheaper_figures(parts.cheaper, judged["test"], graded, splits["fit"], calibrator, rng)
         figures = replace(figures, cheaper=found)
+    policy, rescued = with_rescued(policy, graded, splits, goal)
+    if rescued is not None:
+        figures = replace(figures, conditions={**figures.conditions, RESCUED: rescued})
     figures = replace(figures, considered=parts.considered)
     return Tuned(policy, figures, choice, MappingProxyType(splits), MappingProxyType(judged))
 

@@ -78,9 +78,9 @@ def _run(
         f"{len(first)} questions to fit on and {len(second)} about other facts to measure on, each asked without\n"
         "passages and with another question's; some with their own.\n"
     )
-    with Steps("asking", rag.calls(len(first), len(second))) as steps:
+    with Steps("asking", rag.calls(len(first), len(second), plan)) as steps:
         fitted_on, measured_on = rag.parts(setting, first, second, plan, concurrency=SLOTS, told=steps.step)
-    before, after = rag.fitted(fitted_on, seed)
+    before, after = rag.fitted(fitted_on, plan.goal, seed)
     found = rag.outcomes(measured_on, before, after)
-    rag_text.show(console, found, asked=len(second))
-    return rag_text.figures(found, after)
+    rag_text.show(console, found, plan, asked=len(second))
+    return rag_text.figures(found, after, plan)

@@ -12,9 +12,11 @@ import asyncio
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gating import Gate, tuning
+from gating.threshold import threshold_for_cost
 from gating.types import Evidence, GatingError
 from proxy import app, records
 from proxy.demo.setting import BEFORE, MAX_TOKENS, Setting
@@ -29,21 +31,57 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gating import Policy
+    from gating.tuning import Goal
     from proxy.questions import Question
     from proxy.records import Record
 
-#: A wrong answer costs as much as a right one is worth: answer where right is likelier than wrong.
-WRONG_COST = 1.0
-#: One question in so many is asked with its own passages, of the first part and of the second: those need less proof.
-RELEVANT_IN = (2, 3)
 #: The answers are a few words, wrong where one of them is: over 24 splits of one set of answers its gates let out
 #: more of what is right, and less of what is wrong, than those by the mean, the sum or the first token.
 SCORER = ("min_logprob",)
 
 
 @dataclass(frozen=True, slots=True)
+class MostlyFit(tuning.WrongCost):
+    """The cost of a wrong answer, with nearly every label for the fit: the second part is the test."""
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """The splits."""
+        return {"fit": 0.9, "test": 0.1}
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        return (
+            f"A wrong answer costs {self.cost:g} times what a right one is worth: both gates answer from\n"
+            f"  confidence {threshold_for_cost(self.cost):.2f} on."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated(tuning.TargetRisk):
+    """A share of wrong answers as the labels estimate it, half of which choose the thresholds: no certificate."""
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """The splits."""
+        return {"fit": 0.45, "pilot": 0.05, "certify": 0.45, "test": 0.05}
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        return (
+            f"Both gates have the same target: {100 * self.target_risk:g} % wrong of what they answer, as the\n"
+            "  first part's labels estimate it."
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """How many questions are asked to ``fit`` and to ``test``, how long that may take, and in which words.
+    """How many questions are asked to ``fit`` and to ``test``, how long that may take, in which words, what for.
+
+    One question in ``relevant_in`` of the first part, and of the second, is asked with its own passages: those
+    need less proof.
 
     The model may decline: over-refusal is what passages do to that. A larger model hardly does where passages
     merely stand before the question; where they are called so, as retrieval does it, a small one declines four
@@ -55,6 +93,8 @@ class Plan:
     limit_s: float
     allowed: str
     template: str
+    goal: MostlyFit | Estimated
+    relevant_in: tuple[int, int] = (2, 3)
 
     @property
     def system(self) -> str:
@@ -68,30 +108,27 @@ class Plan:
 
 
 _SMALL = Plan(
-    120, 90, 310.0, 'If you do not know the answer, reply "I don\'t know."', "{context}\n\n{question}"
+    120,
+    90,
+    310.0,
+    'If you do not know the answer, reply "I don\'t know."',
+    "{context}\n\n{question}",
+    MostlyFit(1.0),  # answer where right is likelier than wrong: at dearer errors it hardly says anything
 )
 #: By model.
 PLANS: Mapping[str, Plan] = {
     "0.5b": _SMALL,
     "1.5b": Plan(
-        60,
+        110,
         300,
-        1_140.0,
+        1_260.0,
         'Reply "I don\'t know." if you are not sure of the answer.',
         "Passage: {context}\n\nQuestion: {question}",
+        Estimated(0.25),  # what it gets wrong of all that it says without passages
+        (3, 6),
     ),
     "smollm2": _SMALL,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class MostlyFit(tuning.WrongCost):
-    """The cost of a wrong answer, with nearly every label for the fit: the second part is the test."""
-
-    @property
-    def shares(self) -> Mapping[str, float]:
-        """The splits."""
-        return {"fit": 0.9, "test": 0.1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +167,7 @@ def parts(
 ) -> tuple[list[Record], list[Record]]:
     """The records of both parts; both end where the plan's time is over. Raises RunError."""
     asked = _in_turn(
-        *(list(_posed(part, relevant_in=n)) for part, n in zip((fit, test), RELEVANT_IN, strict=True))
+        *(list(_posed(part, relevant_in=n)) for part, n in zip((fit, test), plan.relevant_in, strict=True))
     )
     path = setting.folder / "records.jsonl"
     asyncio.run(_ask(setting, asked, path, plan, concurrency, told))
@@ -146,9 +183,9 @@ def _in_turn(fit: Sequence[records.Question], test: Sequence[records.Question]) 
     return [one for *_, one in sorted(paced, key=lambda each: each[:3])]
 
 
-def calls(fit: int, test: int) -> int:
+def calls(fit: int, test: int, plan: Plan) -> int:
     """How many answers that are."""
-    return sum(2 * n + -(-n // each) for n, each in zip((fit, test), RELEVANT_IN, strict=True))
+    return sum(2 * n + -(-n // each) for n, each in zip((fit, test), plan.relevant_in, strict=True))
 
 
 def _posed(questions: Sequence[Question], *, relevant_in: int) -> Iterator[records.Question]:
@@ -193,23 +230,21 @@ async def _ask(
         await parts.aclose()
 
 
-def fitted(found: Sequence[Record], seed: int) -> tuple[Policy, Policy]:
+def fitted(found: Sequence[Record], goal: Goal, seed: int) -> tuple[Policy, Policy]:
     """The policy that knows of no passages, and the one that tells them apart; raises RunError."""
     plain, conditional = tuning.Collector(), tuning.Collector()
     for record in found:
         group = record.group or record.id
         if record.condition == "none":
             plain.add(_plain(record), record.label, group)
-        conditional.add(record.evidence(), record.label, group)
-    goal = MostlyFit(WRONG_COST)
+        conditional.add(record.evidence(), record.label, group, without=record.without)
+    tune = partial(tuning.tune, goal=goal, scorers=SCORER, calibrator="platt", seed=seed, allow_estimate=True)
     try:
-        before = tuning.tune(plain.graded(), goal, scorers=SCORER, calibrator="platt", seed=seed)
-        after = tuning.tune(
-            conditional.graded(), goal, scorers=SCORER, calibrator="platt", seed=seed, by="passages"
-        )
+        before, after = tune(plain.graded()).policy, tune(conditional.graded(), by="passages").policy
+        Gate(before), Gate(after)
     except GatingError as exc:
-        raise RunError(f"demo-rag: {exc}; ask more with --questions, or another --model") from exc
-    return before.policy, after.policy
+        raise RunError(f"demo-rag: {exc}; draw others with --seed, or ask another --model") from exc
+    return before, after
 
 
 def _plain(record: Record) -> Evidence:
@@ -230,10 +265,9 @@ def _outcome(record: Record, plain: Gate, gate: Gate) -> Outcome | None:
     withheld = alone._replace(label="abstained")
     passes = gate.decide(record.evidence()).served
     rescued = alone if passes else withheld
-    closed = record.closed_book
-    if not passes and record.condition != "none" and closed is not None and closed.label is not None:
-        again = gate.decide(closed.evidence(context=False)).served
-        rescued = alone._replace(label=closed.label) if again else withheld
+    if not passes and record.without is not None:
+        evidence, label = record.without
+        rescued = alone._replace(label=label) if gate.decide(evidence).served else withheld
     return Outcome(
         record,
         alone,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
 
 from gating.risk import lower_bound, upper_bound
-from proxy.demo.rag import GATES, WRONG_COST, Returned, tally
+from proxy.demo.rag import GATES, Returned, tally
 from proxy.evaluation.overrefusal import Share
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gating import Policy
-    from proxy.demo.rag import Outcome
+    from proxy.demo.rag import Outcome, Plan
 
 _CONDITIONS = {
     "none": "without passages",
@@ -29,14 +30,10 @@ FEWEST = 8
 _TAIL = 0.025
 
 
-def show(console: Console, found: Sequence[Outcome], *, asked: int) -> None:
+def show(console: Console, found: Sequence[Outcome], plan: Plan, *, asked: int) -> None:
     """Everything."""
     console.print(_table(found))
-    console.print(
-        f"  A wrong answer costs {WRONG_COST:g} times what a right one is worth: both gates answer from\n"
-        f"  confidence {WRONG_COST / (1 + WRONG_COST):.2f} on. Intervals are exact, 95 %. Nothing was fitted on\n"
-        "  these questions."
-    )
+    console.print(f"  {plan.goal.words}\n  Intervals are exact, 95 %. Nothing was fitted on these questions.")
     measured = {one.record.group for one in found}
     if len(measured) < asked:
         console.print(f"  The time was over after {len(measured)} of {asked} questions.")
@@ -117,13 +114,13 @@ def share(count: int, n: int) -> str:
     return f"{100 * count / n:.0f} % ({count}/{n}; {100 * low:.0f}-{100 * high:.0f})"
 
 
-def figures(found: Sequence[Outcome], policy: Policy) -> dict[str, Any]:
+def figures(found: Sequence[Outcome], policy: Policy, plan: Plan) -> dict[str, Any]:
     """The same as plain JSON values."""
     returned = Returned.of(found)
     conditions = policy.conditions
     return {
         "questions": len({one.record.group for one in found}),
-        "wrong_cost": WRONG_COST,
+        "goal": asdict(plan.goal),
         "conditions": {
             condition: {gate: tally(found, gate, condition).to_dict() for gate in GATES}
             for condition in _CONDITIONS

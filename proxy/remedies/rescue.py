@@ -1,7 +1,8 @@
 """The rescue: where the answer with context is withheld, the question is asked once without it.
 
-Passages that do not help make a model refuse what it knows. Its answer without them is gated by the calibrator
-and the threshold of answers without passages, and goes out only if it passes.
+Passages that do not help make a model refuse what it knows. Its answer without them goes out only if it passes: by
+the calibrator and the threshold of rescued answers where the policy has such, else by those of answers without
+passages.
 """
 
 from __future__ import annotations
@@ -32,8 +33,7 @@ class Rescue:
     async def __call__(self, judged: Judged, answer: Ask) -> Judged:
         """The answer without context where it passes, else the first one's abstention.
 
-        No certificate covers it: the labels of answers without passages were not drawn from questions whose
-        answer with passages was withheld.
+        No certificate covers it: what is withheld depends on thresholds that the same labels chose.
         """
         exchange = judged.exchange
         found = exchange.found
@@ -44,7 +44,9 @@ class Rescue:
         if self.instruct:
             request = await exchange.turns.run(exchange.large, instructed, exchange.surface, request)
         alone = replace(exchange.route, remedies=())
-        again = exchange.another(alone, exchange.surface, request, held=True, context=False, counted=False)
+        again = exchange.another(
+            alone, exchange.surface, request, held=True, context=False, rescued=True, counted=False
+        )
         began = perf_counter()
         try:
             async with asyncio.timeout(exchange.route.config.budget.timeout_s):

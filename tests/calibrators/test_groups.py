@@ -118,3 +118,18 @@ def test_broken_files_are_refused(draw):
     ):
         with pytest.raises(CalibrationError):
             GroupedCalibrator.from_dict({**saved, **change})
+
+
+def test_a_group_that_comes_later_is_as_one_that_came_with_the_others(draw):
+    scores, correct, groups = two_groups(draw, 400, 60)
+    first = GroupedCalibrator().fit(scores[:400], correct[:400], groups[:400])
+    both = first.with_group("b", scores[400:], correct[400:])
+    assert first.groups_.keys() == {"a"}
+    own, share = GroupedCalibrator().fit(scores, correct, groups).groups_["b"]
+    assert both.groups_["b"][1] == share
+    assert both.groups_["b"][0].to_dict() == own.to_dict()
+    assert both.predict_one(0.5, "a") == first.predict_one(0.5, "a")
+    again = GroupedCalibrator.from_dict(json.loads(json.dumps(both.to_dict())))
+    assert again.predict_one(0.5, "b") == both.predict_one(0.5, "b") != first.predict_one(0.5, "b")
+    with pytest.raises(CalibrationError):
+        first.with_group("c", [], [])

@@ -202,3 +202,16 @@ def test_nothing_is_tuned_on_a_rescued_answer(tmp_path):
     path.write_text(line % (1, "none") + line % (2, "rescued") + line % (3, "context"))
     found, _ = records.graded(path)
     assert found.conditions["context"].tolist() == ["none", "context"]
+
+
+def test_what_a_question_is_answered_without_its_passages_is_tuned_on_too(tmp_path):
+    path = tmp_path / "records.jsonl"
+    line = (
+        '{"id": "%d", "group": "q", "answer": "a", "token_logprobs": [-0.1], "label": "incorrect", "condition": "%s", '
+        '"closed_book": {"answer": "b", "token_logprobs": [-0.2], "label": "correct"}}\n'
+    )
+    path.write_text(line % (1, "none") + line % (2, "irrelevant"))
+    found, _ = records.graded(path)
+    assert found.without_row.tolist() == [-1, 0]
+    assert found.without.outcome.tolist() == [1]
+    assert found.without.columns["mean_logprob"].scores.tolist() == [-0.2]

@@ -215,6 +215,23 @@ async def test_the_rescued_answer_is_gated_as_one_without_context(serving, upstr
 
 
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("own", "decision"), [(0.1, "rescue"), (1.0, "abstain"), (None, "abstain")])
+async def test_a_rescued_answer_is_held_to_the_policys_own_threshold_for_it(
+    serving, upstream, tmp_path, stream, own, decision
+):
+    route = write(tmp_path, conditional(none=Group(0.0), context=Group(1.0), rescued=Group(own)))
+    route["rag"] |= {"rescue": True}
+    whole, bare = script(upstream, answer(DECLINES), answer(says("Paris", logprob=SURE)))
+    upstream._replies[bare].append(answer(says("Paris", logprob=SURE)))
+    async with serving(route) as proxy:
+        reply = await proxy.chat(whole, stream=stream)
+        assert texts(reply) == ("Paris" if decision == "rescue" else "I don't know.")
+        assert said(reply)["choices"][0]["decision"] == decision
+        asked_so = await proxy.chat(bare, stream=stream)
+        assert (texts(asked_so), said(asked_so)["choices"][0]["threshold"]) == ("Paris", 0.0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
 async def test_the_contrast_asks_once_beside_the_answer(serving, upstream, tmp_path, stream):
     made = conditions(none=Group(0.6), agree=Group(0.0), disagree=Group(1.0))
     policy = Policy(

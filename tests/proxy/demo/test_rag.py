@@ -20,6 +20,7 @@ from proxy.questions import sample
 from tests.proxy.table_upstream import TableUpstream
 
 DRAWN = sample(90, 0, with_passage=True)
+PLAN = rag.PLANS["0.5b"]
 KNOWN = {question.question: question for question in DRAWN}
 
 
@@ -49,12 +50,10 @@ def found(tmp_path_factory):
     with Reader({}) as upstream:
         setting = Setting(folder, upstream.base_url, "m")
         steps = []
-        fit, test = rag.parts(
-            setting, first, second, rag.PLANS["0.5b"], concurrency=4, told=lambda: steps.append(1)
-        )
+        fit, test = rag.parts(setting, first, second, PLAN, concurrency=4, told=lambda: steps.append(1))
     assert not {one.group for one in fit} & {one.group for one in test}
-    assert len(steps) == len(fit) + len(test) == rag.calls(len(first), len(second))
-    before, after = rag.fitted(fit, 0)
+    assert len(steps) == len(fit) + len(test) == rag.calls(len(first), len(second), PLAN)
+    before, after = rag.fitted(fit, PLAN.goal, 0)
     return rag.outcomes(test, before, after), len(second), after
 
 
@@ -85,7 +84,7 @@ def test_what_passages_inflate_goes_out_before_and_not_after(found):
 def test_the_table_and_what_it_comes_to(found):
     outcomes, asked, _ = found
     text = io.StringIO()
-    rag_text.show(Console(file=text, width=80, highlight=False), outcomes, asked=asked + 1)
+    rag_text.show(Console(file=text, width=80, highlight=False), outcomes, PLAN, asked=asked + 1)
     said = text.getvalue()
     for words in ("gate without conditions", "and rescue", "with another's passage", "come back right"):
         assert words in said
@@ -94,14 +93,14 @@ def test_the_table_and_what_it_comes_to(found):
     assert re.fullmatch(r"50 % \(5/10; 19-81\)", rag_text.share(5, 10))
     few = [one for one in outcomes if one.record.condition == "none"]
     text.truncate(0)
-    rag_text.show(Console(file=text, width=120, highlight=False), few, asked=1)
+    rag_text.show(Console(file=text, width=120, highlight=False), few, PLAN, asked=1)
     assert "too few to tell" in text.getvalue()
     assert "gate without conditions: nothing is answered" in text.getvalue()
 
 
 def test_the_figures_are_plain_values(found):
     outcomes, _, policy = found
-    figures = json.loads(json.dumps(rag_text.figures(outcomes, policy), allow_nan=False))
+    figures = json.loads(json.dumps(rag_text.figures(outcomes, policy, PLAN), allow_nan=False))
     assert figures["conditions"]["irrelevant"]["before"]["wrong"] > 0
     assert figures["refused_though_right"]["n"] >= figures["refused_though_right"]["right"]
 
@@ -111,7 +110,7 @@ def test_the_second_part_ends_with_its_time(tmp_path):
     with Reader({}) as upstream:
         setting = Setting(tmp_path, upstream.base_url, "m")
         fit, test = rag.parts(
-            setting, first, second, replace(rag.PLANS["0.5b"], limit_s=-1.0), concurrency=4, told=lambda: None
+            setting, first, second, replace(PLAN, limit_s=-1.0), concurrency=4, told=lambda: None
         )
     assert (fit, test) == ([], [])
 
@@ -120,7 +119,7 @@ def test_the_command_asks_fits_and_tells(tmp_path):
     text = io.StringIO()
     with Reader({}) as upstream:
         server = SimpleNamespace(base_url=upstream.base_url, model="m")
-        plan = replace(rag.PLANS["0.5b"], fit=45, test=45)
+        plan = replace(PLAN, fit=45, test=45)
         figures = demo_rag._run(Console(file=text, width=120, highlight=False), tmp_path, server, plan, 0)
     assert figures["questions"] > 40
     assert "Right without passages and refused" in text.getvalue()
