@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.exceptions import UpstreamStatus
-from proxy.large import LARGE
+from proxy.large import is_large
+from proxy.shape import check_answer
 from proxy.upstreams.abilities import refuses
 
 if TYPE_CHECKING:
@@ -51,6 +52,19 @@ async def post(exchange: Exchange, ask: Ask) -> Response:
     return await upstream.post(exchange.surface.path, body, exchange.credentials, fresh=ask.samples > 0)
 
 
+async def read_large(exchange: Exchange, body: bytes, ask: Ask) -> Completion:
+    """Read a large answer apart from the loop, if reading it takes no longer than others can wait.
+
+    Raises UpstreamError's kinds.
+    """
+    return await exchange.turns.run(True, _read_large, exchange, body, ask)
+
+
+def _read_large(exchange: Exchange, body: bytes, ask: Ask) -> Completion:
+    check_answer(body, exchange.most_strings)
+    return exchange.surface.read(body, ask)
+
+
 async def further(exchange: Exchange, ask: Ask) -> Completion:
     """One further call, whole, counted as spent; raises UpstreamError's kinds."""
     spending = exchange.spending
@@ -60,6 +74,6 @@ async def further(exchange: Exchange, ask: Ask) -> Completion:
         body = await response.read(exchange.limit)
     finally:
         response.close()
-    completion = await exchange.turns.run(len(body) > LARGE, exchange.surface.read, body, ask)
+    completion = await read_large(exchange, body, ask) if is_large(body) else exchange.surface.read(body, ask)
     spending.tokens_of(completion.prompt_tokens, completion.completion_tokens)
     return completion

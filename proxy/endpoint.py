@@ -10,7 +10,7 @@ from proxy.asking import ask_upstream
 from proxy.deadline import before, deadline_of
 from proxy.exceptions import BadRequest, HttpError, UpstreamError, UpstreamGarbage, UpstreamStatus
 from proxy.exchange import Exchange
-from proxy.large import LARGE
+from proxy.large import LARGE, LARGE_ANSWER, is_large
 from proxy.shape import check_shape
 
 if TYPE_CHECKING:
@@ -150,7 +150,6 @@ class GatedEndpoint:
 
     def _exchange(self, route: Route, request: Request, body: bytes, credentials: bytes | None) -> Exchange:
         """In the client's own format where the upstream speaks it, else translated; raises BadRequest."""
-        limit, large = self._server.max_answer_bytes, len(body) > LARGE
         surface = self._surface
         if surface.name not in route.upstream.formats:
             if self._over_chat is None or "chat" not in route.upstream.formats:
@@ -161,7 +160,16 @@ class GatedEndpoint:
                 )
             surface = self._over_chat
             request = surface.parse(body)
-        return Exchange(route, surface, request, credentials, limit, turns=self._turns, large=large)
+        return Exchange(
+            route,
+            surface,
+            request,
+            credentials,
+            self._server.max_answer_bytes,
+            most_strings=self._server.max_answer_strings,
+            turns=self._turns,
+            large=len(body) > LARGE,
+        )
 
     def _lacks_format(self, exchange: Exchange, exc: UpstreamError) -> bool:
         """Whether the upstream has no such path, rather than no such model; nothing was sent to the client yet."""
@@ -190,7 +198,7 @@ class GatedEndpoint:
         async with before(exchange.deadline):
             reply = await pipeline.answer(exchange)
         headers = [*base, asgi.JSON, *verdict_headers(reply.verdict), *passed_on(reply.upstream_headers)]
-        large = len(reply.completion.body) > LARGE
+        large = is_large(reply.completion.body)
         body = await self._turns.run(True, reply.rendered) if large else reply.rendered()
         await asgi.respond(send, 200, headers, body)
 
@@ -211,7 +219,7 @@ class GatedEndpoint:
                     async with before(exchange.deadline):
                         await pipeline.flow(exchange, events, response, out.push)
                         judged = await pipeline.close_stream(exchange, events, response, gathered)
-                    end = judged.rendered()
+                    end = await self._turns.run(exchange.received > LARGE_ANSWER, judged.rendered)
                 except (HttpError, RecursionError) as exc:
                     if not out.started:
                         raise

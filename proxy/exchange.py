@@ -43,7 +43,8 @@ class Spent:
 class Exchange:
     """One request on its way; the times are of ``perf_counter``.
 
-    ``limit`` bounds the bytes of one upstream's answer. ``held``: nothing may go out before its end, whatever
+    ``limit`` bounds the bytes of one upstream's answer, ``most_strings`` the strings of a large one. ``held``:
+    nothing may go out before its end, whatever
     the route's mode is.
     """
 
@@ -51,14 +52,17 @@ class Exchange:
     surface: Surface
     request: Request
     credentials: bytes | None
-    limit: int = 50_000_000
+    limit: int = 20_000_000
     held: bool = False
+    most_strings: int = 200_000
     #: Where what is done with its whole body is done, and whether that is apart from the loop.
     turns: Turns = field(default_factory=Turns)
     large: bool = False
     started: float = field(default_factory=perf_counter)
     asked: float = 0.0
     answered: float = 0.0
+    #: Bytes of a streamed answer.
+    received: int = 0
     #: The response's ``x-request-id``; empty where the request is another one's remedy.
     id: str = ""
     #: Whether it is in the audit sample: then its whole answer is wanted, whatever the gate will say.
@@ -90,7 +94,7 @@ class Exchange:
 
     def another(self, route: Route, surface: Surface, request: Request, **differing: Any) -> Exchange:
         """One more exchange for the same client: its credentials, its bounds, and where large bodies are worked on."""
-        differing |= {"turns": self.turns, "large": self.large}
+        differing |= {"turns": self.turns, "large": self.large, "most_strings": self.most_strings}
         return Exchange(route, surface, request, self.credentials, self.limit, **differing)
 
     @property

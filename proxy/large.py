@@ -8,6 +8,7 @@ translating and writing. There is one such thread: of several, the loop's would 
 from __future__ import annotations
 
 import asyncio
+import gc
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -21,6 +22,25 @@ Found = TypeVar("Found")
 
 #: Bytes of a body from which on it is worth a thread's two hand-overs, some 100 µs: it takes a millisecond to read.
 LARGE = 1_000_000
+#: The same of an upstream's answer, which is hardly text where it has logprobs: 500 bytes for each token with five
+#: alternatives.
+LARGE_ANSWER = 250_000
+#: From so many bytes on an answer may be dense instead: of so many objects, ten times what it has with logprobs.
+_MAY_BE_DENSE, _DENSE = 65_536, 8_000
+
+
+def is_large(answer: bytes) -> bool:
+    """Whether an upstream's answer is to be read and written apart from the loop."""
+    return len(answer) > LARGE_ANSWER or (len(answer) > _MAY_BE_DENSE and answer.count(b"{") > _DENSE)
+
+
+def _without_looks(work: Callable[[], Found]) -> Found:
+    """``work`` without the garbage collector, whose looks take as long where objects come by the hundred thousand."""
+    gc.disable()
+    try:
+        return work()
+    finally:
+        gc.enable()
 
 
 class Turns:
@@ -35,7 +55,7 @@ class Turns:
         """``work``, in the thread where it is ``large``."""
         if not large:
             return work(*args, **kwargs)
-        there = partial(copy_context().run, work, *args, **kwargs)
+        there = partial(_without_looks, partial(copy_context().run, work, *args, **kwargs))
         return await asyncio.get_running_loop().run_in_executor(self._thread, there)
 
     def close(self) -> None:

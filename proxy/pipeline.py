@@ -5,6 +5,7 @@ It knows no wire format (surfaces do) and no HTTP server (``proxy.endpoint`` doe
 
 from __future__ import annotations
 
+from asyncio import sleep
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,12 +19,12 @@ from gating.relatedness import words_of
 from gating.sampled import decide
 from gating.scorers.agreement import weakest_first
 from gating.types import Decision, Evidence, Unmeasured
-from proxy.asking import ask_upstream
+from proxy.asking import ask_upstream, read_large
 from proxy.exceptions import BadRequest, UpstreamGarbage, UpstreamStatus
 from proxy.exchange import Exchange, Judged
 from proxy.gathering import NO_GATHERING, Gathering
 from proxy.gathering.base import is_judged
-from proxy.large import LARGE
+from proxy.large import LARGE_ANSWER, is_large
 from proxy.prompting import prompted, prompts
 from proxy.upstreams.encoding import too_large
 from proxy.wire import Ask, Report, Sentence, Verdict, report_choices
@@ -107,8 +108,8 @@ async def answer(exchange: Exchange) -> Judged:
         finally:
             response.close()
         exchange.answered = perf_counter()
-        if len(body) > LARGE:
-            completion = await exchange.turns.run(True, exchange.surface.read, body, ask)
+        if is_large(body):
+            completion = await read_large(exchange, body, ask)
         else:  # without a coroutine more
             completion = exchange.surface.read(body, ask)
         if len(completion.choices) > exchange.request.n:
@@ -302,6 +303,10 @@ def _redacted(exchange: Exchange) -> Iterator[None]:
         raise UpstreamStatus(exchange.route.upstream.redact(exc.message), code=exc.code) from None
 
 
+#: Bytes of a stream that are read in one go: some 200 events, or ten milliseconds at the most.
+_MUCH = 32_768
+
+
 class _Settled(Exception):
     """Nothing that could still come matters."""
 
@@ -317,8 +322,15 @@ async def flow(exchange: Exchange, events: StreamReader, response: Response, out
     """
     size, limit = 0, exchange.limit
 
+    async def in_turn(data: bytes) -> None:
+        for start in range(0, len(data), _MUCH):
+            wait = take(data[start : start + _MUCH])
+            await (sleep(0) if wait is None else wait())
+
     def take(data: bytes) -> Wait | None:
         nonlocal size
+        if len(data) > _MUCH:
+            return partial(in_turn, data)
         size += len(data)
         if size > limit:
             raise too_large(limit)
@@ -335,6 +347,7 @@ async def flow(exchange: Exchange, events: StreamReader, response: Response, out
     finally:
         response.close()
         exchange.answered = perf_counter()
+        exchange.received = size
 
 
 async def close_stream(
@@ -343,7 +356,7 @@ async def close_stream(
     """The end of the stream: the verdict, and everything that waited for it."""
     cancelled = events.settled
     with _redacted(exchange):
-        completion = events.completion()
+        completion = await exchange.turns.run(exchange.received > LARGE_ANSWER, events.completion)
     if cancelled:
         exchange.route.metrics.cancelled("abstained")
     else:

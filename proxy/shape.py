@@ -8,27 +8,61 @@ for JSON, and for anything else of no consequence.
 
 from __future__ import annotations
 
-from proxy.exceptions import BodyTooLarge
+from dataclasses import dataclass
 
-#: How many numbers and other plain values for each string: a prompt may be given as tokens.
+from proxy.exceptions import BodyTooLarge, UpstreamTooLarge
+
+#: How many numbers and other plain values for each string of a request: a prompt may be given as tokens.
 OTHERS = 8
-#: How many backslashes for each string. Code has one in some thirty bytes: at the default bounds the longest prompt
-#: that may come has a fifth of this, and text of nothing else is refused from 6.4 MB on.
+#: How many backslashes for each string of a request. Code has one in some thirty bytes: at the default bounds the
+#: longest prompt that may come has a fifth of this, and text of nothing else is refused from 6.4 MB on.
 ESCAPES = 100
+#: The same of an answer, which may have six times the strings by default; its tokens are given as bytes too.
+ANSWER_OTHERS, ANSWER_ESCAPES = 5, 16
+#: How many strings for each object of an answer: a token with its logprob has five, each of its alternatives four.
+STRINGS_EACH = 4
 _BLOCK = 262_144
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The most that a body may hold of each."""
+
+    strings: int
+    objects: int
+    values: int
+    escapes: int
+
+
 def check_shape(body: bytes, most: int) -> None:
-    """Raise BodyTooLarge where a body has over ``most`` strings or objects.
+    """Raise BodyTooLarge where a request's body has over ``most`` strings or objects.
 
     Or ``OTHERS`` times as many values, or ``ESCAPES`` times as many backslashes.
     """
-    if len(body) <= 2 * most:  # a value and its comma
-        return
-    if len(body) > ESCAPES * most and _over(body, b"\\", ESCAPES * most):
-        raise _too_much("escapes", ESCAPES * most)
-    if _over(body, b'"', 2 * most) or _over(body, b",", OTHERS * most) or _over(body, b"{", most):
-        _check_outside(body, most)
+    found = _excess(body, Shape(most, most, OTHERS * most, ESCAPES * most))
+    if found is not None:
+        raise BodyTooLarge(f"the body has over {found} (server.max_body_strings)", code="body_too_complex")
+
+
+def check_answer(body: bytes, most: int) -> None:
+    """Raise UpstreamTooLarge where an answer has over ``most`` strings, or so many objects, values or escapes.
+
+    By default it may have 40,000 tokens with their logprobs, or 8,000 with five alternatives each.
+    """
+    shape = Shape(most, most // STRINGS_EACH, ANSWER_OTHERS * most, ANSWER_ESCAPES * most)
+    found = _excess(body, shape)
+    if found is not None:
+        raise UpstreamTooLarge(f"the upstream's answer has over {found} (server.max_answer_strings)")
+
+
+def _excess(body: bytes, shape: Shape) -> str | None:
+    """What a body has too much of, in words; None where nothing is."""
+    if len(body) <= 2 * min(shape.strings, shape.objects):  # a value and its comma
+        return None
+    if len(body) > shape.escapes and _over(body, b"\\", shape.escapes):
+        return f"{shape.escapes} escapes"
+    bounds = ((b'"', 2 * shape.strings), (b",", shape.values), (b"{", shape.objects))
+    return _excess_outside(body, shape) if any(_over(body, *bound) for bound in bounds) else None
 
 
 def _over(data: bytes, sign: bytes, most: int) -> bool:
@@ -41,16 +75,13 @@ def _over(data: bytes, sign: bytes, most: int) -> bool:
     return False
 
 
-def _check_outside(body: bytes, most: int) -> None:
+def _excess_outside(body: bytes, shape: Shape) -> str | None:
     """The same without what stands inside of strings."""
     plain = body.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in body else body
-    if _over(plain, b'"', 2 * most):
-        raise _too_much("strings", most)
+    if _over(plain, b'"', 2 * shape.strings):
+        return f"{shape.strings} strings"
     outside = b"".join(plain.split(b'"')[::2])
-    for sign, what, bound in ((b"{", "objects", most), (b",", "values", OTHERS * most)):
+    for sign, what, bound in ((b"{", "objects", shape.objects), (b",", "values", shape.values)):
         if _over(outside, sign, bound):
-            raise _too_much(what, bound)
-
-
-def _too_much(what: str, most: int) -> BodyTooLarge:
-    return BodyTooLarge(f"the body has over {most} {what} (server.max_body_strings)", code="body_too_complex")
+            return f"{bound} {what}"
+    return None

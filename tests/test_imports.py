@@ -28,6 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "proxy.sse",
         "proxy.asgi",
         "proxy.large",
+        "proxy.shape",
     ),
     (
         "proxy.upstreams",

@@ -43,7 +43,9 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: and how long a client may read nothing of its answer.
     receive_timeout_s: Seconds = 60.0
     #: Of one upstream's answer; a held stream costs at most a small multiple of it.
-    max_answer_bytes: Annotated[int, Meta(ge=1_024)] = 50_000_000
+    max_answer_bytes: Annotated[int, Meta(ge=1_024)] = 20_000_000
+    #: Of an answer over 250,000 bytes, keys included; see ``proxy.shape``.
+    max_answer_strings: Annotated[int, Meta(ge=1_024)] = 200_000
     #: Requests under way at once in one process; over it the proxy answers 503 with retry-after.
     max_in_flight: Annotated[int, Meta(ge=1)] = 4_096
     #: Whether each gated request has a span (OTEL_EXPORTER_OTLP_ENDPOINT says where it goes);

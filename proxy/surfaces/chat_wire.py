@@ -66,6 +66,10 @@ class ChatRequest(Struct):
     idk: Override | None = None
 
 
+#: What should be text and may be anything, which nobody needs to build: it is looked at as bytes first.
+UNREAD: Final = Raw(b"null")
+
+
 class Top(Struct, gc=False):
     """One of the most likely tokens at a place."""
 
@@ -152,8 +156,8 @@ class ChatAnswer(Struct, Generic[Of]):
 
     choices: list[AnswerChoice[Of]]
     usage: Usage | None = None
-    id: Any = None
-    model: Any = None
+    id: Raw = UNREAD
+    model: Raw = UNREAD
 
 
 class ChunkChoice(Struct, Generic[Of]):
@@ -174,8 +178,8 @@ class Chunk(Struct, Generic[Of]):
 
 
 class _Head(Struct):
-    id: Any = None
-    model: Any = None
+    id: Raw = UNREAD
+    model: Raw = UNREAD
 
 
 _HEAD = msgspec.json.Decoder(_Head)
@@ -187,8 +191,13 @@ def head_of(chunk: bytes) -> tuple[str | None, str | None]:
     return text_of(head.id), text_of(head.model)
 
 
+_TEXT = msgspec.json.Decoder(str)
+
+
 def text_of(told: object) -> str | None:
-    """An upstream's id, or its model's name; None where it is no text."""
+    """An upstream's id, or its model's name, perhaps still as JSON; None where it is no text."""
+    if isinstance(told, Raw):
+        told = _TEXT.decode(told) if bytes(memoryview(told)[:1]) == b'"' else None
     return told if isinstance(told, str) and told else None
 
 

@@ -72,8 +72,8 @@ class TextAnswer(Struct, Generic[Of]):
 
     choices: list[TextChoice[Of]] = []
     usage: Usage | None = None
-    id: Any = None
-    model: Any = None
+    id: Raw = chat.UNREAD
+    model: Raw = chat.UNREAD
     error: Any = None
 
 

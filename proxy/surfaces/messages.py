@@ -115,7 +115,7 @@ class Messages:
         """The upstream's bytes with ``idk`` in them, or the message that stands for a withheld one."""
         body = completion.body
         if verdict.withheld:
-            message: dict[str, Any] = msgspec.json.decode(body)
+            message = msgspec.json.decode(body, type=dict[str, Raw])
             body = msgspec.json.encode(
                 wire.withheld_message(message, verdict.abstain_text, json_answer=request.json_answer)
             )
@@ -165,20 +165,24 @@ class MessagesStream:
         self._hold = hold
         self._events = sse.Splitter(_EVENT_LIMIT)
         self._message: dict[str, Any] = {}
-        self._blocks: dict[int, wire.Block] = {}
+        #: Each block's type, and its text in pieces.
+        self._blocks: dict[int, tuple[str, list[str]]] = {}
         self._stop_reason: str | None = None
         self._usage: dict[str, Any] = {}
         self._ended = False
-        self._flowing: list[dict[str, Any]] = []
-        self._waiting: list[dict[str, Any]] = []
+        #: Written already: a hundred thousand events as objects would keep the garbage collector busy.
+        self._written: list[bytes] = []
+        self._last: list[dict[str, Any]] = []
 
     def feed(self, data: bytes) -> bytes:
         """Take what came; give back what may go to the client now."""
         for payload in self._events.feed(data):
             if not self._ended:
                 self._take(payload)
-        flowing, self._flowing = self._flowing, []
-        return b"".join(map(named_event, flowing))
+        if self._hold:
+            return b""
+        written, self._written = self._written, []
+        return b"".join(written)
 
     def _take(self, payload: bytes) -> None:
         event = _event(payload)
@@ -189,28 +193,28 @@ class MessagesStream:
             self._message = _object(event, "message")
             self._usage = dict(_object(self._message, "usage", absent={}))
         elif kind == "content_block_start":
-            self._blocks[event.get("index", 0)] = wire.Block(
-                str(_object(event, "content_block").get("type")), ""
-            )
+            self._blocks[event.get("index", 0)] = (str(_object(event, "content_block").get("type")), [])
         elif kind == "content_block_delta":
             self._grow(event.get("index", 0), _object(event, "delta"))
         elif kind == "message_delta":
             self._stop_reason = _object(event, "delta").get("stop_reason") or self._stop_reason
             self._usage |= _object(event, "usage", absent={})
         self._ended = kind == "message_stop"
-        ends = kind in ("message_delta", "message_stop")
-        (self._waiting if self._hold or ends else self._flowing).append(event)
+        if kind in ("message_delta", "message_stop"):
+            self._last.append(event)
+        else:
+            self._written.append(named_event(event))
 
     def _grow(self, index: int, delta: dict[str, Any]) -> None:
-        block = self._blocks.setdefault(index, wire.Block("text", ""))
+        _, pieces = self._blocks.setdefault(index, ("text", []))
         if delta.get("type") == "text_delta":
-            block.text = f"{block.text or ''}{delta.get('text', '')}"
+            pieces.append(str(delta.get("text", "")))
 
     def completion(self) -> Completion:
         """All that was read; raises UpstreamCut where the stream ended before its answer did."""
         if not self._ended:
             raise UpstreamCut("the upstream's stream ended before its answer did")
-        blocks = [block for _, block in sorted(self._blocks.items())]
+        blocks = [wire.Block(kind, "".join(pieces)) for _, (kind, pieces) in sorted(self._blocks.items())]
         message = wire.MessageObject(blocks, stop_reason=self._stop_reason)
         asked, answered = (self._usage.get(name) for name in ("input_tokens", "output_tokens"))
         return Completion(
@@ -223,7 +227,7 @@ class MessagesStream:
 
     def finish(self, completion: Completion, verdict: Verdict, *, cancelled: bool = False) -> bytes:
         """The rest of the stream, ``idk`` in its ``message_delta``."""
-        events = self._withheld(verdict) if verdict.withheld else self._waiting
+        written, events = ([], self._withheld(verdict)) if verdict.withheld else (self._written, self._last)
         last = max((n for n, event in enumerate(events) if event["type"] == "message_delta"), default=None)
         if last is None:
             events = [{"type": "message_delta", "delta": {}, "usage": {}}, *events]
@@ -232,7 +236,7 @@ class MessagesStream:
         if verdict.report.extra.calls:
             more["usage"] = counted(self._usage, verdict.report.extra)
         told = [event | more if n == last else event for n, event in enumerate(events)]
-        return b"".join(map(named_event, [*self._flowing, *told]))
+        return b"".join([*written, *map(named_event, told)])
 
     def _withheld(self, verdict: Verdict) -> list[dict[str, Any]]:
         message = wire.withheld_message(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from gating.types import Evidence
 from proxy import sse
-from proxy.surfaces import chat_wire as chat  # noqa: TC001 - msgspec reads the annotations when it runs
+from proxy.surfaces import chat_wire as chat
 from proxy.wire import Choice
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class MessageObject(Struct):
 
     content: list[Block]
     id: str | None = None
-    model: Any = None
+    model: Raw = chat.UNREAD
     stop_reason: str | None = None
     usage: Usage | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Raw
@@ -105,7 +105,7 @@ class Responses:
         body = completion.body
         cut = wire.for_client(request, ask)
         if verdict.withheld:
-            envelope: dict[str, Any] = msgspec.json.decode(body)
+            envelope = msgspec.json.decode(body, type=dict[str, Raw])
             body = msgspec.json.encode(
                 wire.withheld_response(envelope, verdict.abstain_text, json_answer=request.json_answer)
             )

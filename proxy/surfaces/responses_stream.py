@@ -41,16 +41,19 @@ class ResponsesStream:
         self._tokens: list[chat.Token] = []
         self._envelope: dict[str, Any] = {}
         self._response: wire.ResponseObject | None = None
-        self._flowing: list[dict[str, Any]] = []
-        self._waiting: list[dict[str, Any]] = []
+        #: Written already: a hundred thousand events as objects would keep the garbage collector busy.
+        self._written: list[bytes] = []
+        self._last: list[dict[str, Any]] = []
 
     def feed(self, data: bytes) -> bytes:
         """Take what came; give back what may go to the client now."""
         for payload in self._events.feed(data):
             if payload != sse.DONE and self._response is None:
                 self._take(payload)
-        flowing, self._flowing = self._flowing, []
-        return b"".join(map(_event, flowing))
+        if self._hold:
+            return b""
+        written, self._written = self._written, []
+        return b"".join(written)
 
     def _take(self, payload: bytes) -> None:
         event = _read(payload)
@@ -88,7 +91,10 @@ class ResponsesStream:
             self._watch.add(logprobs)  # type: ignore[arg-type] # without None, as was just seen
 
     def _pass(self, event: dict[str, Any], *, ends: bool) -> None:
-        (self._waiting if self._hold or ends else self._flowing).append(event)
+        if ends:
+            self._last.append(event)
+        else:
+            self._written.append(_event(event))
 
     @property
     def settled(self) -> bool:
@@ -127,12 +133,13 @@ class ResponsesStream:
 
     def finish(self, completion: Completion, verdict: Verdict, *, cancelled: bool = False) -> bytes:
         """The rest of the stream, ``idk`` in the response of its last event."""
-        events = self._withheld(verdict, cancelled=cancelled) if verdict.withheld else self._waiting
+        withheld = bool(verdict.withheld)
+        events = self._withheld(verdict, cancelled=cancelled) if withheld else self._last
         response, extra = {**events[-1]["response"], "idk": verdict.report}, verdict.report.extra
         if extra.calls and isinstance(response.get("usage"), dict):
             response["usage"] = counted(response["usage"], extra)
         last = {**events[-1], "response": response}
-        return b"".join(map(_event, [*self._flowing, *events[:-1], last]))
+        return b"".join([*([] if withheld else self._written), *map(_event, [*events[:-1], last])])
 
     def _withheld(self, verdict: Verdict, *, cancelled: bool) -> list[dict[str, Any]]:
         response = wire.withheld_response(

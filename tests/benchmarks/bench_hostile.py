@@ -1,29 +1,18 @@
-"""How long hostile requests keep the event loop: ``python -m tests.benchmarks.bench_hostile`` writes HOSTILE.md.
+"""How long hostile requests and answers keep the event loop; ``python -m tests.benchmarks.bench_hostile``.
 
-The server is a process of its own, and a timer on its loop reads the process's processor time once a millisecond: what
-lies between two readings is the longest that anything kept the loop, whatever else the machine does. The threads' time
-counts too: what they do may hold the interpreter.
+Writes HOSTILE.md; ``loop_watch`` says how it is measured.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
-import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import httpx
-
-from proxy.app import App, build
-from proxy.config import parse
-from proxy.server import server_of
+from tests.benchmarks import hostile_answers
+from tests.benchmarks.loop_watch import longest_s, status, watched
 from tests.fakes import FakeUpstream, answer, says
 from tests.matrix.doors import DOORS
 
@@ -31,79 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 RESULT: Final = Path(__file__).parents[1] / "HOSTILE.md"
-TICK_S: Final = 0.001
-READING: Final = "/reading"
 MOST: Final = 20_000_000
-PLAIN: Final[dict[str, Any]] = {"verify": False, "trust_env": False, "timeout": 60}
-
-
-class Watched:
-    """An application, and the most processor time, in seconds, that its process spent between two ticks of its loop."""
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._last: float | None = None
-        self._longest_s = 0.0
-        self._ticked = asyncio.Event()
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if self._last is None:
-            self._last = time.process_time()
-            self._tick()
-        if scope.get("path") == READING:
-            await self._tell(send)
-        else:
-            await self._app(scope, receive, send)
-
-    async def _tell(self, send: Any) -> None:
-        """The longest since the last reading, the step that just ended among them."""
-        self._ticked.clear()
-        await self._ticked.wait()
-        said, self._longest_s = f"{self._longest_s}".encode(), 0.0
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": said})
-
-    def _tick(self) -> None:
-        now = time.process_time()
-        self._longest_s = max(self._longest_s, now - (self._last or now))
-        self._last = now
-        self._ticked.set()
-        asyncio.get_running_loop().call_later(TICK_S, self._tick)
-
-
-def _serve(upstream: str, listener: socket.socket) -> None:
-    """The server's process."""
-    routes = [
-        {"name": name, "models": [name], "upstream": each, "mode": "enforce", "scorers": ["mean_logprob"],
-         "score_threshold": -0.5, "rag": {"context": r"(?s)<c>((?:(?:a+)+)+|.*?)</c>"}}
-        for name, each in (("direct", "u"), ("translated", "chats"))
-    ]  # fmt: skip
-    fake = {"base_url": upstream, "max_retries": 0}
-    tree = {"upstreams": {"u": fake, "chats": {**fake, "formats": ["chat"]}}, "routes": routes}
-    config = parse(json.dumps(tree), "bench")
-    with tempfile.TemporaryDirectory() as folder:
-        app = Watched(App(build(config, folder=Path(folder), environ={})))
-        server_of(app, config.server).run(sockets=[listener])
-
-
-@contextmanager
-def watched(upstream: FakeUpstream) -> Iterator[str]:
-    """The proxy's address; its path READING tells the longest since it was asked."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        process = get_context("spawn").Process(target=_serve, args=(upstream.base_url, listener))
-        process.start()
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _longest_s(url)  # connections wait in the listener's queue until it serves
-        yield url
-    finally:
-        process.terminate()
-        process.join(60)
-
-
-def _longest_s(url: str) -> float:
-    return float(httpx.get(url + READING, **PLAIN).text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,45 +88,53 @@ class Seen:
     longest_s: float
 
 
-def _status(url: str, body: bytes) -> str:
-    try:
-        return str(httpx.post(url, content=body, **PLAIN).status_code)
-    except httpx.TransportError:
-        return "closed"
-
-
 def run(surfaces: tuple[str, ...] = tuple(DOORS), names: tuple[str, ...] = tuple(ATTACKS)) -> Iterator[Seen]:
     """Every attack on every surface, direct and translated."""
-    with FakeUpstream() as upstream, watched(upstream) as url:
+    with FakeUpstream() as upstream, watched(upstream.base_url) as url:
         for surface in surfaces:
             for model in ("direct", "translated") if surface not in ("chat", "completions") else ("direct",):
                 for name in names:
                     attack = ATTACKS[name]
                     body = body_of(surface, model, attack, upstream)
-                    _longest_s(url)
+                    longest_s(url)
                     with ThreadPoolExecutor(attack.at_once) as clients:
                         sent = [
-                            clients.submit(_status, url + DOORS[surface].path, body)
+                            clients.submit(status, url + DOORS[surface].path, body)
                             for _ in range(attack.at_once)
                         ]
-                    status = ", ".join(sorted({each.result() for each in sent}))
-                    yield Seen(surface, model, name, len(body), status, _longest_s(url))
+                    told = ", ".join(sorted({each.result() for each in sent}))
+                    yield Seen(surface, model, name, len(body), told, longest_s(url))
 
 
 def main() -> None:
-    """Write the table."""
+    """Write the tables."""
     lines = [
-        "# How long hostile requests keep the event loop",
+        "# How long hostile requests and answers keep the event loop",
         "",
-        "Written by `make bench-hostile`: the most processor time that the loop spent without looking up, by the",
-        "request that it was sent; everything else waits that long. At the default bounds, on two shared cores.",
+        "Written by `make bench-hostile`: the longest that anything kept the loop, which everything else waits for:",
+        "the lesser of the time and of the processor time between two turns of a timer. At the default bounds, on two",
+        "shared cores.",
         "",
-        "| surface | upstream | body | bytes | status | longest, ms |",
+        "| surface | upstream | request | bytes | status | longest, ms |",
         "| --- | --- | --- | ---: | ---: | ---: |",
     ]
+    print(*lines, sep="\n")
     for seen in run():
         row = f"| {seen.surface} | {seen.model} | {seen.name} | {seen.sent:,} | {seen.status} |"
         lines.append(f"{row} {1e3 * seen.longest_s:.0f} |")
+        print(lines[-1], flush=True)
+    lines += [
+        "",
+        "An upstream that misbehaves, whole or streamed:",
+        "",
+        "| format | client asks for | answer | bytes | status | longest, ms |",
+        "| --- | --- | --- | ---: | ---: | ---: |",
+    ]
+    print(*lines[-5:], sep="\n")
+    for told in hostile_answers.run():
+        asked = "a stream" if told.streamed else "all at once"
+        row = f"| {told.form} | {asked} | {told.name} | {told.sent:,} | {told.status} |"
+        lines.append(f"{row} {1e3 * told.longest_s:.0f} |")
         print(lines[-1], flush=True)
     RESULT.write_text("\n".join(lines) + "\n")
 

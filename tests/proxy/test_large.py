@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import threading
 
 import pytest
 
 from proxy.exceptions import BadRequest
-from proxy.large import LARGE, Turns
+from proxy.large import LARGE, LARGE_ANSWER, Turns, is_large
 from proxy.surfaces.chat import Chat
-from tests.fakes import FakeUpstream, answer, raw, says
+from proxy.surfaces.chat_stream import ChatStream
+from tests.fakes import FakeUpstream, answer, raw, says, stream
 
 
 async def test_what_is_large_has_a_thread_of_its_own():
@@ -40,6 +43,25 @@ async def test_one_after_the_other():
 
     threads = await asyncio.gather(*(turns.run(True, work, number) for number in range(20)))
     assert (seen, len(set(threads))) == (list(range(20)), 1)
+
+
+async def test_the_garbage_collector_does_not_look_meanwhile():
+    turns = Turns()
+    assert await turns.run(False, gc.isenabled)
+    assert not await turns.run(True, gc.isenabled)
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError):
+        await turns.run(True, lambda: 1 // 0)
+    assert gc.isenabled()
+
+
+def test_an_answer_is_large_by_its_bytes_or_by_how_dense_it_is():
+    assert is_large(b"x" * (LARGE_ANSWER + 1))
+    assert not is_large(b"x" * LARGE_ANSWER)
+    assert is_large(b"{}," * 30_000)
+    assert not is_large(b"{}," * 10_000)  # soon read all the same
+    usual = b'{"token":"x","logprob":-0.1,"bytes":[120]},'
+    assert not is_large(usual * (LARGE_ANSWER // len(usual)))
 
 
 @pytest.mark.parametrize("size", [LARGE // 2, 2 * LARGE])
@@ -133,11 +155,68 @@ async def test_a_large_answer_is_read_and_written_apart_from_the_loop(serving, u
 
     for name in ("read", "render"):
         monkeypatch.setattr(Chat, name, watched(name))
-    prompt = upstream.script(answer(says("x" * LARGE)))
+    prompt = upstream.script(answer(says("x" * LARGE_ANSWER)))
     asked = (
         {"input": prompt} if path == "/v1/responses" else {"messages": [{"role": "user", "content": prompt}]}
     )
     async with serving({"name": "r"}, upstream={"formats": ["chat"]}) as proxy:
         reply = await proxy.ask(path, {"model": "m", **asked})
-    assert reply.body.count(b"x" * LARGE) == 1
+    assert reply.body.count(b"x" * LARGE_ANSWER) == 1
     assert done == [("read", False), ("render", False)]
+
+
+KEYS = "{" + ",".join(f'"{number}":1' for number in range(210_000)) + "}"
+CHAT = {"choices": [{"index": 0, "message": {"content": "Paris"}, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize("formats", [["chat"], ["chat", "completions", "responses", "messages"]])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages"])
+async def test_an_answer_that_takes_too_long_to_read_is_refused_and_counted(serving, upstream, path, formats):
+    prompt = upstream.script(raw(f'{json.dumps(CHAT)[:-1]},"x":{KEYS}}}'.encode()))
+    asked = (
+        {"input": prompt}
+        if path == "/v1/responses"
+        else {"messages": [{"role": "user", "content": prompt}], "max_tokens": 9}
+    )
+    async with serving({"name": "r"}, upstream={"formats": formats}) as proxy:
+        reply = await proxy.ask(path, {"model": "m", **asked})
+        assert reply.status == 502
+        assert "over 200000 strings (server.max_answer_strings)" in reply.json["error"]["message"]
+        assert proxy.count("idk_upstream_errors_total", upstream="u", kind="too_large") == 1
+
+
+async def test_how_many_strings_an_answer_may_have_is_configured(serving, upstream):
+    prompt = upstream.script(raw(f'{json.dumps(CHAT)[:-1]},"x":{KEYS}}}'.encode()))
+    async with serving({"name": "r"}, server={"max_answer_strings": 300_000}) as proxy:
+        assert (await proxy.chat(prompt)).json["choices"][0]["message"]["content"] == "Paris"
+
+
+async def test_others_have_their_turn_while_much_of_a_stream_comes_at_once(serving, upstream):
+    """Sixteen turns of the loop at the least for half a megabyte of events."""
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'
+    end = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    prompt = upstream.script(stream(event * 10_000 + end))
+    longest, turns, over = 0, 0, asyncio.Event()
+    read = ChatStream.feed
+
+    async def others():
+        nonlocal turns
+        while not over.is_set():
+            turns += 1
+            await asyncio.sleep(0)
+
+    def fed(self, data):
+        nonlocal longest
+        longest = max(longest, len(data))
+        return read(self, data)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ChatStream, "feed", fed)
+        async with serving({"name": "r", "mode": "observe"}) as proxy:
+            waiting = asyncio.create_task(others())
+            reply = await proxy.chat(prompt, stream=True)
+            over.set()
+            await waiting
+    assert reply.body.count(b'"content":"x"') == 10_000
+    assert longest <= 32_768
+    assert turns >= 16

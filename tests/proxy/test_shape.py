@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.exceptions import BodyTooLarge
-from proxy.shape import ESCAPES, OTHERS, check_shape
+from proxy.exceptions import BodyTooLarge, UpstreamTooLarge
+from proxy.shape import (
+    ANSWER_ESCAPES,
+    ANSWER_OTHERS,
+    ESCAPES,
+    OTHERS,
+    STRINGS_EACH,
+    check_answer,
+    check_shape,
+)
 
 MOST = 20
 TRICKY = ['"', "\\", '\\"', '","', "{", "[{", ",,,,", '\\\\"', "д", "\ud83d\ude00", "\n"]
@@ -56,3 +64,33 @@ def test_so_many_escapes_and_no_more():
 def test_what_is_no_json_is_counted_all_the_same(body):
     with suppress(BodyTooLarge):
         check_shape(body, MOST)
+
+
+@given(VALUES)
+def test_an_answer_is_counted_as_exactly_by_bounds_of_its_own(value):
+    body = json.dumps(value).encode("utf-8", "surrogatepass")
+    strings, objects, commas = counted(value)
+    escapes = body.count(b"\\")
+    within = (
+        strings <= MOST
+        and objects <= MOST // STRINGS_EACH
+        and commas <= ANSWER_OTHERS * MOST
+        and escapes <= ANSWER_ESCAPES * MOST
+    )
+    if within:
+        check_answer(body, MOST)
+    elif len(body) > max(2 * MOST, ANSWER_ESCAPES * MOST):
+        with pytest.raises(UpstreamTooLarge, match="max_answer_strings"):
+            check_answer(body, MOST)
+
+
+def test_as_many_tokens_as_are_promised_pass_and_no_more():
+    token = {"token": "x", "logprob": -0.1, "bytes": [120], "top_logprobs": []}
+    alternative = {"token": "x", "logprob": -0.1, "bytes": [120]}
+    plain = json.dumps([token] * 40_000)
+    check_answer(plain.encode(), 200_000)
+    ranked = token | {"top_logprobs": [alternative] * 5}
+    check_answer(json.dumps([ranked] * 8_000).encode(), 200_000)
+    for more in ([token] * 40_001, [ranked] * 8_400):
+        with pytest.raises(UpstreamTooLarge, match="the upstream's answer has over"):
+            check_answer(json.dumps(more).encode(), 200_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.benchmarks import hostile_answers
 from tests.benchmarks.bench_hostile import ATTACKS, run
 from tests.matrix.doors import DOORS
 
@@ -18,3 +19,12 @@ def test_no_body_keeps_the_loop(surface):
     for each in seen:
         assert each.longest_s < MOST_S, each
         assert each.status in ("200", "400", "404", "413"), each
+
+
+@pytest.mark.parametrize("form", hostile_answers.FORMS)
+def test_no_answer_keeps_the_loop(form):
+    seen = list(hostile_answers.run((form,)))
+    assert len(seen) >= len(hostile_answers.STREAMED) + 10
+    for each in seen:
+        assert each.longest_s < MOST_S, each
+        assert each.status in ("200", "502"), each

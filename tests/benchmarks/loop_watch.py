@@ -1,0 +1,116 @@
+"""A server whose loop is watched: the longest time that anything kept it.
+
+The server is a process of its own, and a timer on its loop reads the clock and the process's processor time once a
+millisecond. What kept the loop between two readings is at most the time that passed, which others on the machine
+lengthen, and at most the processor time that the process spent, to which its threads may have added while the loop went
+on: the lesser of both is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import tempfile
+import time
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+
+from proxy.app import App, build
+from proxy.config import parse
+from proxy.server import server_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TICK_S: Final = 0.001
+READING: Final = "/reading"
+PLAIN: Final[dict[str, Any]] = {"verify": False, "trust_env": False, "timeout": 60}
+
+
+class Watched:
+    """An application, and the most time in seconds that its loop was kept between two of its ticks."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._last: tuple[float, float] | None = None
+        self._longest_s = 0.0
+        self._ticked = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self._last is None:
+            self._last = _clocks()
+            self._tick()
+        if scope.get("path") == READING:
+            await self._tell(send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _tell(self, send: Any) -> None:
+        """The longest since the last reading, the step that just ended among them."""
+        self._ticked.clear()
+        await self._ticked.wait()
+        said, self._longest_s = f"{self._longest_s}".encode(), 0.0
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": said})
+
+    def _tick(self) -> None:
+        now = _clocks()
+        before = self._last or now
+        self._longest_s = max(self._longest_s, min(now[0] - before[0], now[1] - before[1]))
+        self._last = now
+        self._ticked.set()
+        asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+
+def _clocks() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def _serve(upstream: str, listener: socket.socket) -> None:
+    """The server's process."""
+    routes = [
+        {"name": name, "models": [name], "upstream": each, "mode": "enforce", "scorers": ["mean_logprob"],
+         "score_threshold": -0.5, "rag": {"context": r"(?s)<c>((?:(?:a+)+)+|.*?)</c>"}}
+        for name, each in (("direct", "u"), ("translated", "chats"))
+    ]  # fmt: skip
+    fake = {"base_url": upstream, "max_retries": 0}
+    every = {**fake, "formats": ["chat", "completions", "responses", "messages"]}
+    tree = {"upstreams": {"u": every, "chats": {**fake, "formats": ["chat"]}}, "routes": routes}
+    config = parse(json.dumps(tree), "bench")
+    with tempfile.TemporaryDirectory() as folder:
+        app = Watched(App(build(config, folder=Path(folder), environ={})))
+        server_of(app, config.server).run(sockets=[listener])
+
+
+@contextmanager
+def watched(base_url: str) -> Iterator[str]:
+    """The address of a proxy before this upstream; its path READING tells the longest since it was asked."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        process = get_context("spawn").Process(target=_serve, args=(base_url, listener))
+        process.start()
+    try:
+        url = f"http://127.0.0.1:{port}"
+        longest_s(url)  # connections wait in the listener's queue until it serves
+        yield url
+    finally:
+        process.terminate()
+        process.join(60)
+
+
+def longest_s(url: str) -> float:
+    """How long the loop was kept at the most since the last time that this was asked."""
+    return float(httpx.get(url + READING, **PLAIN).text)
+
+
+def status(url: str, body: bytes) -> str:
+    """What becomes of a request."""
+    try:
+        return str(httpx.post(url, content=body, **PLAIN).status_code)
+    except httpx.TransportError:
+        return "closed"
