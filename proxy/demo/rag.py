@@ -121,7 +121,7 @@ PLANS: Mapping[str, Plan] = {
     "1.5b": Plan(
         110,
         300,
-        1_260.0,
+        1_500.0,
         'Reply "I don\'t know." if you are not sure of the answer.',
         "Passage: {context}\n\nQuestion: {question}",
         Estimated(0.25),  # what it gets wrong of all that it says without passages
