@@ -322,15 +322,8 @@ async def flow(exchange: Exchange, events: StreamReader, response: Response, out
     """
     size, limit = 0, exchange.limit
 
-    async def in_turn(data: bytes) -> None:
-        for start in range(0, len(data), _MUCH):
-            wait = take(data[start : start + _MUCH])
-            await (sleep(0) if wait is None else wait())
-
-    def take(data: bytes) -> Wait | None:
+    def read(data: bytes) -> Wait | None:
         nonlocal size
-        if len(data) > _MUCH:
-            return partial(in_turn, data)
         size += len(data)
         if size > limit:
             raise too_large(limit)
@@ -338,6 +331,15 @@ async def flow(exchange: Exchange, events: StreamReader, response: Response, out
         if events.settled:
             raise _Settled
         return out(ready) if ready else None
+
+    async def in_turn(data: bytes) -> None:
+        for start in range(0, len(data), _MUCH):
+            wait = read(data[start : start + _MUCH])
+            await (sleep(0) if wait is None else wait())
+
+    # None of the three names itself, or another back: what a stream holds is let go with it.
+    def take(data: bytes) -> Wait | None:
+        return read(data) if len(data) <= _MUCH else partial(in_turn, data)
 
     try:
         with _redacted(exchange):
