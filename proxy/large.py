@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.asgi import Push, Wait
+
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
 
@@ -29,9 +31,28 @@ LARGE_ANSWER = 250_000
 _MAY_BE_DENSE, _DENSE = 65_536, 8_000
 
 
-def is_large(answer: bytes) -> bool:
+#: Bytes of a stream that are read in one go: some 200 events, or ten milliseconds at the most.
+PIECE = 32_768
+
+
+def is_large(answer: bytes | bytearray) -> bool:
     """Whether an upstream's answer is to be read and written apart from the loop."""
     return len(answer) > LARGE_ANSWER or (len(answer) > _MAY_BE_DENSE and answer.count(b"{") > _DENSE)
+
+
+def in_pieces(sink: Push) -> Push:
+    """``sink`` for a stream of which much may come at once: by ``PIECE`` bytes, the others' turns in between."""
+
+    async def in_turn(data: bytes) -> None:
+        for start in range(0, len(data), PIECE):
+            wait = sink(data[start : start + PIECE])
+            await (asyncio.sleep(0) if wait is None else wait())
+
+    # Neither names itself, or the other back: what a stream holds is let go with it.
+    def take(data: bytes) -> Wait | None:
+        return sink(data) if len(data) <= PIECE else partial(in_turn, data)
+
+    return take
 
 
 def _without_looks(work: Callable[[], Found]) -> Found:

@@ -12,7 +12,7 @@ import msgspec
 from gating.types import Decision
 from proxy import asgi, trace_context
 from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, UpstreamError
-from proxy.large import LARGE
+from proxy.large import LARGE, in_pieces
 from proxy.surfaces.chat_wire import error_body
 from proxy.surfaces.translated import TranslatedSurface
 from proxy.wire import Ask
@@ -200,7 +200,7 @@ class Relay:
             if name not in _HIDDEN and not name.startswith(_HIDDEN_PREFIX)
         ]
         if error is None:
-            await _send_on(response, send, asgi.pusher(scope, send), [*base, *kept], route)
+            await self._send_on(response, send, asgi.pusher(scope, send), [*base, *kept], route)
         else:
             await asgi.respond(send, response.status, [*base, *kept], error)
 
@@ -223,13 +223,42 @@ class Relay:
         response = await route.upstream.post(exchange.surface.path, body, exchange.credentials)
         route.metrics.decided(_OFF)
         plain = (
-            exchange.surface.plain(request, exchange.limit)
+            exchange.surface.plain(request, exchange.limit, exchange.most_strings)
             if isinstance(exchange.surface, TranslatedSurface)
             else None
         )
         whole = (asgi.JSON,) if plain is not None else (asgi.JSON, *_length(response))
         kind = asgi.EVENT_STREAM if request.stream else whole
-        await _send_on(response, send, push, [*base, *kind, *_OFF_HEADERS], route, plain)
+        await self._send_on(response, send, push, [*base, *kind, *_OFF_HEADERS], route, plain)
+
+    async def _send_on(
+        self,
+        response: Response,
+        send: Send,
+        push: Push,
+        headers: Headers,
+        route: Route,
+        plain: Plain | None = None,
+    ) -> None:
+        """The upstream's answer, piece by piece, through ``plain`` where it is to be translated.
+
+        Its head has gone out when the upstream fails in the middle: then the client's connection is cut as the
+        upstream's was, by leaving the response unfinished, so that nobody takes a part for the whole.
+        """
+        try:
+            await send({"type": "http.response.start", "status": response.status, "headers": headers})
+            if (asgi.header(headers, b"content-type") or b"").startswith(b"text/event-stream"):
+                # The head now, whenever the first event comes: servers keep it for the body's first piece.
+                await send({"type": "http.response.body", "body": b"", "more_body": True})
+            await response.pour(push if plain is None else in_pieces(_through(plain, push)))
+            rest = b"" if plain is None else await self._turns.run(plain.is_large, plain.end)
+        except UpstreamError as exc:
+            route.upstream_metrics.failed(exc.kind)
+            logger.warning("%s: passed-through answer cut short: %s", route.name, exc)
+            return
+        finally:
+            response.close()
+        await send({"type": "http.response.body", "body": rest, "more_body": False})
 
 
 _OFF = Decision("answer", "off")
@@ -310,30 +339,6 @@ def _names_model(line: bytes) -> bool:
 def _length(response: Response) -> Headers:
     """Where it is known, one write sends the whole answer."""
     return [header for header in response.headers if header[0] == b"content-length"]
-
-
-async def _send_on(
-    response: Response, send: Send, push: Push, headers: Headers, route: Route, plain: Plain | None = None
-) -> None:
-    """The upstream's answer, piece by piece, through ``plain`` where it is to be translated.
-
-    Its head has gone out when the upstream fails in the middle: then the client's connection is cut as the
-    upstream's was, by leaving the response unfinished, so that nobody takes a part for the whole.
-    """
-    try:
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        if (asgi.header(headers, b"content-type") or b"").startswith(b"text/event-stream"):
-            # The head now, whenever the first event comes: servers keep it for the body's first piece.
-            await send({"type": "http.response.body", "body": b"", "more_body": True})
-        await response.pour(push if plain is None else _through(plain, push))
-        rest = b"" if plain is None else plain.end()
-    except UpstreamError as exc:
-        route.upstream_metrics.failed(exc.kind)
-        logger.warning("%s: passed-through answer cut short: %s", route.name, exc)
-        return
-    finally:
-        response.close()
-    await send({"type": "http.response.body", "body": rest, "more_body": False})
 
 
 def _through(plain: Plain, push: Push) -> Push:

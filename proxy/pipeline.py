@@ -5,7 +5,6 @@ It knows no wire format (surfaces do) and no HTTP server (``proxy.endpoint`` doe
 
 from __future__ import annotations
 
-from asyncio import sleep
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -24,7 +23,7 @@ from proxy.exceptions import BadRequest, UpstreamGarbage, UpstreamStatus
 from proxy.exchange import Exchange, Judged
 from proxy.gathering import NO_GATHERING, Gathering
 from proxy.gathering.base import is_judged
-from proxy.large import LARGE_ANSWER, is_large
+from proxy.large import LARGE_ANSWER, in_pieces, is_large
 from proxy.prompting import prompted, prompts
 from proxy.upstreams.encoding import too_large
 from proxy.wire import Ask, Report, Sentence, Verdict, report_choices
@@ -303,10 +302,6 @@ def _redacted(exchange: Exchange) -> Iterator[None]:
         raise UpstreamStatus(exchange.route.upstream.redact(exc.message), code=exc.code) from None
 
 
-#: Bytes of a stream that are read in one go: some 200 events, or ten milliseconds at the most.
-_MUCH = 32_768
-
-
 class _Settled(Exception):
     """Nothing that could still come matters."""
 
@@ -332,18 +327,9 @@ async def flow(exchange: Exchange, events: StreamReader, response: Response, out
             raise _Settled
         return out(ready) if ready else None
 
-    async def in_turn(data: bytes) -> None:
-        for start in range(0, len(data), _MUCH):
-            wait = read(data[start : start + _MUCH])
-            await (sleep(0) if wait is None else wait())
-
-    # None of the three names itself, or another back: what a stream holds is let go with it.
-    def take(data: bytes) -> Wait | None:
-        return read(data) if len(data) <= _MUCH else partial(in_turn, data)
-
     try:
         with _redacted(exchange):
-            await response.pour(take)
+            await response.pour(in_pieces(read))
     except _Settled:
         pass  # a reader that settles holds: nothing was ready
     finally:

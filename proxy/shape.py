@@ -44,7 +44,7 @@ def check_shape(body: bytes, most: int) -> None:
         raise BodyTooLarge(f"the body has over {found} (server.max_body_strings)", code="body_too_complex")
 
 
-def check_answer(body: bytes, most: int) -> None:
+def check_answer(body: bytes | bytearray, most: int) -> None:
     """Raise UpstreamTooLarge where an answer has over ``most`` strings, or so many objects, values or escapes.
 
     By default it may have 40,000 tokens with their logprobs, or 8,000 with five alternatives each.
@@ -55,7 +55,7 @@ def check_answer(body: bytes, most: int) -> None:
         raise UpstreamTooLarge(f"the upstream's answer has over {found} (server.max_answer_strings)")
 
 
-def _excess(body: bytes, shape: Shape) -> str | None:
+def _excess(body: bytes | bytearray, shape: Shape) -> str | None:
     """What a body has too much of, in words; None where nothing is."""
     if len(body) <= 2 * min(shape.strings, shape.objects):  # a value and its comma
         return None
@@ -65,7 +65,7 @@ def _excess(body: bytes, shape: Shape) -> str | None:
     return _excess_outside(body, shape) if any(_over(body, *bound) for bound in bounds) else None
 
 
-def _over(data: bytes, sign: bytes, most: int) -> bool:
+def _over(data: bytes | bytearray, sign: bytes, most: int) -> bool:
     """Whether ``sign`` stands more than ``most`` times in it; soon told where it stands everywhere."""
     found = 0
     for start in range(0, len(data), _BLOCK):
@@ -75,7 +75,7 @@ def _over(data: bytes, sign: bytes, most: int) -> bool:
     return False
 
 
-def _excess_outside(body: bytes, shape: Shape) -> str | None:
+def _excess_outside(body: bytes | bytearray, shape: Shape) -> str | None:
     """The same without what stands inside of strings."""
     plain = body.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in body else body
     if _over(plain, b'"', 2 * shape.strings):

@@ -12,6 +12,8 @@ import msgspec
 
 from proxy import sse
 from proxy.exceptions import UNREADABLE, UpstreamGarbage, UpstreamTooLarge
+from proxy.large import is_large
+from proxy.shape import check_answer
 from proxy.surfaces.chat import Chat
 
 if TYPE_CHECKING:
@@ -152,9 +154,9 @@ class TranslatedSurface:
         reader = self._chat.stream(request, ask, hold=hold, watch=watch)
         return _TranslatedStream(reader, self._translation.events(request))
 
-    def plain(self, request: Request, limit: int) -> Plain:
-        """What translates an answer, of at most ``limit`` bytes where it is whole, that no gate has seen."""
-        return Plain(self._translation, request, limit)
+    def plain(self, request: Request, limit: int, most_strings: int) -> Plain:
+        """What translates an answer that no gate has seen, within these bounds where it is whole."""
+        return Plain(self._translation, request, limit, most_strings)
 
     def error(self, exc: HttpError) -> bytes:
         """In the client's format."""
@@ -203,10 +205,11 @@ class _TranslatedStream:
 class Plain:
     """A chat's answer as it comes, translated: a stream event by event, a whole one at its end."""
 
-    def __init__(self, translation: Translation, request: Request, limit: int) -> None:
+    def __init__(self, translation: Translation, request: Request, limit: int, most_strings: int) -> None:
         self._translation = translation
         self._request = request
         self._limit = limit
+        self._most_strings = most_strings
         self._events = translation.events(request) if request.stream else None
         self._splitter = sse.Splitter(_EVENT_LIMIT)
         self._body = bytearray()
@@ -223,10 +226,17 @@ class Plain:
             for payload in self._splitter.feed(data)
         )
 
+    @property
+    def is_large(self) -> bool:
+        """Whether its ``end`` takes long."""
+        return is_large(self._body)
+
     def end(self) -> bytes:
-        """The rest; raises UpstreamGarbage."""
+        """The rest; raises UpstreamGarbage, and UpstreamTooLarge where it would take too long to read."""
         if self._events is not None:
             return b""
+        if self.is_large:
+            check_answer(self._body, self._most_strings)
         return msgspec.json.encode(self._translation.from_chat(_decoded(bytes(self._body)), self._request))
 
 

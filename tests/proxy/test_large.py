@@ -13,6 +13,7 @@ from proxy.exceptions import BadRequest
 from proxy.large import LARGE, LARGE_ANSWER, Turns, is_large
 from proxy.surfaces.chat import Chat
 from proxy.surfaces.chat_stream import ChatStream
+from proxy.surfaces.translated import Plain
 from tests.fakes import FakeUpstream, answer, raw, says, stream
 
 
@@ -220,3 +221,20 @@ async def test_others_have_their_turn_while_much_of_a_stream_comes_at_once(servi
     assert reply.body.count(b'"content":"x"') == 10_000
     assert longest <= 32_768
     assert turns >= 16
+
+
+async def test_an_answer_that_no_gate_sees_is_translated_apart_from_the_loop(serving, upstream, monkeypatch):
+    here, done, end = threading.get_ident(), [], Plain.end
+
+    def seen(self):
+        done.append(threading.get_ident() == here)
+        return end(self)
+
+    monkeypatch.setattr(Plain, "end", seen)
+    small, large = upstream.script(answer(says("Paris"))), upstream.script(answer(says("x" * LARGE_ANSWER)))
+    async with serving({"name": "r", "mode": "off"}, upstream={"formats": ["chat"]}) as proxy:
+        for prompt in (small, large):
+            reply = await proxy.ask("/v1/responses", {"model": "m", "input": prompt})
+            assert reply.status == 200
+    assert reply.body.count(b"x" * LARGE_ANSWER) == 1
+    assert done == [True, False]
