@@ -14,11 +14,12 @@ from proxy.exceptions import BodyTooLarge, UpstreamTooLarge
 
 #: How many numbers and other plain values for each string of a request: a prompt may be given as tokens.
 OTHERS = 8
-#: How many backslashes for each string of a request. Code has one in some thirty bytes: at the default bounds the
-#: longest prompt that may come has a fifth of this, and text of nothing else is refused from 6.4 MB on.
-ESCAPES = 100
+#: How many backslashes for each string of a request. Code has one in some thirty bytes, and a client may write every
+#: letter beyond ASCII as one: at the default bounds a prompt of a million tokens may be. Text of nothing else is
+#: refused from 3.2 MB on.
+ESCAPES = 50
 #: The same of an answer, which may have six times the strings by default; its tokens are given as bytes too.
-ANSWER_OTHERS, ANSWER_ESCAPES = 5, 16
+ANSWER_OTHERS, ANSWER_ESCAPES = 5, 8
 #: How many strings for each object of an answer: a token with its logprob has five, each of its alternatives four.
 STRINGS_EACH = 4
 _BLOCK = 262_144

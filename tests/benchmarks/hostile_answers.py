@@ -182,7 +182,7 @@ WHOLE: Final[Mapping[str, Callable[[Form], bytes | None]]] = {
     "lists in lists": lambda form: _beside(form, '"x":' + "[" * 5_000_000 + "]" * 5_000_000),
     "no JSON": lambda form: b"x" * MOST,
     # As many as may be, by ``proxy.shape``.
-    "the most escapes": lambda form: form.whole(form.part(r"\n" * 3_190_000 + "x" * 12_600_000)).encode(),
+    "the most escapes": lambda form: form.whole(form.part(r"\n" * 1_590_000 + "x" * 16_000_000)).encode(),
     "the most parts": lambda form: form.whole(_repeated(form.part("x"), _most(form.part("x")))).encode(),
     "the most tokens": lambda form: _tokens(form, most=_most(form.token)),
     "the most tokens, none a number": lambda form: _tokens(form, _no_number(form), _most(_no_number(form))),
