@@ -13,6 +13,7 @@ from gating.types import Evidence, Unmeasured
 from proxy import sse
 from proxy.exceptions import UpstreamCut, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces import chat_wire as wire
+from proxy.surfaces.identity import head_of
 from proxy.surfaces.json_bytes import with_field
 from proxy.surfaces.usage import with_usage
 from proxy.wire import Choice, Completion, VendorError
@@ -191,7 +192,7 @@ class ChatStream:
             if not self._growing or any(g.finish_reason is None for g in self._growing.values()):
                 raise UpstreamCut("the upstream's stream ended before its answer did")
         usage = self._usage
-        id_, model = wire.head_of(self._waiting[0]) if self._waiting else (None, None)
+        id_, model = head_of(self._waiting[0]) if self._waiting else (None, None)
         return Completion(
             choices=tuple(
                 growing.choice(index, self._ask) for index, growing in sorted(self._growing.items())

@@ -11,6 +11,7 @@ from msgspec import Meta, Raw, Struct
 from gating.evidence import call_evidence, evidence_of
 from gating.types import Evidence, Unmeasured
 from proxy.exceptions import UNREADABLE, UpstreamGarbage
+from proxy.surfaces.identity import UNREAD
 from proxy.surfaces.json_bytes import null, replace_logprobs, strict_json
 
 if TYPE_CHECKING:
@@ -64,10 +65,6 @@ class ChatRequest(Struct):
     response_format: ResponseFormat | None = None
     stream_options: StreamOptions | None = None
     idk: Override | None = None
-
-
-#: What should be text and may be anything, which nobody needs to build: it is looked at as bytes first.
-UNREAD: Final = Raw(b"null")
 
 
 class Top(Struct, gc=False):
@@ -175,30 +172,6 @@ class Chunk(Struct, Generic[Of]):
     choices: list[ChunkChoice[Of]] = []
     usage: Usage | None = None
     error: Any = None
-
-
-class _Head(Struct):
-    id: Raw = UNREAD
-    model: Raw = UNREAD
-
-
-_HEAD = msgspec.json.Decoder(_Head)
-
-
-def head_of(chunk: bytes) -> tuple[str | None, str | None]:
-    """What a chunk says of its whole answer: the id and the model."""
-    head = _HEAD.decode(chunk)
-    return text_of(head.id), text_of(head.model)
-
-
-_TEXT = msgspec.json.Decoder(str)
-
-
-def text_of(told: object) -> str | None:
-    """An upstream's id, or its model's name, perhaps still as JSON; None where it is no text."""
-    if isinstance(told, Raw):
-        told = _TEXT.decode(told) if bytes(memoryview(told)[:1]) == b'"' else None
-    return told if isinstance(told, str) and told else None
 
 
 class _Span(Struct):

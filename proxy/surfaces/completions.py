@@ -12,6 +12,7 @@ from proxy.surfaces import chat_wire as chat
 from proxy.surfaces import completions_wire as wire
 from proxy.surfaces.chat_stream import ChatStream
 from proxy.surfaces.choices import SAMPLING, ChoicesSurface, asks_for_json, threshold_of, with_route
+from proxy.surfaces.identity import text_of
 from proxy.surfaces.reading import Fields
 from proxy.wire import Ask, Choice, Completion, Request
 
@@ -104,8 +105,8 @@ class Completions(ChoicesSurface):
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
             body=body,
-            id=chat.text_of(answer.id),
-            model=chat.text_of(answer.model),
+            id=text_of(answer.id),
+            model=text_of(answer.model),
         )
 
     def _for_client(self, request: Request, ask: Ask) -> Callable[[bytes], bytes] | None:

@@ -10,6 +10,7 @@ from msgspec import Meta, Raw, Struct
 from gating.types import Unmeasured
 from proxy.surfaces import chat_wire as chat
 from proxy.surfaces.chat_wire import Of, StreamOptions, Usage
+from proxy.surfaces.identity import UNREAD
 from proxy.surfaces.json_bytes import null
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ class TextAnswer(Struct, Generic[Of]):
 
     choices: list[TextChoice[Of]] = []
     usage: Usage | None = None
-    id: Raw = chat.UNREAD
-    model: Raw = chat.UNREAD
+    id: Raw = UNREAD
+    model: Raw = UNREAD
     error: Any = None
 
 

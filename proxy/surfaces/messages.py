@@ -11,8 +11,9 @@ from proxy import sse
 from proxy.exceptions import UNREADABLE, UpstreamCut, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces import messages_wire as wire
 from proxy.surfaces.chat_edit import edited_messages
-from proxy.surfaces.chat_wire import Override, sampled_at, text_of
+from proxy.surfaces.chat_wire import Override, sampled_at
 from proxy.surfaces.choices import threshold_of, with_route
+from proxy.surfaces.identity import text_of
 from proxy.surfaces.json_bytes import strict_json, with_field
 from proxy.surfaces.reading import Fields
 from proxy.surfaces.translated import named_event

@@ -9,7 +9,8 @@ from msgspec import Raw, Struct
 
 from gating.types import Evidence
 from proxy import sse
-from proxy.surfaces import chat_wire as chat
+from proxy.surfaces import chat_wire as chat  # noqa: TC001 - msgspec reads the annotations when it runs
+from proxy.surfaces.identity import UNREAD
 from proxy.wire import Choice
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class MessageObject(Struct):
 
     content: list[Block]
     id: str | None = None
-    model: Raw = chat.UNREAD
+    model: Raw = UNREAD
     stop_reason: str | None = None
     usage: Usage | None = None
 

@@ -12,6 +12,7 @@ from proxy.surfaces import chat_wire as chat
 from proxy.surfaces import responses_wire as wire
 from proxy.surfaces.chat_edit import edited_messages
 from proxy.surfaces.choices import asks_for_json, threshold_of, with_route
+from proxy.surfaces.identity import text_of
 from proxy.surfaces.json_bytes import strict_json, with_field
 from proxy.surfaces.reading import Fields
 from proxy.surfaces.responses_stream import ResponsesStream
@@ -162,5 +163,5 @@ def completion_of(response: wire.ResponseObject, body: bytes, ask: Ask) -> Compl
         completion_tokens=usage.output_tokens if usage else None,
         body=body,
         id=response.id,
-        model=chat.text_of(response.model),
+        model=text_of(response.model),
     )

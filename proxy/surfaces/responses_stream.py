@@ -10,7 +10,8 @@ from gating.types import Evidence, Unmeasured
 from proxy import sse
 from proxy.exceptions import UNREADABLE, UpstreamCut, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces import responses_wire as wire
-from proxy.surfaces.chat_wire import text_of, tokens_evidence
+from proxy.surfaces.chat_wire import tokens_evidence
+from proxy.surfaces.identity import text_of
 from proxy.surfaces.json_bytes import strict_json
 from proxy.surfaces.usage import counted
 from proxy.wire import Choice, Completion, VendorError
