@@ -18,6 +18,8 @@ from gating.walk import Problem, choose
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from gating.tuning.judged import Judged
     from gating.types import Certificate
 
@@ -59,6 +61,10 @@ class FixedThreshold:
         """The threshold itself."""
         return Choice(self.threshold)
 
+    def expect(self, confidence: NDArray[np.float64]) -> float:
+        """The threshold itself."""
+        return self.threshold
+
 
 @dataclass(frozen=True, slots=True)
 class WrongCost:
@@ -78,6 +84,10 @@ class WrongCost:
     def choose(self, judged: Mapping[str, Judged], *, allow_estimate: bool = False) -> Choice:
         """The confidence from which on answering pays."""
         return Choice(threshold_for_cost(self.cost))
+
+    def expect(self, confidence: NDArray[np.float64]) -> float:
+        """The confidence from which on answering pays."""
+        return threshold_for_cost(self.cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +125,19 @@ class TargetRisk:
             supported=None if supported is None else counted(supported, certify),
             labels_needed=None if needed is None else in_all(needed, certify),
         )
+
+    def expect(self, confidence: NDArray[np.float64]) -> float:
+        """The lowest of these confidences (m,) from which on they promise the target, at most 1 - α. No certificate.
+
+        They are taken at their word, and one more answer is counted as wrong: (Σ (1 - c) + 1) / (k + 1) <= α over the
+        k most confident. Without it the choice of the most that still looks right goes over the target, as a choice by
+        observed errors does (the correction of Angelopoulos et al. 2022, "Conformal Risk Control", for a loss of at
+        most 1). From 1 - α on each answer keeps to the target by itself, however few they are.
+        """
+        falling = np.sort(confidence)[::-1]
+        wrong = (np.cumsum(1.0 - falling) + 1.0) / (np.arange(1, falling.size + 1) + 1.0)
+        kept = falling[wrong <= self.target_risk]
+        return float(min(kept.min(initial=1.0), 1.0 - self.target_risk))
 
     def _estimate(self, pilot: Judged, certify: Judged) -> float | None:
         (pilot_confidence, pilot_labels), (confidence, labels) = pilot.labelled(), certify.labelled()

@@ -2,7 +2,8 @@
 
 Their questions are the harder ones: of two answers without passages that score alike, the one whose question was
 refused with them is less often right. So they have a calibrator and a threshold of their own. What is withheld
-depends on thresholds that the same labels chose: the threshold is an estimate, and there is never a certificate.
+depends on thresholds that the same labels chose, so that there is never a certificate. Then no label has to be kept for
+one: all but the test split fit the calibrator, and what it says of them chooses the threshold (``Goal.expect``).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gating.conditions import RESCUED, Group
-from gating.tuning.by_condition import choice_of, figures_of
+from gating.tuning.by_condition import figures_of
 from gating.tuning.graded import ABSTAINED
 from gating.tuning.judged import judge, thresholds_of
 from gating.types import Unmeasured
@@ -39,26 +40,28 @@ def with_rescued(
     """``policy`` with a group for what is rescued under its thresholds, and what that does on the test split.
 
     Without it, and None, where the records tell fewer than LEAST_LABELS such answers to fit on: then they are judged as
-    all answers without passages. Where labels choose the threshold and none does, nothing is rescued.
+    all answers without passages.
     """
     conditions = policy.conditions
     if conditions is None or graded.without is None or not _measurable(policy, graded.without):
         return policy, None
     closed = _as_rescued(graded.without, conditions.by)
-    rows = {name: _asked_again(policy, graded, closed, each) for name, each in splits.items()}
-    log_odds, correct = _fit_rows(policy, closed, rows["fit"])
+    given = np.concatenate([rows for name, rows in splits.items() if name != "test"])
+    again = _asked_again(policy, graded, closed, given)
+    log_odds, correct = _fit_rows(policy, closed, again)
     if correct.size < LEAST_LABELS:
         return policy, None
     calibrator = conditions.calibrator.with_group(RESCUED, log_odds, correct)
-    group = Group(None, n=correct.size)
 
     def drafted(group: Group) -> Policy:
         groups = {**conditions.groups, RESCUED: group}
         return replace(policy, conditions=replace(conditions, calibrator=calibrator, groups=groups))
 
-    judged = {name: judge(drafted(group), closed, rows[name]) for name in splits if name != "fit"}
-    group = replace(group, threshold=choice_of(judged, goal, allow_estimate=True).threshold)
-    return drafted(group), figures_of(group, judged["test"])
+    group = Group(None, n=correct.size)
+    confidence, _ = judge(drafted(group), closed, again).labelled()
+    group = replace(group, threshold=goal.expect(confidence))
+    test = judge(drafted(group), closed, _asked_again(policy, graded, closed, splits["test"]))
+    return drafted(group), figures_of(group, test)
 
 
 def _measurable(policy: Policy, closed: Graded) -> bool:

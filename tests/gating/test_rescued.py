@@ -114,7 +114,7 @@ def rescued(gate, seed):
 def test_what_is_rescued_keeps_to_the_target(target):
     """By the threshold of all answers without passages it would not: these are the harder questions."""
     wrong = {True: [], False: []}
-    for seed in range(12):
+    for seed in range(24):
         for told, found in wrong.items():
             tuned = made(TargetRisk(target), seed=seed, told=told, allow_estimate=True)
             found.extend(rescued(Gate(tuned.policy), 100 + seed))
@@ -138,11 +138,12 @@ def test_one_question_counts_once_however_many_passages_it_was_asked_with():
     assert tuned.policy.conditions.groups["rescued"].n == fitted_on
 
 
-def test_too_few_make_no_group_and_nothing_to_choose_by_rescues_nothing():
+def test_too_few_make_no_group_and_a_target_beyond_all_confidences_rescues_nothing():
     assert "rescued" not in made(FixedThreshold(0.0), n=60, declined=0.05).policy.conditions.groups
     certain = made(TargetRisk(0.001))
-    assert certain.policy.conditions.groups["rescued"].threshold is None
-    assert certain.figures.conditions["rescued"].held_out is None
+    assert certain.policy.conditions.groups["rescued"].threshold == 0.999
+    assert certain.figures.conditions["rescued"].held_out.coverage == 0.0
+    assert rescued(Gate(certain.policy), 0) == []
 
 
 def test_it_is_saved_and_loaded():
