@@ -29,7 +29,7 @@ SLOTS = 4
 def demo_rag(
     model: Annotated[str, typer.Option(help="The embedded model: 0.5b, 1.5b or smollm2.")] = "0.5b",
     questions: Annotated[
-        int | None, typer.Option(min=40, max=500, help="How many to measure on. [default: by model]")
+        int | None, typer.Option(min=40, max=500, help="How many are asked. [default: by model]")
     ] = None,
     seed: Annotated[int, typer.Option(help="Which questions are drawn.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
@@ -55,7 +55,9 @@ def demo_rag(
         tempfile.TemporaryDirectory(prefix="idk-demo-") as folder,
         EmbeddedServer(weights, slots=SLOTS) as server,
     ):
-        figures = _run(console, Path(folder), server, replace(plan, test=questions or plan.test), seed)
+        figures = _run(
+            console, Path(folder), server, replace(plan, questions=questions or plan.questions), seed
+        )
     if as_json:
         import msgspec
 
@@ -67,20 +69,16 @@ def _run(
 ) -> Mapping[str, object]:
     from proxy.demo import rag, rag_text
     from proxy.demo.setting import Setting
-    from proxy.demo.splitting import parted
     from proxy.progress import Steps
     from proxy.questions import sample
 
     setting = Setting(folder, server.base_url, server.model, plan.rag)
-    n = plan.fit + plan.test
-    first, second = parted(sample(n, seed, with_passage=True), plan.fit / n, seed)
+    questions = sample(plan.questions, seed, with_passage=True)
     console.print(
-        f"{len(first)} questions to fit on and {len(second)} about other facts to measure on, each asked without\n"
-        "passages and with another question's; some with their own.\n"
+        f"{len(questions)} questions, each asked without passages and with another question's; some with their own.\n"
     )
-    with Steps("asking", rag.calls(len(first), len(second), plan)) as steps:
-        fitted_on, measured_on = rag.parts(setting, first, second, plan, concurrency=SLOTS, told=steps.step)
-    before, after = rag.fitted(fitted_on, plan.goal, seed)
-    found = rag.outcomes(measured_on, before, after)
-    rag_text.show(console, found, plan, asked=len(second))
-    return rag_text.figures(found, after, plan)
+    with Steps("asking", rag.calls(len(questions), plan)) as steps:
+        answered = rag.ask(setting, questions, plan, concurrency=SLOTS, told=steps.step)
+    found = rag.judged(answered, plan.goal, seed)
+    rag_text.show(console, found, plan, asked=len(questions))
+    return rag_text.figures(found, plan)

@@ -1,9 +1,9 @@
 """The demonstration with passages: what they do to a gate that was fitted without, and what its own conditions mend.
 
-Questions of the project's own are asked without passages, with their own and with another question's. On the
-first part two policies are fitted for the same target: one as if there were no passages, one that tells
-conditions apart. On the second, which nothing was fitted on, both judge the same answers; where the second
-policy withholds, the answer without passages is judged in its place, as a route with a rescue does it.
+Questions of the project's own are asked without passages, with their own and with another question's, and their facts
+are dealt into five parts. For each part two policies are fitted on the four others for the same target: one as if there
+were no passages, one that tells conditions apart. Both judge the same answers of the part, on which nothing was fitted;
+where the second policy withholds, the answer without passages is judged in its place, as a route with a rescue does it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import time
 from dataclasses import dataclass
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING
 
 from gating import Gate, tuning
@@ -38,11 +39,13 @@ if TYPE_CHECKING:
 #: The answers are a few words, wrong where one of them is: over 24 splits of one set of answers its gates let out
 #: more of what is right, and less of what is wrong, than those by the mean, the sum or the first token.
 SCORER = ("min_logprob",)
+#: Into which the facts are dealt.
+PARTS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class MostlyFit(tuning.WrongCost):
-    """The cost of a wrong answer, with nearly every label for the fit: the second part is the test."""
+    """The cost of a wrong answer, with nearly every label for the fit: the part that is left out is the test."""
 
     @property
     def shares(self) -> Mapping[str, float]:
@@ -72,29 +75,27 @@ class Estimated(tuning.TargetRisk):
         """For people."""
         return (
             f"Both gates have the same target: {100 * self.target_risk:g} % wrong of what they answer, as the\n"
-            "  first part's labels estimate it."
+            "  labels that they are fitted on estimate it."
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How many questions are asked to ``fit`` and to ``test``, how long that may take, in which words, what for.
+    """How many ``questions`` are asked, how long that may take, in which words, what for.
 
-    One question in ``relevant_in`` of the first part, and of the second, is asked with its own passages: those
-    need less proof.
+    One question in ``relevant_in`` is asked with its own passages too: those need less proof.
 
     The model may decline: over-refusal is what passages do to that. A larger model hardly does where passages
     merely stand before the question; where they are called so, as retrieval does it, a small one declines four
     in ten questions even without them.
     """
 
-    fit: int
-    test: int
+    questions: int
     limit_s: float
     allowed: str
     template: str
     goal: MostlyFit | Estimated
-    relevant_in: tuple[int, int] = (2, 3)
+    relevant_in: int = 3
 
     @property
     def system(self) -> str:
@@ -108,24 +109,22 @@ class Plan:
 
 
 _SMALL = Plan(
-    120,
-    90,
+    210,
     310.0,
     'If you do not know the answer, reply "I don\'t know."',
     "{context}\n\n{question}",
-    MostlyFit(1.0),  # answer where right is likelier than wrong: at dearer errors it hardly says anything
+    MostlyFit(3.0),  # the first of the costs that `idk demo` has
 )
 #: By model.
 PLANS: Mapping[str, Plan] = {
     "0.5b": _SMALL,
     "1.5b": Plan(
-        110,
-        300,
+        320,
         1_500.0,
         'Reply "I don\'t know." if you are not sure of the answer.',
         "Passage: {context}\n\nQuestion: {question}",
         Estimated(0.25),  # what it gets wrong of all that it says without passages
-        (3, 6),
+        5,
     ),
     "smollm2": _SMALL,
 }
@@ -133,7 +132,7 @@ PLANS: Mapping[str, Plan] = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One answer of the second part: what the model ``alone`` said, and what each gate made of it."""
+    """One answer: what the model ``alone`` said, and what each gate made of it."""
 
     record: Record
     alone: Case
@@ -156,36 +155,23 @@ GATES: Mapping[str, str] = {
 }
 
 
-def parts(
+def ask(
     setting: Setting,
-    fit: Sequence[Question],
-    test: Sequence[Question],
+    questions: Sequence[Question],
     plan: Plan,
     *,
     concurrency: int,
     told: Callable[[], None],
-) -> tuple[list[Record], list[Record]]:
-    """The records of both parts; both end where the plan's time is over. Raises RunError."""
-    asked = _in_turn(
-        *(list(_posed(part, relevant_in=n)) for part, n in zip((fit, test), plan.relevant_in, strict=True))
-    )
+) -> list[Record]:
+    """The records of all answers that came within the plan's time. Raises RunError."""
     path = setting.folder / "records.jsonl"
-    asyncio.run(_ask(setting, asked, path, plan, concurrency, told))
-    found = [record for record, _ in records.lines(path, records.Record)]
-    first = {question.group for question in fit}
-    return [one for one in found if one.group in first], [one for one in found if one.group not in first]
+    asyncio.run(_ask(setting, _posed(questions, relevant_in=plan.relevant_in), path, plan, concurrency, told))
+    return [record for record, _ in records.lines(path, records.Record)]
 
 
-def _in_turn(fit: Sequence[records.Question], test: Sequence[records.Question]) -> list[records.Question]:
-    """The first part at twice the pace of the second: where the time is over early, both are shorter."""
-    paced = [(place / len(fit) / 2, 0, place, one) for place, one in enumerate(fit)]
-    paced += [(place / len(test), 1, place, one) for place, one in enumerate(test)]
-    return [one for *_, one in sorted(paced, key=lambda each: each[:3])]
-
-
-def calls(fit: int, test: int, plan: Plan) -> int:
+def calls(questions: int, plan: Plan) -> int:
     """How many answers that are."""
-    return sum(2 * n + -(-n // each) for n, each in zip((fit, test), plan.relevant_in, strict=True))
+    return 2 * questions + -(-questions // plan.relevant_in)
 
 
 def _posed(questions: Sequence[Question], *, relevant_in: int) -> Iterator[records.Question]:
@@ -198,7 +184,7 @@ def _posed(questions: Sequence[Question], *, relevant_in: int) -> Iterator[recor
 
 async def _ask(
     setting: Setting,
-    asked: Sequence[records.Question],
+    asked: Iterable[records.Question],
     path: Path,
     plan: Plan,
     concurrency: int,
@@ -234,10 +220,9 @@ def fitted(found: Sequence[Record], goal: Goal, seed: int) -> tuple[Policy, Poli
     """The policy that knows of no passages, and the one that tells them apart; raises RunError."""
     plain, conditional = tuning.Collector(), tuning.Collector()
     for record in found:
-        group = record.group or record.id
         if record.condition == "none":
-            plain.add(_plain(record), record.label, group)
-        conditional.add(record.evidence(), record.label, group, without=record.without)
+            plain.add(_plain(record), record.label, _fact(record))
+        conditional.add(record.evidence(), record.label, _fact(record), without=record.without)
     tune = partial(tuning.tune, goal=goal, scorers=SCORER, calibrator="platt", seed=seed, allow_estimate=True)
     try:
         before, after = tune(plain.graded()).policy, tune(conditional.graded(), by="passages").policy
@@ -250,6 +235,22 @@ def fitted(found: Sequence[Record], goal: Goal, seed: int) -> tuple[Policy, Poli
 def _plain(record: Record) -> Evidence:
     """What a gate sees that knows of no passages."""
     return Evidence(record.answer, token_logprobs=record.token_logprobs)
+
+
+def judged(found: Sequence[Record], goal: Goal, seed: int) -> list[Outcome]:
+    """What policies that were fitted on the other parts make of each answer; raises RunError."""
+    facts = sorted({_fact(record) for record in found})
+    Random(seed).shuffle(facts)  # noqa: S311 - a split, not a secret
+    part = {fact: place % PARTS for place, fact in enumerate(facts)}
+    made: list[Outcome] = []
+    for each in range(PARTS):
+        policies = fitted([one for one in found if part[_fact(one)] != each], goal, seed)
+        made += outcomes([one for one in found if part[_fact(one)] == each], *policies)
+    return made
+
+
+def _fact(record: Record) -> str:
+    return record.group or record.id
 
 
 def outcomes(found: Sequence[Record], before: Policy, after: Policy) -> list[Outcome]:
@@ -293,7 +294,7 @@ class Returned:
 
     @classmethod
     def of(cls, found: Iterable[Outcome]) -> Returned:
-        """Counted over the second part."""
+        """Counted over all of them."""
         lost = [
             one
             for one in found

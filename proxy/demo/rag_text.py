@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from gating import Policy
     from proxy.demo.rag import Outcome, Plan
 
 _CONDITIONS = {
@@ -33,7 +32,9 @@ _TAIL = 0.025
 def show(console: Console, found: Sequence[Outcome], plan: Plan, *, asked: int) -> None:
     """Everything."""
     console.print(_table(found))
-    console.print(f"  {plan.goal.words}\n  Intervals are exact, 95 %. Nothing was fitted on these questions.")
+    console.print(
+        f"  {plan.goal.words}\n  Each question is judged by gates that were fitted on others. Intervals: exact, 95 %."
+    )
     measured = {one.record.group for one in found}
     if len(measured) < asked:
         console.print(f"  The time was over after {len(measured)} of {asked} questions.")
@@ -114,10 +115,9 @@ def share(count: int, n: int) -> str:
     return f"{100 * count / n:.0f} % ({count}/{n}; {100 * low:.0f}-{100 * high:.0f})"
 
 
-def figures(found: Sequence[Outcome], policy: Policy, plan: Plan) -> dict[str, Any]:
+def figures(found: Sequence[Outcome], plan: Plan) -> dict[str, Any]:
     """The same as plain JSON values."""
     returned = Returned.of(found)
-    conditions = policy.conditions
     return {
         "questions": len({one.record.group for one in found}),
         "goal": asdict(plan.goal),
@@ -131,5 +131,4 @@ def figures(found: Sequence[Outcome], policy: Policy, plan: Plan) -> dict[str, A
             "wrong": returned.wrong,
             "enough": returned.refused >= FEWEST,
         },
-        "cut": None if conditions is None or conditions.vocabulary is None else conditions.vocabulary.cut,
     }

@@ -15,7 +15,6 @@ from proxy.cli import demo_rag
 from proxy.cli.main import run
 from proxy.demo import rag, rag_text
 from proxy.demo.setting import Setting
-from proxy.demo.splitting import parted
 from proxy.questions import sample
 from tests.proxy.table_upstream import TableUpstream
 
@@ -45,16 +44,32 @@ class Reader(TableUpstream):
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("demo")
-    first, second = parted(DRAWN, 0.5, 0)
     with Reader({}) as upstream:
-        setting = Setting(folder, upstream.base_url, "m")
+        setting = Setting(tmp_path_factory.mktemp("demo"), upstream.base_url, "m")
         steps = []
-        fit, test = rag.parts(setting, first, second, PLAN, concurrency=4, told=lambda: steps.append(1))
-    assert not {one.group for one in fit} & {one.group for one in test}
-    assert len(steps) == len(fit) + len(test) == rag.calls(len(first), len(second), PLAN)
-    before, after = rag.fitted(fit, PLAN.goal, 0)
-    return rag.outcomes(test, before, after), len(second), after
+        answered = rag.ask(setting, DRAWN, PLAN, concurrency=4, told=lambda: steps.append(1))
+    assert len(steps) == len(answered) == rag.calls(len(DRAWN), PLAN)
+    return rag.judged(answered, PLAN.goal, 0)
+
+
+def test_no_question_is_judged_by_what_was_fitted_on_its_fact(found, monkeypatch):
+    fitted_on, judged = [], []
+
+    def fitted(records, goal, seed):
+        fitted_on.append({one.group for one in records})
+        return None, None
+
+    def outcomes(records, before, after):
+        judged.append([one.id for one in records])
+        assert not {one.group for one in records} & fitted_on[-1]
+        return []
+
+    monkeypatch.setattr(rag, "fitted", fitted)
+    monkeypatch.setattr(rag, "outcomes", outcomes)
+    records = [one.record for one in found]
+    rag.judged(records, PLAN.goal, 0)
+    assert sorted(name for part in judged for name in part) == sorted(one.id for one in records)
+    assert len(judged) == rag.PARTS
 
 
 def test_every_passage_of_the_questions_tells_its_answer():
@@ -63,7 +78,7 @@ def test_every_passage_of_the_questions_tells_its_answer():
 
 
 def test_what_passages_inflate_goes_out_before_and_not_after(found):
-    outcomes, _, _ = found
+    outcomes = found
     before, after, rescued = (
         rag.tally(outcomes, gate, "irrelevant") for gate in ("before", "after", "rescued")
     )
@@ -82,7 +97,7 @@ def test_what_passages_inflate_goes_out_before_and_not_after(found):
 
 
 def test_the_table_and_what_it_comes_to(found):
-    outcomes, asked, _ = found
+    outcomes, asked = found, len(DRAWN)
     text = io.StringIO()
     rag_text.show(Console(file=text, width=80, highlight=False), outcomes, PLAN, asked=asked + 1)
     said = text.getvalue()
@@ -99,27 +114,23 @@ def test_the_table_and_what_it_comes_to(found):
 
 
 def test_the_figures_are_plain_values(found):
-    outcomes, _, policy = found
-    figures = json.loads(json.dumps(rag_text.figures(outcomes, policy, PLAN), allow_nan=False))
+    figures = json.loads(json.dumps(rag_text.figures(found, PLAN), allow_nan=False))
     assert figures["conditions"]["irrelevant"]["before"]["wrong"] > 0
     assert figures["refused_though_right"]["n"] >= figures["refused_though_right"]["right"]
 
 
-def test_the_second_part_ends_with_its_time(tmp_path):
-    first, second = parted(DRAWN, 0.5, 0)
+def test_asking_ends_with_its_time(tmp_path):
     with Reader({}) as upstream:
         setting = Setting(tmp_path, upstream.base_url, "m")
-        fit, test = rag.parts(
-            setting, first, second, replace(PLAN, limit_s=-1.0), concurrency=4, told=lambda: None
-        )
-    assert (fit, test) == ([], [])
+        plan = replace(PLAN, limit_s=-1.0)
+        assert rag.ask(setting, DRAWN, plan, concurrency=4, told=lambda: None) == []
 
 
 def test_the_command_asks_fits_and_tells(tmp_path):
     text = io.StringIO()
     with Reader({}) as upstream:
         server = SimpleNamespace(base_url=upstream.base_url, model="m")
-        plan = replace(PLAN, fit=45, test=45)
+        plan = replace(PLAN, questions=90)
         figures = demo_rag._run(Console(file=text, width=120, highlight=False), tmp_path, server, plan, 0)
     assert figures["questions"] > 40
     assert "Right without passages and refused" in text.getvalue()
