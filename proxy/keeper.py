@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from proxy.config import Config
     from proxy.metrics import Metrics
+    from proxy.moving import DriftWatch
     from proxy.recording import Recorder, StoreLink, Uses
     from proxy.routing import Route
     from proxy.watching import Watch
@@ -89,6 +90,7 @@ class Keeper:
         recorder: Recorder,
         uses: Uses,
         watch: Watch,
+        drift: DriftWatch,
         metrics: Metrics,
         routes: Callable[[], Iterable[Route]],
         apply: Callable[[Config, Known], None],
@@ -100,6 +102,7 @@ class Keeper:
         self._recorder = recorder
         self._uses = uses
         self._watch = watch
+        self._drift = drift
         self._routes = routes
         self._metrics = metrics
         self._apply = apply
@@ -174,6 +177,7 @@ class Keeper:
             self._metrics.reloads.labels("refused").inc()
             logger.error("%s; the last good configuration stays in force", exc)  # noqa: TRY400 - said whole
             return
+        self._revision = -1  # what a route names only now is watched too
         self._metrics.reloads.labels("applied").inc()
         logger.info("%s: in force", source.path)
         for name in fixed:
@@ -220,7 +224,7 @@ class Keeper:
             before = time() - 86_400 * keep.days
             with suppress(StoreError):
                 await self._uses.flush()
-                await self._watch.look_for_drift(self._routes())
+                await self._drift.look(self._routes())
                 await self._link.do(
                     "retain",
                     lambda store, b=before, n=keep.decisions: store.retain(b, n),  # type: ignore[misc] # bound now

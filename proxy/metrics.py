@@ -112,7 +112,10 @@ class Metrics:
             Gauge(name, said, ("route",), registry=registry, multiprocess_mode="livemostrecent")
             for name, said in (
                 ("idk_observed_risk", "Wrong among the served answers that were labelled."),
-                ("idk_risk_alarm", "Whether labels have refuted the target risk."),
+                (
+                    "idk_risk_alarm",
+                    "Whether the certificate is revoked: labels have refuted it, or confidences have moved (on_drift).",
+                ),
                 ("idk_drift", "How far confidences have moved."),
             )
         )

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from proxy.config import Config
     from proxy.config import Route as RouteConfig
     from proxy.storage import RiskState, Store, StoredKey, StoredPolicy
+    from proxy.storage.types import Cause
 
 #: ``support`` or ``support@3``; whatever has a slash, or ends in .json, is a file.
 _STORED = re.compile(r"(?P<name>[A-Za-z0-9_.\-]{1,64})(?:@(?P<version>[1-9][0-9]{0,8}))?")
@@ -54,15 +55,37 @@ class Loaded:
 
 
 class Alarm(NamedTuple):
-    """A certificate that labels have refuted.
+    """What speaks against a version's certificate: labels, by their ``cause``, or confidences that ``drifted``.
 
-    ``by_audit``: whether those of the audit sample did, by which the gate may be changed; ``threshold`` is then
-    the tightened one, where there is one.
+    Only labels of the audit sample change the gate; ``threshold`` is then the tightened one, where there is one.
     """
 
     version: str
-    by_audit: bool = True
+    cause: Cause | None = None
     threshold: float | None = None
+    drifted: bool = False
+
+    @classmethod
+    def of(cls, state: RiskState) -> Alarm:
+        """What the watch has found."""
+        return cls(
+            state.policy, state.cause, state.threshold if state.cause == "audit" else None, state.drifted
+        )
+
+    def revokes(self, route: RouteConfig) -> Cause | Literal["drift"] | None:
+        """Why the certificate must not be shown on the route any more; None where it may."""
+        if self.cause is not None:
+            return self.cause
+        return "drift" if self.drifted and route.on_drift != "warn" else None
+
+    def tightens(self, route: RouteConfig) -> float | None:
+        """The threshold below which the route lets nothing out; None where the policy's own holds."""
+        return self.threshold if self.cause == "audit" and route.on_alarm == "tighten" else None
+
+    def closes(self, route: RouteConfig) -> bool:
+        """Whether the route lets nothing out any more until another version is in force."""
+        by_labels = self.cause == "audit" and route.on_alarm == "abstain"
+        return by_labels or (self.drifted and route.on_drift == "abstain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +106,15 @@ class Known:
         alarm = self.alarms.get(route)
         return alarm if alarm is not None and alarm.version == version else None
 
-    def refuted_by_audit(self, route: str, version: str | None) -> bool:
-        """Whether labels of the audit sample have refuted this version's certificate on the route."""
-        alarm = self.alarm(route, version)
-        return alarm is not None and alarm.by_audit
-
-    def revoked(self, route: str, version: str | None) -> bool:
+    def revoked(self, route: RouteConfig, version: str | None) -> bool:
         """Whether the certificate of this version must not be shown on the route."""
-        return not self.reached or self.alarm(route, version) is not None
+        alarm = self.alarm(route.name, version)
+        return not self.reached or (alarm is not None and alarm.revokes(route) is not None)
+
+    def closed(self, route: RouteConfig, version: str | None) -> bool:
+        """Whether this version lets nothing out on the route any more."""
+        alarm = self.alarm(route.name, version)
+        return alarm is not None and alarm.closes(route)
 
 
 def stored_names(config: Config) -> set[str]:
@@ -107,13 +131,8 @@ async def look_up(store: Store, texts: Iterable[str]) -> Known:
         stored = None if named is None else await store.policy(named.name, named.version)
         if stored is not None:
             found[text] = stored
-    alarms = {state.route: _alarm(state) for state in await store.risks() if state.alarm}
+    alarms = {state.route: Alarm.of(state) for state in await store.risks() if state.alarm or state.drifted}
     return Known(found, alarms, tuple(await store.keys()), store=store.name)
-
-
-def _alarm(state: RiskState) -> Alarm:
-    by_audit = state.cause == "audit"
-    return Alarm(state.policy, by_audit, state.threshold if by_audit else None)
 
 
 def known_of(config: Config, folder: Path, environ: Mapping[str, str]) -> Known:

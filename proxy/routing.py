@@ -46,9 +46,9 @@ class Route:
     top_logprobs: int
     #: What no other policy shares: ``support@3``, or a file's name and digest.
     version: str | None = None
-    #: Whether labels have refuted the policy's certificate.
+    #: Whether the policy's certificate holds no longer: labels have refuted it, or confidences have moved.
     revoked: bool = False
-    #: Whether its policy applies to nothing any more, for the same reason (``on_alarm: abstain``).
+    #: Whether its policy applies to nothing any more, for the same reason (``on_alarm`` or ``on_drift: abstain``).
     closed: bool = False
     recorder: Recorder | None = None
     #: What brings the evidence that the gate needs and an answer does not hold.

@@ -1,4 +1,4 @@
-"""The watch over what a policy promised: labels of the audit sample, volunteered ones, and drift without any.
+"""The watch over what a policy promised: labels of the audit sample, and volunteered ones.
 
 Audit labels count in the order in which their answers were drawn, up to the first that has none yet: whoever
 labels may begin with the least confident ones, and an alarm that took them as they come would be false too
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gating.drift import RiskWatch, kolmogorov_smirnov, level_of_look, log_e_of_counts, tightened
+from gating.drift import RiskWatch, log_e_of_counts, tightened
 from gating.policy import Policy
+from proxy.policies import Alarm
 from proxy.storage import RiskState
 
 if TYPE_CHECKING:
@@ -36,10 +37,6 @@ logger = logging.getLogger("idk")
 
 #: So many labels after one that is missing say that nobody will give it.
 PATIENCE = 50
-#: How many confidences are compared: the first of a policy version with the last.
-WINDOW = 500
-#: The share of false warnings of drift, over all looks of a process at one policy.
-DRIFT_DELTA = 0.05
 #: How often a state is written anew where other processes wrote it first.
 _TRIES = 5
 
@@ -135,16 +132,13 @@ class Watch:
     def __init__(self, link: StoreLink, metrics: Metrics) -> None:
         self._link = link
         self._metrics = metrics
-        self._looks: dict[str, int] = {}
-        self._since: dict[str, float] = {}
 
     async def look(self, routes: Iterable[Route]) -> None:
         """Assess every route with a policy; raises StoreError."""
         for route in routes:
             if route.gate is not None and isinstance(route.gate.rule, Policy) and route.version is not None:
                 state = await self._assessed(route.name, route.version, Target.of(route.gate.rule))
-                self._since[route.name] = state.since
-                self._show(state)
+                self._show(state, revoked=Alarm.of(state).revokes(route.config) is not None)
 
     async def _assessed(self, route: str, version: str, target: Target | None) -> RiskState:
         for _ in range(_TRIES):
@@ -162,35 +156,12 @@ class Watch:
                 return after
         return before
 
-    def _show(self, state: RiskState) -> None:
-        self._metrics.alarm.labels(state.route).set(int(state.alarm))
+    def _show(self, state: RiskState, *, revoked: bool) -> None:
+        self._metrics.alarm.labels(state.route).set(int(revoked))
         if state.risk is not None:
             self._metrics.observed_risk.labels(state.route).set(state.risk)
-
-    async def look_for_drift(self, routes: Iterable[Route]) -> None:
-        """Compare the newest confidences with the first ones of the version in force; raises StoreError."""
-        for route in routes:
-            since = self._since.get(route.name)
-            if route.version is not None and since is not None:
-                await self._compare(route.name, route.version, since)
-
-    async def _compare(self, route: str, version: str, since: float) -> None:
-        first = await self._link.do(
-            "drift", lambda store: store.confidences(route, since, WINDOW, policy=version, oldest=True)
-        )
-        last = await self._link.do(
-            "drift", lambda store: store.confidences(route, since, WINDOW, policy=version)
-        )
-        shift = await asyncio.to_thread(kolmogorov_smirnov, first, last)
-        if shift is None:
-            return
-        self._metrics.drift.labels(route).set(shift.distance)
-        look = self._looks[version] = self._looks.get(version, 0) + 1
-        if shift.p_value < level_of_look(look, DRIFT_DELTA):
-            logger.warning(
-                "%s: the confidences under %s have moved (%.2f apart); the answers may be as right as before",
-                route, version, shift.distance,
-            )  # fmt: skip
+        if state.drift is not None:
+            self._metrics.drift.labels(state.route).set(state.drift)
 
 
 async def _begun(store: Store, route: str, version: str) -> RiskState:

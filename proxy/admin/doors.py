@@ -17,6 +17,7 @@ from proxy.admin.guard import COOKIE, SESSION_S, Guard
 from proxy.admin.shapes import Apply, GiveLabel, Labelled, LogIn, MakeKey, RollBack
 from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, Overloaded, StoreError, StoreRefused
 from proxy.labelling import block
+from proxy.policies import Alarm
 from proxy.storage import Label
 from proxy.surfaces.chat_wire import error_body
 
@@ -176,7 +177,11 @@ class _Api:
 
         def alarmed(route: GatedRoute) -> bool:
             risk = risks.get(route.name)
-            return risk is not None and risk.alarm and risk.policy == route.version
+            return (
+                risk is not None
+                and risk.policy == route.version
+                and Alarm.of(risk).revokes(route.config) is not None
+            )
 
         return _json([figures.summary(each, alarmed(each), counts) for each in self._routes.routes])
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gating import Policy
 from gating.drift import kolmogorov_smirnov, population_stability
 from gating.types import Unmeasured
+from proxy import policies
 from proxy.admin.estimates import Seen, estimated
 from proxy.admin.shapes import (
     Alarm,
@@ -21,7 +22,7 @@ from proxy.admin.shapes import (
     Summary,
     Withheld,
 )
-from proxy.policies import PolicyName
+from proxy.moving import ends
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,8 +47,6 @@ MINUTE_S = 60.0
 FRESH = 30
 #: Items of the whole sample that are read again where the version in force has too few.
 _READ = 2_000
-#: Confidences that are compared for drift.
-_WINDOW = 500
 
 
 class Stored(NamedTuple):
@@ -57,8 +56,7 @@ class Stored(NamedTuple):
     audit: list[tuple[AuditItem, Label | None]]
     counts: list[Count]
     risk: RiskState | None
-    first: list[float]
-    last: list[float]
+    ends: tuple[list[float], list[float]]
     history: list[PolicyChange]
     versions: list[StoredPolicy]
 
@@ -73,8 +71,7 @@ async def read(store: Store, route: Route, now: float) -> Stored:
         audit=[] if fresh else await store.audit(route.name, limit=_READ),
         counts=[each for each in await store.counts(now - HOUR_S, MINUTE_S) if each.route == route.name],
         risk=await store.risk(route.name),
-        first=await store.confidences(route.name, 0.0, _WINDOW, policy=route.version, oldest=True),
-        last=await store.confidences(route.name, 0.0, _WINDOW, policy=route.version),
+        ends=await ends(store, route.name, route.version, 0.0),
         history=[] if name is None else await store.history(name),
         versions=[] if name is None else await store.policies(name),
     )
@@ -119,7 +116,7 @@ def _figures(route: Route, sharing: list[str], stored: Stored, metrics: Metrics,
         ),
         hour=_minutes(stored.counts),
         alarm=_alarm(route, stored.risk),
-        drift=_drift(stored.first, stored.last),
+        drift=_drift(*stored.ends),
         history=_history(stored.history, stored.versions),
     )
 
@@ -131,13 +128,13 @@ def policy_of(route: Route) -> Policy | None:
 
 def name_of(route: Route) -> str | None:
     """Of its policy in the store."""
-    named = None if route.config.policy is None else PolicyName.parse(route.config.policy)
+    named = None if route.config.policy is None else policies.PolicyName.parse(route.config.policy)
     return None if named is None else named.name
 
 
 def version_of(route: Route) -> int | None:
     """The number of the version in force, of a policy in the store."""
-    named = None if route.version is None else PolicyName.parse(route.version)
+    named = None if route.version is None else policies.PolicyName.parse(route.version)
     return None if named is None else named.version
 
 
@@ -146,7 +143,7 @@ def fixed(route: Route) -> str | None:
     config, policy = route.config, policy_of(route)
     if config.policy is None or policy is None:
         return "The route has no policy yet: label, `idk label export`, `idk tune`, `idk policy push`."
-    named = PolicyName.parse(config.policy)
+    named = policies.PolicyName.parse(config.policy)
     if named is None:
         return "Its policy is a file: push it into the store and name it in the route to change it from here."
     if named.version is not None:
@@ -203,14 +200,17 @@ def _minutes(counts: Iterable[Count]) -> list[Minute]:
 def _alarm(route: Route, risk: RiskState | None) -> Alarm | None:
     if risk is None or risk.policy != route.version:
         return None
+    alarm = policies.Alarm.of(risk)
+    cause = alarm.revokes(route.config)
     return Alarm(
-        raised=risk.alarm,
-        cause=risk.cause,
+        raised=cause is not None,
+        cause=cause,
+        closed=alarm.closes(route.config),
         labels=risk.labels,
         errors=risk.errors,
         answered=risk.answered,
         reported=risk.reported,
-        threshold=risk.threshold if risk.alarm and route.config.on_alarm == "tighten" else None,
+        threshold=alarm.tightens(route.config),
     )
 
 

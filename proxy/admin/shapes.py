@@ -127,10 +127,12 @@ class Promise(Struct, frozen=True, kw_only=True):
 
 
 class Alarm(Struct, frozen=True, kw_only=True):
-    """What the watch over the risk says."""
+    """What the watch over the risk says; ``cause`` is audit, feedback or drift."""
 
     raised: bool
     cause: str | None
+    #: Whether nothing goes out until another version is in force.
+    closed: bool
     labels: int
     errors: int
     answered: int

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.config import Route as RouteConfig
-    from proxy.policies import Alarm, Known, Loaded
+    from proxy.policies import Known, Loaded
 
 #: What an observing route without scorers reads.
 _DEFAULT_SCORER = "mean_logprob"
@@ -33,15 +33,10 @@ def gate_of(config: RouteConfig, folder: Path, known: Known) -> tuple[Gate, Load
         gate = Gate(policy, threshold=config.threshold, on_unmeasured=config.on_unmeasured)
     except GatingError as exc:
         raise ConfigError(f"{place}: {exc}") from exc
-    return _alarmed(gate, config, known.alarm(config.name, loaded.version)), loaded
-
-
-def _alarmed(gate: Gate, config: RouteConfig, alarm: Alarm | None) -> Gate:
-    """The gate as the route wants it once labels have refuted its policy's certificate."""
-    if alarm is None or not alarm.by_audit or config.on_alarm == "warn":
-        return gate
-    if config.on_alarm == "abstain":
-        return Gate(gate.rule, gate.threshold, on_unmeasured="abstain")  # Route.applies says no from now on
-    if alarm.threshold is None or gate.limit is None:
-        return gate
-    return tightened(gate, alarm.threshold)
+    if known.closed(config, loaded.version):
+        return Gate(
+            gate.rule, gate.threshold, on_unmeasured="abstain"
+        ), loaded  # Route.applies says no from now on
+    alarm = known.alarm(config.name, loaded.version)
+    threshold = None if alarm is None else alarm.tightens(config)
+    return gate if threshold is None or gate.limit is None else tightened(gate, threshold), loaded

@@ -65,10 +65,8 @@ def route_of(
         gate=gate,
         policy=None if policy is None else policy.label,
         version=None if policy is None else policy.version,
-        revoked=policy is not None and known.revoked(config.name, policy.version),
-        closed=policy is not None
-        and config.on_alarm == "abstain"
-        and known.refuted_by_audit(config.name, policy.version),
+        revoked=policy is not None and known.revoked(config, policy.version),
+        closed=policy is not None and known.closed(config, policy.version),
         recorder=joining.recorder,
         metrics=metrics.route(config.name),
         upstream_metrics=metrics.upstream(upstream.name),

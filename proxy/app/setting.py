@@ -12,6 +12,7 @@ from proxy.app.parts import build
 from proxy.keeper import Keeper
 from proxy.large import Turns
 from proxy.metrics import Metrics
+from proxy.moving import DriftWatch
 from proxy.policies import Known, store_of
 from proxy.recording import Recorder, StoreLink, Uses
 from proxy.tracing import Tracing
@@ -64,6 +65,7 @@ def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics |
         recorder=recorder,
         uses=uses,
         watch=Watch(link, metrics),
+        drift=DriftWatch(link),
         metrics=metrics,
         routes=lambda: app.parts.routes.routes,
         apply=lambda config, known: app.replace(lasting(config, known=known, before=app.parts)),

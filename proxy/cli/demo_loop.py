@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from proxy.demo.loop import Loop, Row
     from proxy.questions import Question
 
+#: Requests after an alarm.
+AFTER = 20
+
 
 def demo_loop(
     model: Annotated[str, typer.Option(help="The embedded model: 0.5b, 1.5b or smollm2.")] = "0.5b",
@@ -75,7 +78,7 @@ def demo_loop(
 
 
 def _run(console: Console, loop: Loop, model_url: str, pictures: Path) -> None:
-    from proxy.demo.loop import BATCH, misled
+    from proxy.demo.loop import misled
     from proxy.demo.processes import serving
     from proxy.questions import sample
 
@@ -95,29 +98,37 @@ def _run(console: Console, loop: Loop, model_url: str, pictures: Path) -> None:
             )
         loop.push(tuned)
         loop.write(base_url=model_url, enforce=True)
+        loop.until_in_force()
         enforced = _watched(loop, "enforce", list(islice(questions, plan.enforce)))
         console.print(f"3. Enforced: {enforced.answered} of {enforced.asked} answered.")
         _pictures(console, loop, pictures, "enforce")
         loop.write(base_url=f"{worse}/v1", enforce=True)
-        spoilt = _watched(loop, "temperature 2", list(islice(questions, plan.worse)))
+        spoilt = _watched(loop, "temperature 2", list(islice(questions, plan.worse)), until_looked=True)
         loop.compare(spoilt, enforced)
         console.print(f"4. The upstream samples at temperature 2: {_told(spoilt)}")
-        if not spoilt.alarm:
-            loop.write(base_url=model_url, enforce=True)
-            lost = _watched(loop, "false passages", misled(list(questions), plan.seed))
-            loop.compare(lost, enforced)
-            console.print(f"5. The app puts passages before its questions, and they are false: {_told(lost)}")
-        if loop.rows[-1].alarm:
-            again = sample(2 * BATCH, plan.seed + 1, with_passage=True)
-            _part(loop, "tightened", misled(again, plan.seed))
-            loop.label()
-            loop.close(loop.rows[-1])
+        if spoilt.alarm:
+            _watched(loop, "closed", list(islice(questions, AFTER)), to_alarm=False)
+            _pictures(console, loop, pictures, "drift")
+        loop.write(base_url=model_url, enforce=True)
+        loop.push(tuned)
+        loop.until_in_force()
+        console.print("5. The upstream is as it was, and the policy is pushed again.")
+        lost = _watched(loop, "false passages", misled(list(questions), plan.seed))
+        loop.compare(lost, enforced)
+        console.print(f"6. The app puts passages before its questions, and they are false: {_told(lost)}")
+        if lost.alarm:
+            again = sample(2 * AFTER, plan.seed + 1, with_passage=True)
+            _watched(loop, "tightened", misled(again, plan.seed), to_alarm=False)
         _pictures(console, loop, pictures, "worse")
+
+
+#: What raised an alarm, in the table and in words.
+_ALARMS = {"audit": "labels", "feedback": "reports", "drift": "drift"}
 
 
 def _told(row: Row) -> str:
     if row.alarm:
-        said = f"an alarm after {row.asked} requests, {row.labels} labels of served answers."
+        said = f"an alarm by {_ALARMS[row.alarm]} after {row.asked} requests, {row.labels} labels of served answers."
     else:
         said = f"no alarm. The gate withheld {row.asked - row.answered} of {row.asked}."
     shift = row.shift
@@ -126,8 +137,13 @@ def _told(row: Row) -> str:
     return f"{said}\n   Confidences, with no label: {shift.distance:.2f} apart (p = {shift.p_value:.1g})."
 
 
-def _watched(loop: Loop, name: str, questions: Sequence[Question]) -> Row:
-    """One part under the policy, labelled as it goes; it ends with an alarm."""
+def _watched(
+    loop: Loop, name: str, questions: Sequence[Question], *, to_alarm: bool = True, until_looked: bool = False
+) -> Row:
+    """One part under the policy, labelled as it goes; ``to_alarm``: it ends with one.
+
+    ``until_looked``: at its end confidences are compared once more.
+    """
     from proxy.demo.loop import BATCH, Row
     from proxy.progress import Steps
 
@@ -139,8 +155,11 @@ def _watched(loop: Loop, name: str, questions: Sequence[Question]) -> Row:
             loop.label()
             loop.until_seen()
             loop.close(row)
-            if row.alarm:
-                break
+            if row.alarm and to_alarm:
+                return row
+    if until_looked:
+        loop.until_looked()
+        loop.close(row)
     return row
 
 
@@ -175,14 +194,14 @@ def _table(rows: Sequence[Row]) -> Table:
         "wrong",
         "threshold",
         "certificate",
-        "wrong labels",
+        "wrong\nlabels",
     ):
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     for row in rows:
         thresholds = sorted({"-" if each is None else f"{each:.2f}" for each in row.threshold})
         table.add_row(
             row.part, str(row.asked), str(row.answered), str(row.wrong), " / ".join(thresholds),
-            "revoked" if row.alarm else "holds" if row.certified else "-",
+            f"revoked: {_ALARMS[row.alarm]}" if row.alarm else "holds" if row.certified else "-",
             f"{row.errors} of {row.labels}" if row.labels else "-",
         )  # fmt: skip
     return table

@@ -59,6 +59,8 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     audit: Probability = 0.0
     #: What happens, beyond the revoked certificate, when labels say that the risk is over its target.
     on_alarm: Literal["warn", "tighten", "abstain"] = "warn"
+    #: What happens when confidences move: a warning, a revoked certificate, or nothing goes out any more.
+    on_drift: Literal["warn", "revoke", "abstain"] = "warn"
     budget: Budget = Budget()
     rag: Rag = Rag()
 

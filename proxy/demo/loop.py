@@ -2,10 +2,11 @@
 
 Real ``idk serve`` processes ask an embedded model. A person's part, the labels, is taken by the question set's
 own answers. First the model gets worse: another proxy in front of it sets the temperature to 2. What is drawn then
-has little probability, so that the gate withholds it: confidences move, the risk does not. Then, with the model as
-it was, the app begins to put passages before its questions, and what they say is false. The model repeats them,
-surer than ever: no logprob tells, only labels do. What the proxy asks for stays the same in both: no fingerprint
-tells.
+has little probability, so that the gate withholds it: no label tells of it, since hardly anything goes out, but
+confidences move, and ``on_drift: abstain`` closes the route. Then, with the model as it was and the policy pushed
+again, the app begins to put passages before its questions, and what they say is false. The model repeats them,
+surer than ever: only labels tell, and ``on_alarm: tighten`` follows them. What the proxy asks for stays the same in
+both: no fingerprint tells.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import cycle
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from gating import tuning
 from gating.drift import kolmogorov_smirnov
@@ -90,7 +91,8 @@ class Row:
     #: At its end, as every process says it.
     threshold: list[float | None] = field(default_factory=list)
     certified: bool = False
-    alarm: bool = False
+    #: What has revoked the certificate.
+    alarm: Literal["audit", "feedback", "drift"] | None = None
     #: Labels of the audit sample that count towards the alarm, and wrong ones among them.
     labels: int = 0
     errors: int = 0
@@ -130,6 +132,9 @@ class Loop:
         self._answers: dict[str, Question] = {}
         self._certified = False
         self._changes = 0
+        self._pushed = 0
+        #: The first row under the version in force.
+        self._first = 0
 
     # What is in force
 
@@ -142,7 +147,8 @@ class Loop:
             "routes": [
                 {
                     "name": ROUTE, "models": [ROUTE], "upstream": "model", "model": self._model,
-                    "params": {"temperature": 0}, "audit": 1.0, "on_alarm": "tighten", **gate,
+                    "params": {"temperature": 0}, "audit": 1.0, "on_alarm": "tighten",
+                    "on_drift": "abstain", **gate,
                 }
             ],
         }  # fmt: skip
@@ -241,10 +247,22 @@ class Loop:
         return tuned
 
     def push(self, tuned: Tuned) -> None:
-        """Put the policy in force."""
+        """Put the policy in force, as one more version, which routes that name it follow."""
         self.with_store(
             lambda store: store.push_policy(POLICY, tuned.policy.to_dict(), "demo-loop", time.time())
         )
+        self._first, self._pushed = len(self.rows), self._pushed + 1
+
+    def until_in_force(self) -> None:
+        """Wait until every process judges by the version that was pushed last, and watches it."""
+        name = f"{POLICY}@{self._pushed}"
+
+        def followed() -> bool:
+            state = self.risk()
+            shown = [metric(url, "idk_policy_info", route=ROUTE, policy=name) for url in self.urls]
+            return state is not None and state.policy == name and all(shown)
+
+        wait_for(followed, f"{name} to be in force")
 
     def risk(self) -> RiskState | None:
         """What the watch says once it has seen the labels that are there."""
@@ -256,27 +274,45 @@ class Loop:
         row.certified = self._certified
         row.threshold = [metric(url, "idk_threshold", route=ROUTE) for url in self.urls]
         if state is not None:
-            row.alarm, row.labels, row.errors = state.alarm, state.labels, state.errors
+            row.alarm = state.cause or ("drift" if state.drifted else None)
+            row.labels, row.errors = state.labels, state.errors
 
     def compare(self, row: Row, with_: Row) -> None:
         """Note how far the confidences of a part have moved, with no label."""
 
         async def both(store: Store) -> tuple[list[float], list[float]]:
-            now = await store.confidences(ROUTE, row.began, row.asked)
-            then = await store.confidences(ROUTE, with_.began, with_.asked + len(now))
-            return then[len(now) :], now  # the newest come first
+            then = await store.confidences(ROUTE, with_.began, with_.asked, oldest=True)
+            return then, await store.confidences(ROUTE, row.began, row.asked, oldest=True)
 
         row.shift = kolmogorov_smirnov(*self.with_store(both))
 
     def until_seen(self) -> None:
-        """Wait until the watch has counted every label of a served answer, or has raised its alarm."""
-        served = sum(row.answered for row in self.rows[1:])
+        """Wait until the watch has counted every label of a served answer, and every process has what follows."""
+        served = sum(row.answered for row in self.rows[self._first :])
 
         def seen() -> bool:
             state = self.risk()
-            return state is not None and (state.alarm or state.labels >= served)
+            return state is not None and state.labels >= served and self._followed(state)
 
         wait_for(seen, "the watch to see the labels", 30.0)
+
+    def _followed(self, state: RiskState) -> bool:
+        """Whether the threshold of an alarm is in force everywhere."""
+        if not state.alarm or state.threshold is None:
+            return True
+        wanted = f"{state.threshold:.6f}"
+        shown = [metric(url, "idk_threshold", route=ROUTE) for url in self.urls]
+        return all(each is not None and f"{each:.6f}" == wanted for each in shown)
+
+    def until_looked(self) -> None:
+        """Wait until confidences have been compared once more, which is done once a minute."""
+        now = time.time()
+
+        def looked() -> bool:
+            state = self.risk()
+            return state is not None and (state.drifted or state.looked >= now)
+
+        wait_for(looked, "the confidences to be compared", 150.0)
 
     def with_store(self, call: Callable[[Store], Awaitable[Found]]) -> Found:
         """Run ``call`` on the store, as another process of the operator's would."""

@@ -135,13 +135,19 @@ class Count(Struct, frozen=True, kw_only=True):
     number: int
 
 
+#: Whose labels have refuted a certificate.
+Cause = Literal["audit", "feedback"]
+
+
 class RiskState(Struct, frozen=True, kw_only=True):
     """What the watch over one route's risk knows; exact, so that all replicas say the same.
 
     ``policy`` is the version watched: a new one begins anew. ``labels`` audit labels of served answers, of
     which ``errors`` were wrong, with the e-process's natural logarithm ``log_e``; the same for what was
     volunteered: ``answered`` and ``reported``. ``alarm`` holds until another version is in force.
-    ``threshold`` is the tightened one, None where it is the policy's own.
+    ``threshold`` is the tightened one, None where it is the policy's own. ``drift`` is how far the newest confidences
+    lie from the first ones, in [0, 1], at the last of so many ``looks``, at the time ``looked``; ``drifted`` holds like
+    an alarm.
     """
 
     route: str
@@ -153,9 +159,13 @@ class RiskState(Struct, frozen=True, kw_only=True):
     reported: int = 0
     log_e_feedback: float = 0.0
     alarm: bool = False
-    cause: Literal["audit", "feedback"] | None = None
+    cause: Cause | None = None
     threshold: float | None = None
     at: float = 0.0
+    drift: float | None = None
+    drifted: bool = False
+    looks: int = 0
+    looked: float = 0.0
     #: When the version was first watched.
     since: float = 0.0
     #: Counts the writes: a write that was not made from the last one is refused.

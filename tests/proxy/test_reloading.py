@@ -171,8 +171,8 @@ def test_an_alarm_revokes_and_does_what_the_route_says(place, on_alarm, limit, c
     (route,) = quiet.routes.routes
     assert (route.certified, route.closed) == (True, False)
     for known, still in (
-        (Known(alarms={"r": Alarm(route.version, threshold=0.75)}), False),
-        (Known(alarms={"r": Alarm("older", threshold=0.9)}), True),
+        (Known(alarms={"r": Alarm(route.version, "audit", 0.75)}), False),
+        (Known(alarms={"r": Alarm("older", "audit", 0.9)}), True),
         (Known(reached=False), False),
     ):  # fmt: skip
         (now,) = build(config, folder=place.folder, environ={}, known=known).routes.routes
@@ -187,9 +187,29 @@ def test_feedback_alone_closes_nothing(place, on_alarm):
     place.write(f"mode: enforce, policy: p.json, on_alarm: {on_alarm}")
     config = Source(place.path, {}).load()
     version = build(config, folder=place.folder, environ={}).routes.routes[0].version
-    known = Known(alarms={"r": Alarm(version, by_audit=False)})
+    known = Known(alarms={"r": Alarm(version, "feedback")})
     (route,) = build(config, folder=place.folder, environ={}, known=known).routes.routes
     assert (route.certified, route.closed, route.gate.limit) == (False, False, 0.6)
+
+
+@pytest.mark.parametrize(("on_drift", "certified", "closed"), [
+    ("warn", True, False), ("revoke", False, False), ("abstain", False, True),
+])  # fmt: skip
+def test_drift_does_what_the_route_says(place, on_drift, certified, closed):
+    (place.folder / "p.json").write_text(json.dumps(POLICY.to_dict()))
+    place.write(f"mode: enforce, policy: p.json, on_alarm: tighten, on_drift: {on_drift}")
+    config = Source(place.path, {}).load()
+    version = build(config, folder=place.folder, environ={}).routes.routes[0].version
+
+    def now(alarm):
+        known = Known(alarms={"r": alarm})
+        return build(config, folder=place.folder, environ={}, known=known).routes.routes[0]
+
+    route = now(Alarm(version, drifted=True))
+    assert (route.certified, route.closed, route.gate.limit) == (certified, closed, 0.6)
+    both = now(Alarm(version, "audit", 0.75, drifted=True))
+    assert (both.certified, both.closed, both.gate.limit) == (False, closed, 0.6 if closed else 0.75)
+    assert now(Alarm("older", drifted=True)).certified
 
 
 @pytest.mark.parametrize(("text", "named"), [

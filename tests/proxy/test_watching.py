@@ -11,6 +11,7 @@ import pytest
 from gating import Certificate
 from gating.drift import RiskWatch
 from gating.risk import upper_bound
+from proxy.config import Route
 from proxy.metrics import Metrics
 from proxy.recording import StoreLink
 from proxy.storage import RiskState, Sealer, Tally, Watched, make_store
@@ -139,6 +140,7 @@ class _Route:
 
     name = "support"
     version = "support@1"
+    config = Route(name="support", models=["support"], upstream="u")
 
     class gate:  # noqa: N801
         rule = POLICY
@@ -188,36 +190,3 @@ async def test_a_gap_holds_the_rest_back(link):
     await link.store.add_label(said("first", "correct"))
     await Watch(link, metrics).look([_Route])
     assert metrics.registry.get_sample_value("idk_observed_risk", {"route": "support"}) == 30 / 31
-
-
-async def test_moved_confidences_are_drift_and_too_few_are_unknown(link, caplog):
-    rng = np.random.default_rng(0)
-    metrics = Metrics()
-    watch = Watch(link, metrics)
-
-    await watch.look([_Route])
-    now = (await link.store.risk("support")).since
-
-    async def decide(name, values):
-        records = [decided(f"{name}-{n}", now + n, confidence=float(v)) for n, v in enumerate(values)]
-        await link.store.add_decisions(records, [])
-
-    def drift():
-        return metrics.registry.get_sample_value("idk_drift", {"route": "support"})
-
-    await link.store.add_decisions([decided(f"before-{n}", now - 1.0 - n) for n in range(600)], [])
-    await decide("few", rng.uniform(0.5, 1, 40))
-    await watch.look_for_drift([_Route])
-    assert drift() is None
-    await decide("more", rng.uniform(0.5, 1, 960))
-    await watch.look_for_drift([_Route])
-    assert drift() < 0.15
-    with caplog.at_level(logging.WARNING, "idk"):
-        records = [
-            decided(f"low-{n}", now + 9000.0 + n, confidence=float(v))
-            for n, v in enumerate(rng.uniform(0, 0.5, 500))
-        ]
-        await link.store.add_decisions(records, [])
-        await watch.look_for_drift([_Route])
-    assert drift() == 1.0
-    assert "have moved" in caplog.text

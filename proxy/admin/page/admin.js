@@ -10,6 +10,12 @@ const number = (value) => (value === null ? "not known" : `${+value.toPrecision(
 const count = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
 const when = (at) => new Date(1000 * at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 const SERVED = ["answer", "rescue", "escalate"];
+// What raises an alarm.
+const ALARMS = {
+  audit: { by: "audit labels", says: "the audit sample’s labels say that the risk is above its target" },
+  feedback: { by: "users’ reports", says: "users’ reports say that the risk is above its target" },
+  drift: { by: "drift", says: "confidences have moved, so that what comes in is not what the certificate was made for" },
+};
 
 const curve = new Curve($("curve"), (index) => choose(index));
 const reliability = new Reliability($("reliability"));
@@ -136,8 +142,9 @@ function heading() {
   const { name, mode, policy, sample, alarm } = shown;
   $("kicker").textContent = [`Route ${name}`, mode, policy ?? "no policy"].join(" · ");
   const point = shown.curve[inForce()];
-  $("headline").textContent = shown.threshold === null ? "No threshold is in force." : point.words;
-  $("lead").textContent = {
+  $("headline").textContent = alarm?.closed ? "Nothing goes out."
+    : shown.threshold === null ? "No threshold is in force." : point.words;
+  $("lead").textContent = alarm?.closed ? `Open, its threshold would mean: ${point.words}` : {
     enforce: "What is below the threshold is withheld: “I don’t know.”",
     observe: "The route observes: answers go out as they are, and nothing is withheld yet.",
     off: "The route is off.",
@@ -147,8 +154,9 @@ function heading() {
     : `Estimated from ${count(sample.labelled, "label")} of ${count(sample.drawn, "answer")} drawn at random` +
       (sample.fresh ? " under the version in force." : ". The policy may have been fitted on some of them, which flatters it.");
   show("alarm", alarm?.raised
-    ? `Alarm: the labels say that the risk is above its target (${alarm.cause === "feedback" ? "users’ reports" : "the audit sample"}). The certificate is revoked` +
-      (alarm.threshold === null ? "." : `, and the threshold is tightened to ${number(alarm.threshold)}.`)
+    ? `Alarm: ${ALARMS[alarm.cause].says}. The certificate is revoked` +
+      (alarm.closed ? ", and nothing goes out until another version is in force."
+        : alarm.threshold === null ? "." : `, and the threshold is tightened to ${number(alarm.threshold)}.`)
     : "");
 }
 
@@ -195,7 +203,7 @@ function facts() {
   rows("watch", [
     ["Risk", alarm === null || !alarm.labels ? "no labels under this version yet" : `${alarm.errors} of ${alarm.labels} labelled answers wrong (${percent(alarm.errors / alarm.labels)})`],
     ["Reported", alarm === null ? "nothing" : `${alarm.reported} of ${count(alarm.answered, "answer")} as wrong`],
-    ["Alarm", alarm?.raised ? `raised by ${alarm.cause === "feedback" ? "users’ reports" : "audit labels"}` : "none"],
+    ["Alarm", alarm?.raised ? `raised by ${ALARMS[alarm.cause].by}` : "none"],
     ["Drift (KS)", drift.ks === null ? "too few confidences" : `${number(drift.ks)}, p = ${number(drift.ks_p)}`],
     ["Drift (PSI)", drift.psi === null ? "too few confidences" : `${number(drift.psi)}, p = ${number(drift.psi_p)}`],
   ]);
