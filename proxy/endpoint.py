@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from proxy.limits import Limits
     from proxy.passthrough import Relay
     from proxy.routing import Route, RouteTable
+    from proxy.surfaces.translated import TranslatedSurface
     from proxy.tracing import Tracing
     from proxy.wire import ChoiceReport, Request, Surface, Verdict
 
@@ -41,7 +42,7 @@ class GatedEndpoint:
     def __init__(
         self,
         surface: Surface,
-        over_chat: Surface | None,
+        over_chat: TranslatedSurface | None,
         routes: RouteTable,
         keys: Keys,
         relay: Relay,
@@ -102,8 +103,11 @@ class GatedEndpoint:
     ) -> None:
         headers = scope["headers"]
         body = await asgi.read_body(receive, headers, self._server.max_body_bytes, self._turns)
-        exchange = await self._turns.run(len(body) > LARGE, self._opened, caller, headers, body, base)
-        route = exchange.route
+        request = await self._turns.run(len(body) > LARGE, self._read, body)
+        route = self._routes.find(request.model, caller, _named_route(headers))
+        base.append((b"x-idk-route", route.name.encode()))
+        credentials = self._keys.credentials(headers) if route.forwards_credentials else None
+        exchange = await self._exchange(route, request, body, credentials)
         exchange.deadline = deadline_of(route.config.deadline_s, headers)
         exchange.metered = caller.tokens_per_minute is not None
         push = asgi.pusher(scope, send)
@@ -123,7 +127,8 @@ class GatedEndpoint:
                 if not self._lacks_format(exchange, exc):
                     raise
                 route.upstream.formats.discard(self._surface.name)
-                again = await self._turns.run(exchange.large, self._again, exchange, body)
+                request = await self._turns.run(exchange.large, self._surface.parse, body)
+                again = await self._exchange(route, request, body, exchange.credentials)
                 exchange.surface, exchange.request = again.surface, again.request
                 await self._served(exchange, send, push, base)
         if caller.limited:
@@ -133,33 +138,26 @@ class GatedEndpoint:
         else:
             pipeline.record_times(exchange)
 
-    def _opened(
-        self, caller: Caller, headers: Headers, body: bytes, base: list[tuple[bytes, bytes]]
-    ) -> Exchange:
-        """The request, read, and on its route; raises HttpError's kinds."""
+    def _read(self, body: bytes) -> Request:
+        """The request as its format has it; raises HttpError's kinds."""
         check_shape(body, self._server.max_body_strings)
-        request = self._surface.parse(body)
-        route = self._routes.find(request.model, caller, _named_route(headers))
-        base.append((b"x-idk-route", route.name.encode()))
-        credentials = self._keys.credentials(headers) if route.forwards_credentials else None
-        return self._exchange(route, request, body, credentials)
+        return self._surface.parse(body)
 
-    def _again(self, exchange: Exchange, body: bytes) -> Exchange:
-        """The same from its bytes, now that the formats are known that its upstream speaks."""
-        return self._exchange(exchange.route, self._surface.parse(body), body, exchange.credentials)
-
-    def _exchange(self, route: Route, request: Request, body: bytes, credentials: bytes | None) -> Exchange:
+    async def _exchange(
+        self, route: Route, request: Request, body: bytes, credentials: bytes | None
+    ) -> Exchange:
         """In the client's own format where the upstream speaks it, else translated; raises BadRequest."""
-        surface = self._surface
+        surface: Surface = self._surface
+        over_chat, large = self._over_chat, len(body) > LARGE
         if surface.name not in route.upstream.formats:
-            if self._over_chat is None or "chat" not in route.upstream.formats:
+            if over_chat is None or "chat" not in route.upstream.formats:
                 raise BadRequest(
                     f"the route's upstream does not speak the format of /v1{surface.path}; "
                     f"use one of {', '.join(sorted(route.upstream.formats))}",
                     code="format_not_spoken",
                 )
-            surface = self._over_chat
-            request = surface.parse(body)
+            request = await self._turns.in_steps(over_chat.parsing(body)) if large else over_chat.parse(body)
+            surface = over_chat
         return Exchange(
             route,
             surface,
@@ -168,7 +166,7 @@ class GatedEndpoint:
             self._server.max_answer_bytes,
             most_strings=self._server.max_answer_strings,
             turns=self._turns,
-            large=len(body) > LARGE,
+            large=large,
         )
 
     def _lacks_format(self, exchange: Exchange, exc: UpstreamError) -> bool:

@@ -2,7 +2,9 @@
 
 A call into C holds the interpreter until it returns, in a thread as well; but between two of them the loop's thread
 gets its turn. So what waits elsewhere waits for the longest single call, not for a request's whole reading,
-translating and writing. There is one such thread: of several, the loop's would have to wait for each in turn.
+translating and writing. There is one such thread: of several, the loop's would have to wait for each in turn. And it is
+given its next piece of work by the loop, which has had a turn of its own in between: while the thread works the loop
+waits anew at every read and write of a socket.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from proxy.asgi import Push, Wait
 
@@ -64,11 +66,28 @@ def _without_looks(work: Callable[[], Found]) -> Found:
         gc.enable()
 
 
+def _step(steps: Generator[None, None, Found]) -> tuple[Found] | None:
+    """Take one more; what they return, in a tuple, after the last."""
+    try:
+        next(steps)
+    except StopIteration as end:
+        return (end.value,)
+    return None
+
+
+def at_once(steps: Generator[None, None, Found]) -> Found:
+    """What ``steps`` return, where the loop need not wait for them."""
+    while not (ended := _step(steps)):
+        pass
+    return ended[0]
+
+
 class Turns:
     """One thread, in which pieces of work take their turns; it begins with the first of them."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "large")
+        self._next = asyncio.Lock()
 
     async def run(
         self, large: bool, work: Callable[Given, Found], *args: Given.args, **kwargs: Given.kwargs
@@ -77,7 +96,14 @@ class Turns:
         if not large:
             return work(*args, **kwargs)
         there = partial(_without_looks, partial(copy_context().run, work, *args, **kwargs))
-        return await asyncio.get_running_loop().run_in_executor(self._thread, there)
+        async with self._next:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, there)
+
+    async def in_steps(self, steps: Generator[None, None, Found]) -> Found:
+        """What ``steps`` return, each of which is a turn of its own."""
+        while not (ended := await self.run(True, _step, steps)):
+            pass
+        return ended[0]
 
     def close(self) -> None:
         """Let the thread end."""

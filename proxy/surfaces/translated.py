@@ -12,12 +12,12 @@ import msgspec
 
 from proxy import sse
 from proxy.exceptions import UNREADABLE, UpstreamGarbage, UpstreamTooLarge
-from proxy.large import is_large
+from proxy.large import at_once, is_large
 from proxy.shape import check_answer
 from proxy.surfaces.chat import Chat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from proxy.exceptions import HttpError
     from proxy.wire import Ask, Completion, Edit, Request, StreamReader, Verdict, Watch
@@ -127,7 +127,16 @@ class TranslatedSurface:
 
     def parse(self, body: bytes) -> Request:
         """The chat's request that asks the same; raises BadRequest."""
-        request = self._chat.parse(msgspec.json.encode(self._translation.to_chat(body)))
+        return at_once(self.parsing(body))
+
+    def parsing(self, body: bytes) -> Generator[None, None, Request]:
+        """The same in steps: in each the whole body is read or written once."""
+        chat = self._translation.to_chat(body)
+        yield
+        written = msgspec.json.encode(chat)
+        yield
+        request = self._chat.parse(written)
+        yield
         return msgspec.structs.replace(request, origin=_FIELDS.decode(body))
 
     def outgoing(self, request: Request, ask: Ask) -> bytes:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.storage import Label, Sealer, make_store
+from proxy.storage import Label, RiskState, Sealer, make_store
 from tests.e2e.conftest import certified_policy
 from tests.e2e.proxies import Proxy, asking, enforced, idk, route, write_config
 from tests.e2e.test_reload import config, said, until
 from tests.fakes import answer, says
+from tests.proxy.storage.making import decided
 from tests.proxy.storage.redis_servers import alone
 
 if TYPE_CHECKING:
@@ -114,6 +115,43 @@ def test_audit_labels_revoke_the_certificate_on_every_replica(
         assert ask(two, upstream, "abstain")["text"] == "Paris"
     with Proxy("--config", path, cwd=tmp_path) as again:
         assert ask(again, upstream, "warn")["certified"]
+
+
+async def _moved(store: Store, name: str) -> None:
+    """A version that has been watched for a while: high confidences, then low ones, and no label."""
+    began = time.time() - 10_000.0
+    await store.put_risk(RiskState(route=name, policy="certified@1", since=began, revision=1))
+    values = [*(0.6 + 0.004 * n for n in range(100)), *(0.1 + 0.004 * n for n in range(100))]
+    records = [
+        decided(f"{name}-{n}", began + 1.0 + n, confidence=value, route=name, policy="certified@1")
+        for n, value in enumerate(values)
+    ]
+    await store.add_decisions(records, [])
+
+
+def test_drift_closes_a_route_on_every_replica(tmp_path: Path, upstream: FakeUpstream, url: str):
+    (tmp_path / "certified.json").write_text(json.dumps(certified_policy().to_dict()))
+    push = ("policy", "push", "certified.json", "--name", "certified", "--store", url)
+    assert idk(*push, cwd=tmp_path).returncode == 0
+    gates = {"models": ["certified"], "mode": "enforce", "policy": "certified"}
+    routes = [{**route(name, on_drift=name), **gates} for name in ("warn", "revoke", "abstain")]
+    path = write_config(tmp_path, config(upstream, *routes, store=url))
+    for name in ("warn", "revoke", "abstain"):
+        stored(tmp_path, url, lambda s, n=name: _moved(s, n))
+    with Proxy("--config", path, cwd=tmp_path) as one, Proxy("--config", path, cwd=tmp_path) as two:
+        for proxy in (one, two):
+            for name in ("warn", "revoke", "abstain"):
+                until(lambda p=proxy, n=name: p.metric("idk_drift", route=n) == 1, "no drift is shown")
+            until(lambda p=proxy: not ask(p, upstream, "revoke")["certified"], "it is still certified")
+            until(lambda p=proxy: ask(p, upstream, "abstain")["text"] == "I don't know.", "it is open")
+            assert ask(proxy, upstream, "revoke")["text"] == "Paris"
+            assert ask(proxy, upstream, "warn")["certified"]
+            alarms = [proxy.metric("idk_risk_alarm", route=name) for name in ("warn", "revoke", "abstain")]
+            assert alarms == [0, 1, 1]
+        assert [stored(tmp_path, url, lambda s: s.risk("abstain")).looks] == [1]
+        assert idk(*push, cwd=tmp_path).returncode == 0
+        until(lambda: ask(two, upstream, "abstain")["certified"], "the new version is not certified")
+        assert ask(one, upstream, "abstain")["text"] == "Paris"
 
 
 def test_a_revoked_certificate_stays_revoked_after_a_restart(tmp_path: Path, upstream: FakeUpstream):

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from proxy.exceptions import BadRequest
-from proxy.large import LARGE, LARGE_ANSWER, Turns, is_large
+from proxy.large import LARGE, LARGE_ANSWER, Turns, at_once, is_large
 from proxy.surfaces.chat import Chat
 from proxy.surfaces.chat_stream import ChatStream
 from proxy.surfaces.translated import Plain
@@ -44,6 +44,39 @@ async def test_one_after_the_other():
 
     threads = await asyncio.gather(*(turns.run(True, work, number) for number in range(20)))
     assert (seen, len(set(threads))) == (list(range(20)), 1)
+
+
+async def test_the_loop_has_its_turn_between_two_of_them():
+    """A loop that waits at each of its own calls waits for one piece of work in between, not for all that wait."""
+    turns, seen = Turns(), []
+
+    async def one(number: int) -> None:
+        await turns.run(True, seen.append, f"work {number}")
+        seen.append(f"loop {number}")
+
+    await asyncio.gather(*(one(number) for number in range(20)))
+    assert seen == [f"{who} {number}" for number in range(20) for who in ("work", "loop")]
+
+
+async def test_steps_are_turns_of_their_own_and_return_what_they_do_at_once():
+    turns, seen = Turns(), []
+
+    def steps(name: str):
+        for number in range(3):
+            seen.append((name, number, threading.get_ident()))
+            yield
+        if name == "odd":
+            raise BadRequest("too odd")
+        return name.upper()
+
+    assert at_once(steps("a")) == "A"
+    assert {thread for *_, thread in seen} == {threading.get_ident()}
+    seen.clear()
+    assert await asyncio.gather(*(turns.in_steps(steps(name)) for name in "bc")) == ["B", "C"]
+    assert [(name, number) for name, number, _ in seen] == [(n, k) for k in range(3) for n in "bc"]
+    assert threading.get_ident() not in {thread for *_, thread in seen}
+    with pytest.raises(BadRequest, match="too odd"):
+        await turns.in_steps(steps("odd"))
 
 
 async def test_the_garbage_collector_does_not_look_meanwhile():
