@@ -19,7 +19,7 @@ OTHERS = 8
 #: refused from 3.2 MB on.
 ESCAPES = 50
 #: The same of an answer, which may have six times the strings by default; its tokens are given as bytes too.
-ANSWER_OTHERS, ANSWER_ESCAPES = 5, 8
+ANSWER_OTHERS, ANSWER_ESCAPES = 3, 8
 #: How many strings for each object of an answer: a token with its logprob has five, each of its alternatives four.
 STRINGS_EACH = 4
 _BLOCK = 262_144

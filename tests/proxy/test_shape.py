@@ -85,8 +85,8 @@ def test_an_answer_is_counted_as_exactly_by_bounds_of_its_own(value):
 
 
 def test_as_many_tokens_as_are_promised_pass_and_no_more():
-    token = {"token": "x", "logprob": -0.1, "bytes": [120], "top_logprobs": []}
-    alternative = {"token": "x", "logprob": -0.1, "bytes": [120]}
+    token = {"token": "知道", "logprob": -0.1, "bytes": [*"知道".encode()], "top_logprobs": []}
+    alternative = {"token": "知道", "logprob": -0.1, "bytes": [*"知道".encode()]}
     plain = json.dumps([token] * 40_000)
     check_answer(plain.encode(), 200_000)
     ranked = token | {"top_logprobs": [alternative] * 5}
