@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gating.types import Evidence
 from proxy.records import Answer
-from proxy.storage import AuditItem, DecisionRecord, Label, Sealer, make_store
+from proxy.storage import AuditItem, DecisionRecord, Label, RiskState, Sealer, make_store
 from tests.e2e.conftest import certified_policy
 
 if TYPE_CHECKING:
@@ -39,6 +39,20 @@ def fill(folder: Path, *, decisions: int = 3_000, drawn: int = 300, labelled: in
     # Playwright keeps a loop in the tests' own thread.
     with ThreadPoolExecutor(1) as pool:
         pool.submit(lambda: asyncio.run(_fill(folder, decisions, drawn, labelled))).result()
+
+
+def watch(folder: Path, **found: Any) -> None:
+    """Keep what the watch over support@2 is to have ``found``."""
+
+    async def keep() -> None:
+        store = make_store("sqlite:///idk.db", folder, Sealer())
+        await store.open()
+        state = RiskState(route=ROUTE, policy="support@2", since=time.time() - 7_200, revision=1, **found)
+        assert await store.put_risk(state)
+        await store.aclose()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(keep())).result()
 
 
 async def _fill(folder: Path, decisions: int, drawn: int, labelled: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from tests.admin_store import ROUTE, config, fill
+from tests.admin_store import ROUTE, config, fill, watch
 from tests.e2e.proxies import Proxy, write_config
 
 if TYPE_CHECKING:
@@ -121,6 +121,44 @@ def test_a_threshold_by_keyboard_alone(browser, tmp_path):
         page.click("#sure-yes")
         page.wait_for_selector("#kicker:has-text('support@2')")
         page.wait_for_selector("#badge:has-text('Certified')")
+        assert said == []
+        page.context.close()
+
+
+@pytest.mark.parametrize(
+    ("found", "route", "headline", "alarm", "by"),
+    [
+        (
+            {"alarm": True, "cause": "audit"}, {"on_alarm": "tighten"},
+            "not certified", ("the audit sample’s labels say that the risk is above its target. The certificate is "
+            "revoked, and the threshold is tightened to 0.83."), "raised by audit labels",
+        ),
+        (
+            {"alarm": True, "cause": "feedback"}, {"on_alarm": "abstain"},
+            "not certified", "users’ reports say that the risk is above its target. The certificate is revoked.",
+            "raised by users’ reports",
+        ),
+        (
+            {"drifted": True, "drift": 0.6}, {"on_drift": "abstain"},
+            "Nothing goes out.", ("confidences have moved, so that what comes in is not what the certificate was made "
+            "for. The certificate is revoked, and nothing goes out until another version is in force."),
+            "raised by drift",
+        ),
+        ({"drifted": True, "drift": 0.6}, {}, "certified ≤ 10 %", None, "none"),
+    ],
+)  # fmt: skip
+def test_an_alarm_says_why_and_what_follows(browser, tmp_path, found, route, headline, alarm, by):
+    fill(tmp_path)
+    watch(tmp_path, **found)
+    write_config(tmp_path, config("http://127.0.0.1:9/v1", **route))
+    with Proxy(cwd=tmp_path, env={**os.environ, "IDK_ADMIN_KEY": KEY}) as running:
+        page, said = opened(browser, running.url)
+        assert headline in page.text_content("#headline")
+        assert page.is_visible("#alarm") == (alarm is not None)
+        assert page.text_content("#alarm") == ("" if alarm is None else f"Alarm: {alarm}")
+        assert by in page.text_content("#watch")
+        assert ("alarm" in page.text_content("nav")) == (alarm is not None)
+        assert _serious(page) == []
         assert said == []
         page.context.close()
 
