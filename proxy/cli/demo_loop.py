@@ -198,7 +198,8 @@ def _table(rows: Sequence[Row]) -> Table:
     ):
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     for row in rows:
-        thresholds = sorted({"-" if each is None else f"{each:.2f}" for each in row.threshold})
+        closed = row.alarm == "drift" and not row.answered  # on_drift: abstain, whatever the threshold is
+        thresholds = sorted({"-" if each is None or closed else f"{each:.2f}" for each in row.threshold})
         table.add_row(
             row.part, str(row.asked), str(row.answered), str(row.wrong), " / ".join(thresholds),
             f"revoked: {_ALARMS[row.alarm]}" if row.alarm else "holds" if row.certified else "-",
