@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.config import Config
+    from proxy.drift import DriftWatch
     from proxy.metrics import Metrics
-    from proxy.moving import DriftWatch
     from proxy.recording import Recorder, StoreLink, Uses
     from proxy.routing import Route
     from proxy.watching import Watch

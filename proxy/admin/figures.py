@@ -22,7 +22,7 @@ from proxy.admin.shapes import (
     Summary,
     Withheld,
 )
-from proxy.moving import ends
+from proxy.drift import ends
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from proxy.app.asgi import App, Lasting
 from proxy.app.parts import build
+from proxy.drift import DriftWatch
 from proxy.keeper import Keeper
 from proxy.large import Turns
 from proxy.metrics import Metrics
-from proxy.moving import DriftWatch
 from proxy.policies import Known, store_of
 from proxy.recording import Recorder, StoreLink, Uses
 from proxy.tracing import Tracing

@@ -8,10 +8,10 @@ import logging
 import numpy as np
 import pytest
 
-from proxy import moving
+from proxy import drift
 from proxy.config import Route
+from proxy.drift import WINDOW, DriftWatch, compared, ends
 from proxy.metrics import Metrics
-from proxy.moving import WINDOW, DriftWatch, compared, ends
 from proxy.recording import StoreLink
 from proxy.storage import RiskState, Sealer, make_store
 from proxy.watching import Watch
@@ -31,7 +31,7 @@ async def link(tmp_path):
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
-    monkeypatch.setattr(moving, "PACE_S", 0.0)
+    monkeypatch.setattr(drift, "PACE_S", 0.0)
 
 
 class Serving:
@@ -124,7 +124,7 @@ async def test_processes_share_their_looks(link, monkeypatch):
     await asyncio.gather(*(watch.look([Serving()]) for watch in watches))
     state = await link.store.risk("support")
     assert (state.looks, state.revision) == (5, 6)  # of those that look at once one is counted, and tells
-    monkeypatch.setattr(moving, "PACE_S", 60.0)
+    monkeypatch.setattr(drift, "PACE_S", 60.0)
     await decide(link, "f", uniform(0.5, 1, 20), at=3_000.0)
     await watches[0].look([Serving()])
     assert (await link.store.risk("support")).looks == 5
@@ -143,7 +143,7 @@ def test_no_more_false_warnings_than_promised_over_many_looks():
             found += state.drifted
             if state.drifted:
                 break
-    assert found / 200 <= moving.DRIFT_DELTA
+    assert found / 200 <= drift.DRIFT_DELTA
 
 
 def test_a_look_at_too_few_changes_nothing():
