@@ -136,6 +136,25 @@ async def test_a_process_that_starts_late_takes_the_file_as_it_is(place, upstrea
     await app.aclose()
 
 
+async def test_a_route_that_names_a_policy_only_now_is_watched(place, upstream):
+    store = make_store("sqlite:///idk.db", place.folder, Sealer())
+    await store.open()
+    await store.push_policy("support", POLICY.to_dict(), "ada", 1.0)
+    place.write("mode: observe")
+    app = place.app()
+    await app.keeper.start()
+    assert await store.risk("r") is None
+    place.write("mode: enforce, policy: support")
+    await place.applied(1)
+    async with asyncio.timeout(10):
+        while (state := await store.risk("r")) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert state.policy == "support@1"
+    await app.keeper.stop()
+    await app.aclose()
+    await store.aclose()
+
+
 async def test_a_pushed_policy_that_cannot_be_used_leaves_the_last_good_one(place, upstream, caplog):
     store = make_store("sqlite:///idk.db", place.folder, Sealer())
     await store.open()
