@@ -75,7 +75,8 @@ def _run(
     setting = Setting(folder, server.base_url, server.model, plan.rag)
     questions = sample(plan.questions, seed, with_passage=True)
     console.print(
-        f"{len(questions)} questions, each asked without passages and with another question's; some with their own.\n"
+        f"{len(questions)} questions, each asked without passages and with another question's;\n"
+        "some with their own too.\n"
     )
     with Steps("asking", rag.calls(len(questions), plan)) as steps:
         answered = rag.ask(setting, questions, plan, concurrency=SLOTS, told=steps.step)

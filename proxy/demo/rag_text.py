@@ -33,13 +33,19 @@ def show(console: Console, found: Sequence[Outcome], plan: Plan, *, asked: int) 
     """Everything."""
     console.print(_table(found))
     console.print(
-        f"  {plan.goal.words}\n  Each question is judged by gates that were fitted on others. Intervals: exact, 95 %."
+        f"  {plan.goal.words}\n  Each question is judged by gates that were fitted on others. Intervals are\n"
+        "  exact, 95 %."
     )
-    measured = {one.record.group for one in found}
-    if len(measured) < asked:
-        console.print(f"  The time was over after {len(measured)} of {asked} questions.")
+    measured = _questions(found)
+    if measured < asked:
+        console.print(f"  The time was over after {measured} of {asked} questions.")
     for line in (*_irrelevant(found), *_returned(found)):
         console.print(line)
+
+
+def _questions(found: Sequence[Outcome]) -> int:
+    """How many were answered; each was asked without passages too."""
+    return sum(one.record.condition == "none" for one in found)
 
 
 def _table(found: Sequence[Outcome]) -> Table:
@@ -119,7 +125,7 @@ def figures(found: Sequence[Outcome], plan: Plan) -> dict[str, Any]:
     """The same as plain JSON values."""
     returned = Returned.of(found)
     return {
-        "questions": len({one.record.group for one in found}),
+        "questions": _questions(found),
         "goal": asdict(plan.goal),
         "conditions": {
             condition: {gate: tally(found, gate, condition).to_dict() for gate in GATES}
