@@ -66,16 +66,18 @@ class DriftWatch:
 
     async def _look(self, route: Route, version: str) -> None:
         state = await self._link.do("drift", lambda store: store.risk(route.name))
-        if state is None or state.policy != version or state.drifted or time() - state.looked < PACE_S:
+        if state is None or state.policy != version or state.drifted:
+            return
+        if 0.0 <= time() - state.looked < PACE_S:  # a clock that was set back stops no looks
             return
         since = state.since
         first, last = await self._link.do("drift", lambda store: ends(store, route.name, version, since))
         if last == self._seen.get(route.name):
             return  # a look at what was seen before would only spend its level
-        self._seen[route.name] = last
         after = await asyncio.to_thread(compared, state, first, last, time())
         # Where another process wrote meanwhile, the next look has what it found.
         if after is not state and await self._link.do("drift", lambda store: store.put_risk(after)):
+            self._seen[route.name] = last
             _tell(route, after)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import time
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from proxy import drift
 from proxy.config import Route
@@ -128,6 +130,35 @@ async def test_processes_share_their_looks(link, monkeypatch):
     await decide(link, "f", uniform(0.5, 1, 20), at=3_000.0)
     await watches[0].look([Serving()])
     assert (await link.store.risk("support")).looks == 5
+
+
+async def test_what_was_found_while_another_process_wrote_is_found_again(link):
+    await link.store.put_risk(BEGUN)
+    await decide(link, "first", uniform(0.5, 1, 100))
+    await decide(link, "last", uniform(0, 0.5, 100), at=2_000.0)
+    watch, put = DriftWatch(link), link.store.put_risk
+    lost = []
+
+    async def put_late(state):
+        if not lost:
+            lost.append(await put(replace(BEGUN, labels=1, revision=2)))
+        return await put(state)
+
+    link.store.put_risk = put_late
+    await watch.look([Serving()])
+    state = await link.store.risk("support")
+    assert (lost, state.labels, state.looks, state.drifted) == ([True], 1, 0, False)
+    await watch.look([Serving()])
+    state = await link.store.risk("support")
+    assert (state.labels, state.looks, state.drifted) == (1, 1, True)
+
+
+async def test_a_clock_that_was_set_back_stops_no_looks(link, monkeypatch):
+    monkeypatch.setattr(drift, "PACE_S", 60.0)
+    await link.store.put_risk(replace(BEGUN, looked=time() + 86_400))
+    await decide(link, "d", uniform(0.5, 1, 200))
+    await DriftWatch(link).look([Serving()])
+    assert (await link.store.risk("support")).looks == 1
 
 
 def test_no_more_false_warnings_than_promised_over_many_looks():
