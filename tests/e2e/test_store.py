@@ -150,8 +150,11 @@ def test_drift_closes_a_route_on_every_replica(tmp_path: Path, upstream: FakeUps
             assert alarms == [0, 1, 1]
         assert [stored(tmp_path, url, lambda s: s.risk("abstain")).looks] == [1]
         assert idk(*push, cwd=tmp_path).returncode == 0
-        until(lambda: ask(two, upstream, "abstain")["certified"], "the new version is not certified")
-        assert ask(one, upstream, "abstain")["text"] == "Paris"
+        for proxy in (one, two):
+            until(
+                lambda p=proxy: ask(p, upstream, "abstain")["certified"], "the new version is not certified"
+            )
+            assert ask(proxy, upstream, "abstain")["text"] == "Paris"
 
 
 def test_a_revoked_certificate_stays_revoked_after_a_restart(tmp_path: Path, upstream: FakeUpstream):

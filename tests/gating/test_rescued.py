@@ -114,10 +114,10 @@ def rescued(gate, seed):
 def test_what_is_rescued_keeps_to_the_target(target):
     """By the threshold of all answers without passages it would not: these are the harder questions."""
     wrong = {True: [], False: []}
-    for seed in range(24):
-        for told, found in wrong.items():
+    for told, draws in ((True, 24), (False, 4)):
+        for seed in range(draws):
             tuned = made(TargetRisk(target), seed=seed, told=told, allow_estimate=True)
-            found.extend(rescued(Gate(tuned.policy), 100 + seed))
+            wrong[told].extend(rescued(Gate(tuned.policy), 100 + seed))
     assert np.mean(wrong[False]) > target + 0.05
     assert np.mean(wrong[True]) < target + 0.02
     assert len(wrong[True]) > 100
