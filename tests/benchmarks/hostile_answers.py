@@ -8,12 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.shape import ANSWER_OTHERS
-from tests.benchmarks.loop_watch import least_of_tries, status, watched
+from tests.benchmarks.loop_watch import status, tried, watched
 from tests.fakes import FakeUpstream, raw, stream
 from tests.matrix.doors import DOORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from tests.benchmarks.loop_watch import Kept
 
 #: Of one answer; the default bound is above.
 MOST: Final = 20_000_000
@@ -216,7 +218,7 @@ class Told:
     name: str
     sent: int
     status: str
-    longest_s: float
+    kept: Kept
 
 
 def run(forms: tuple[str, ...] = tuple(FORMS)) -> Iterator[Told]:
@@ -232,7 +234,7 @@ def run(forms: tuple[str, ...] = tuple(FORMS)) -> Iterator[Told]:
 
 def _each(
     upstream: FakeUpstream, url: str, surface: str, model: str, form: Form
-) -> Iterator[tuple[bool, str, int, str, float]]:
+) -> Iterator[tuple[bool, str, int, str, Kept]]:
     whole = ((False, name, make(form)) for name, make in WHOLE.items())
     streamed = ((True, name, make(form)) for name, make in STREAMED.items())
     for streams, name, made in (*whole, *streamed):
@@ -241,5 +243,5 @@ def _each(
         pieces = [made] if isinstance(made, bytes) else made
         prompt = upstream.script(stream(*pieces) if streams else raw(made))  # type: ignore[arg-type] # as streams says
         body = json.dumps({"model": model, "stream": streams, **DOORS[surface].asks(prompt)}).encode()
-        told, kept_s = least_of_tries(url, partial(status, url + DOORS[surface].path, body))
-        yield streams, name, sum(map(len, pieces)), told, kept_s
+        told, kept = tried(url, partial(status, url + DOORS[surface].path, body))
+        yield streams, name, sum(map(len, pieces)), told, kept
