@@ -144,7 +144,7 @@ function heading() {
   const point = shown.curve[inForce()];
   $("headline").textContent = alarm?.closed ? "Nothing goes out."
     : shown.threshold === null ? "No threshold is in force." : point.words;
-  $("lead").textContent = alarm?.closed ? `If it were open: ${point.words}` : {
+  $("lead").textContent = alarm?.closed ? (shown.threshold === null ? "" : `If it were open: ${point.words}`) : {
     enforce: "What is below the threshold is withheld: “I don’t know.”",
     observe: "The route observes: answers go out as they are, and nothing is withheld yet.",
     off: "The route is off.",
