@@ -11,6 +11,9 @@ import yaml
 from proxy.app import App, Parts, build
 from proxy.cli.serving import main as serve
 from proxy.config import parse
+from proxy.metrics import Metrics
+from proxy.recording import StoreLink
+from proxy.storage import Sealer, make_store
 from tests.fakes import FakeUpstream
 from tests.proxy.asgi_client import Reply, ask
 
@@ -31,6 +34,15 @@ def in_this_process(monkeypatch):
         raise SystemExit(serve(arguments[4]))
 
     monkeypatch.setattr("os.execv", execv)
+
+
+@pytest.fixture
+async def link(tmp_path: Path) -> AsyncIterator[StoreLink]:
+    """To an empty store in a file."""
+    made = StoreLink(make_store("sqlite:///idk.db", tmp_path, Sealer()), Metrics())
+    await made.do("test", lambda store: store.revision())
+    yield made
+    await made.aclose()
 
 
 class Running:

@@ -14,21 +14,12 @@ from proxy import drift
 from proxy.config import Route
 from proxy.drift import WINDOW, DriftWatch, compared, ends
 from proxy.metrics import Metrics
-from proxy.recording import StoreLink
-from proxy.storage import RiskState, Sealer, make_store
+from proxy.storage import RiskState
 from proxy.watching import Watch
 from tests.proxy.storage.making import decided
 from tests.proxy.test_pipeline import POLICY
 
 BEGUN = RiskState(route="support", policy="support@1", since=1_000.0, revision=1)
-
-
-@pytest.fixture
-async def link(tmp_path):
-    made = StoreLink(make_store("sqlite:///idk.db", tmp_path, Sealer()), Metrics())
-    await made.do("test", lambda store: store.revision())
-    yield made
-    await made.aclose()
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,7 @@ from gating.drift import RiskWatch
 from gating.risk import upper_bound
 from proxy.config import Route
 from proxy.metrics import Metrics
-from proxy.recording import StoreLink
-from proxy.storage import RiskState, Sealer, Tally, Watched, make_store
+from proxy.storage import RiskState, Tally, Watched
 from proxy.watching import Target, Watch, assess
 from tests.proxy.storage.making import decided, drawn, said
 from tests.proxy.test_pipeline import POLICY
@@ -125,14 +124,6 @@ def test_a_target_is_that_of_the_certificate():
 
 
 # With a store
-
-
-@pytest.fixture
-async def link(tmp_path):
-    made = StoreLink(make_store("sqlite:///idk.db", tmp_path, Sealer()), Metrics())
-    await made.do("test", lambda store: store.revision())
-    yield made
-    await made.aclose()
 
 
 class _Route:
