@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 import tempfile
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,12 +14,13 @@ import typer
 from proxy.exceptions import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
     from proxy.demo.rag import Plan
-    from proxy.embedded.server import EmbeddedServer
+    from proxy.demo.setting import Setting
+    from proxy.questions import Question
 
 #: Requests that the embedded model answers at once: on two cores more only wait.
 SLOTS = 4
@@ -32,12 +32,17 @@ def demo_rag(
         int | None, typer.Option(min=40, max=500, help="How many are asked. [default: by model]")
     ] = None,
     seed: Annotated[int, typer.Option(help="Which questions are drawn.")] = 1,
+    without: Annotated[
+        list[Path] | None, typer.Option(help="Records of another run: none of their facts is asked again.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the answers here, as records.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Ask with relevant, irrelevant and no passages, and show what gating changes, before and after."""
     from rich.console import Console
 
     from proxy.demo.rag import PLANS
+    from proxy.demo.setting import Setting
     from proxy.embedded.fetch import fetch
     from proxy.embedded.models import MODELS
     from proxy.embedded.server import EmbeddedServer
@@ -46,8 +51,11 @@ def demo_rag(
         raise ConfigError(f"--model: {model} is unknown; choose one of {', '.join(MODELS)}")
     if find_spec("xllamacpp") is None:
         raise RunError("demo-rag: xllamacpp is not installed: pip install 'idk-proxy[demo]'")
+    if out is not None and out.exists():
+        raise ConfigError(f"--out: {out} is there already; name a new file")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     plan = PLANS[model]
+    drawn = _drawn(questions or plan.questions, seed, without or ())
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
     weights = fetch(MODELS[model])
     console.print(f"\n[bold]idk demo-rag[/]  {MODELS[model].title} with passages from tables of facts\n")
@@ -55,31 +63,40 @@ def demo_rag(
         tempfile.TemporaryDirectory(prefix="idk-demo-") as folder,
         EmbeddedServer(weights, slots=SLOTS) as server,
     ):
-        figures = _run(
-            console, Path(folder), server, replace(plan, questions=questions or plan.questions), seed
-        )
+        setting = Setting(Path(folder), server.base_url, server.model, plan.rag)
+        figures = _run(console, setting, plan, drawn, out or setting.folder / "records.jsonl", seed)
     if as_json:
         import msgspec
 
         print(msgspec.json.encode(figures).decode())
 
 
-def _run(
-    console: Console, folder: Path, server: EmbeddedServer, plan: Plan, seed: int
-) -> Mapping[str, object]:
-    from proxy.demo import rag, rag_text
-    from proxy.demo.setting import Setting
-    from proxy.progress import Steps
+def _drawn(n: int, seed: int, without: Sequence[Path]) -> Sequence[Question]:
+    """The questions, none of them on a fact that the records ``without`` hold; raises ConfigError."""
+    from proxy import records
     from proxy.questions import sample
 
-    setting = Setting(folder, server.base_url, server.model, plan.rag)
-    questions = sample(plan.questions, seed, with_passage=True)
+    asked = {
+        record.group or record.id for path in without for record, _ in records.lines(path, records.Record)
+    }
+    try:
+        return sample(n, seed, with_passage=True, without=asked)
+    except ValueError as exc:
+        raise ConfigError(f"--questions: {exc}") from exc
+
+
+def _run(
+    console: Console, setting: Setting, plan: Plan, questions: Sequence[Question], path: Path, seed: int
+) -> Mapping[str, object]:
+    from proxy.demo import rag, rag_text
+    from proxy.progress import Steps
+
     console.print(
         f"{len(questions)} questions, each asked without passages and with another question's;\n"
         "some with their own too.\n"
     )
     with Steps("asking", rag.calls(len(questions), plan)) as steps:
-        answered = rag.ask(setting, questions, plan, concurrency=SLOTS, told=steps.step)
+        answered = rag.ask(setting, questions, plan, path, concurrency=SLOTS, told=steps.step)
     found = rag.judged(answered, plan.goal, seed)
     rag_text.show(console, found, plan, asked=len(questions))
     return rag_text.figures(found, plan)

@@ -159,12 +159,12 @@ def ask(
     setting: Setting,
     questions: Sequence[Question],
     plan: Plan,
+    path: Path,
     *,
     concurrency: int,
     told: Callable[[], None],
 ) -> list[Record]:
-    """The records of all answers that came within the plan's time. Raises RunError."""
-    path = setting.folder / "records.jsonl"
+    """The records of all answers that came in the plan's time, kept at ``path``. Raises ConfigError, RunError."""
     asyncio.run(_ask(setting, _posed(questions, relevant_in=plan.relevant_in), path, plan, concurrency, told))
     return [record for record, _ in records.lines(path, records.Record)]
 

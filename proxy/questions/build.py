@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from proxy.questions.computed import computed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 SYSTEM_PROMPT = "Answer with the shortest possible answer: a name, a number or a few words, no explanation."
 
@@ -57,6 +57,7 @@ _PASSAGES = {
         "In the periodic table it has the symbol {symbol}.",
         "The nucleus of {element} holds {number} protons: that is its atomic number.",
     ),
+    "facts": ("{passage}",),
 }
 
 _SHARE = {
@@ -96,13 +97,19 @@ def questions() -> tuple[Question, ...]:
     return tuple(made)
 
 
-def sample(n: int, seed: int, *, with_passage: bool = False) -> tuple[Question, ...]:
+def sample(
+    n: int, seed: int, *, with_passage: bool = False, without: Collection[str] = ()
+) -> tuple[Question, ...]:
     """``n`` questions, each kind in its proportion, in random order; the same for the same seed.
 
-    ``with_passage``: of those alone that have one. Raises ``ValueError`` where ``n`` is negative or more than
-    there are.
+    ``with_passage``: of those alone that have one; ``without``: of none of these groups. Raises ``ValueError`` where
+    ``n`` is negative or more than there are.
     """
-    everything = tuple(one for one in questions() if one.passage is not None or not with_passage)
+    everything = tuple(
+        one
+        for one in questions()
+        if (one.passage is not None or not with_passage) and one.group not in without
+    )
     if not 0 <= n <= len(everything):
         raise ValueError(f"n is {n}; ask for 0 to {len(everything)} questions")
     draw = random.Random(seed)  # noqa: S311 - a sample, no secrets

