@@ -113,7 +113,7 @@ _SMALL = Plan(
     310.0,
     'If you do not know the answer, reply "I don\'t know."',
     "{context}\n\n{question}",
-    MostlyFit(1.0),  # answer where right is likelier than wrong: at dearer errors it says next to nothing
+    MostlyFit(3.0),
 )
 #: By model.
 PLANS: Mapping[str, Plan] = {

@@ -25,7 +25,7 @@ _TEMPLATES = (
         "continent",
         "continent",
         "continent of {country}",
-        "Which continent does {country} belong to?",
+        "On which continent does {country} lie?",
     ),
     ("countries", "currency", "currency", "currency of {country}", "What is the currency of {country}?"),
     (
@@ -44,7 +44,7 @@ _TEMPLATES = (
 # What a passage about a row says, sentence by sentence; one whose fact is missing is left out.
 _PASSAGES = {
     "countries": (
-        "{country} is a country that belongs to {continent}.",
+        "{country} is a country that lies in {continent}.",
         "The seat of its government is in {capital}, the capital.",
         "Prices in {country} are in its currency, the {currency}.",
     ),
