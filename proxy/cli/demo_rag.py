@@ -98,5 +98,6 @@ def _run(
     with Steps("asking", rag.calls(len(questions), plan)) as steps:
         answered = rag.ask(setting, questions, plan, path, concurrency=SLOTS, told=steps.step)
     found = rag.judged(answered, plan.goal, seed)
-    rag_text.show(console, found, plan, asked=len(questions))
-    return rag_text.figures(found, plan)
+    dealt = rag.Dealt.of([rag.judged(answered, plan.goal, seed + 1 + way) for way in range(rag.DEALS)])
+    rag_text.show(console, found, dealt, plan, asked=len(questions))
+    return rag_text.figures(found, dealt, plan)

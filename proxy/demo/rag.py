@@ -13,6 +13,7 @@ import os
 import time
 from dataclasses import dataclass
 from functools import partial
+from math import nan
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from proxy import app, records
 from proxy.demo.setting import BEFORE, MAX_TOKENS, Setting
 from proxy.evaluation import Asker, Run
 from proxy.evaluation.contexts import posed
-from proxy.evaluation.overrefusal import Case, Tally, case_of, tallies
+from proxy.evaluation.overrefusal import Case, Share, Tally, case_of, tallies
 from proxy.exceptions import RunError
 from proxy.questions import SYSTEM_PROMPT
 
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 SCORER = ("min_logprob",)
 #: Into which the facts are dealt.
 PARTS = 5
+#: Ways to deal them that are tried besides: one alone moves the errors among answered by two points either way.
+DEALS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,3 +307,47 @@ class Returned:
         ]
         back = [one.rescued.label for one in lost]
         return cls(len(lost), back.count("correct"), back.count("incorrect"))
+
+    @property
+    def half(self) -> bool:
+        """Whether there are any, and at least half come back right."""
+        return 0 < self.refused <= 2 * self.right
+
+
+@dataclass(frozen=True, slots=True)
+class Dealt:
+    """What several ways to deal the same facts come to: ``wrong`` by gate, over all of them, and what comes back.
+
+    ``halved``: in how many the rescue's share wrong of answered is at most half that of the gate without conditions,
+    ``no_higher``: at most as high, ``half_back``: at least half of what passages made refused comes back right.
+    """
+
+    ways: int
+    wrong: Mapping[str, Share]
+    returned: Share
+    halved: int
+    no_higher: int
+    half_back: int
+
+    @classmethod
+    def of(cls, deals: Sequence[Sequence[Outcome]]) -> Dealt:
+        """Counted over all of them, each answer once in each."""
+        wrong = {gate: [tally(found, gate, "irrelevant").wrong for found in deals] for gate in GATES}
+        returned = [Returned.of(found) for found in deals]
+        pairs = list(zip(map(_rate, wrong["before"]), map(_rate, wrong["rescued"]), strict=True))
+        return cls(
+            len(deals),
+            {
+                gate: Share(sum(one.count for one in each), sum(one.n for one in each))
+                for gate, each in wrong.items()
+            },
+            Share(sum(one.right for one in returned), sum(one.refused for one in returned)),
+            halved=sum(after <= before / 2 for before, after in pairs),
+            no_higher=sum(after <= before for before, after in pairs),
+            half_back=sum(one.half for one in returned),
+        )
+
+
+def _rate(wrong: Share) -> float:
+    """Unknown, and so neither lower nor higher, where nothing is answered."""
+    return wrong.count / wrong.n if wrong.n else nan

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from proxy.demo.rag import Outcome, Plan
+    from proxy.demo.rag import Dealt, Outcome, Plan
 
 _CONDITIONS = {
     "none": "without passages",
@@ -29,7 +29,7 @@ FEWEST = 8
 _TAIL = 0.025
 
 
-def show(console: Console, found: Sequence[Outcome], plan: Plan, *, asked: int) -> None:
+def show(console: Console, found: Sequence[Outcome], dealt: Dealt, plan: Plan, *, asked: int) -> None:
     """Everything."""
     console.print(_table(found))
     console.print(
@@ -39,7 +39,7 @@ def show(console: Console, found: Sequence[Outcome], plan: Plan, *, asked: int) 
     measured = _questions(found)
     if measured < asked:
         console.print(f"  The time was over after {measured} of {asked} questions.")
-    for line in (*_irrelevant(found), *_returned(found)):
+    for line in (*_irrelevant(found), *_returned(found), *_dealt(dealt)):
         console.print(line)
 
 
@@ -113,6 +113,21 @@ def _returned(found: Sequence[Outcome]) -> list[str]:
     return lines
 
 
+def _dealt(dealt: Dealt) -> list[str]:
+    """What other ways to deal the same questions come to: no intervals, since they share their answers."""
+    rows = (("before", GATES["before"]), ("rescued", GATES["rescued"]))
+    return [
+        f"\nOver {dealt.ways} other ways to deal the same questions, wrong among answered:",
+        *(f"  {words}: {_plain(dealt.wrong[gate])}" for gate, words in rows),
+        f"With the rescue at most half of it in {dealt.halved} of them, no higher in {dealt.no_higher}.",
+        f"Come back right: {_plain(dealt.returned)}, at least half in {dealt.half_back}.",
+    ]
+
+
+def _plain(part: Share) -> str:
+    return f"{100 * part.count / part.n:.0f} % ({part.count:,} of {part.n:,})" if part.n else "none"
+
+
 def share(count: int, n: int) -> str:
     """A share with its counts and interval."""
     if not n:
@@ -121,7 +136,7 @@ def share(count: int, n: int) -> str:
     return f"{100 * count / n:.0f} % ({count}/{n}; {100 * low:.0f}-{100 * high:.0f})"
 
 
-def figures(found: Sequence[Outcome], plan: Plan) -> dict[str, Any]:
+def figures(found: Sequence[Outcome], dealt: Dealt, plan: Plan) -> dict[str, Any]:
     """The same as plain JSON values."""
     returned = Returned.of(found)
     return {
@@ -136,5 +151,13 @@ def figures(found: Sequence[Outcome], plan: Plan) -> dict[str, Any]:
             "right": returned.right,
             "wrong": returned.wrong,
             "enough": returned.refused >= FEWEST,
+        },
+        "deals": {
+            "ways": dealt.ways,
+            "wrong": {gate: {"count": part.count, "n": part.n} for gate, part in dealt.wrong.items()},
+            "returned": {"count": dealt.returned.count, "n": dealt.returned.n},
+            "halved": dealt.halved,
+            "no_higher": dealt.no_higher,
+            "half_back": dealt.half_back,
         },
     }

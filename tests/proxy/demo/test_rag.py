@@ -97,7 +97,8 @@ def test_what_passages_inflate_goes_out_before_and_not_after(found):
 def test_the_table_and_what_it_comes_to(found):
     outcomes, asked = found, len(DRAWN)
     text = io.StringIO()
-    rag_text.show(Console(file=text, width=80, highlight=False), outcomes, PLAN, asked=asked + 1)
+    dealt = rag.Dealt.of([outcomes, outcomes])
+    rag_text.show(Console(file=text, width=80, highlight=False), outcomes, dealt, PLAN, asked=asked + 1)
     said = text.getvalue()
     for words in ("gate without conditions", "and rescue", "with another's passage", "come back right"):
         assert words in said
@@ -106,15 +107,28 @@ def test_the_table_and_what_it_comes_to(found):
     assert re.fullmatch(r"50 % \(5/10; 19-81\)", rag_text.share(5, 10))
     few = [one for one in outcomes if one.record.condition == "none"]
     text.truncate(0)
-    rag_text.show(Console(file=text, width=120, highlight=False), few, PLAN, asked=1)
+    rag_text.show(Console(file=text, width=120, highlight=False), few, rag.Dealt.of([few]), PLAN, asked=1)
     assert "too few to tell" in text.getvalue()
     assert "gate without conditions: nothing is answered" in text.getvalue()
 
 
 def test_the_figures_are_plain_values(found):
-    figures = json.loads(json.dumps(rag_text.figures(found, PLAN), allow_nan=False))
+    figures = json.loads(json.dumps(rag_text.figures(found, rag.Dealt.of([found]), PLAN), allow_nan=False))
     assert figures["conditions"]["irrelevant"]["before"]["wrong"] > 0
     assert figures["refused_though_right"]["n"] >= figures["refused_though_right"]["right"]
+
+
+def test_ways_to_deal_are_counted_together(found):
+    none = [one for one in found if one.record.condition == "none"]
+    before, rescued = (rag.tally(found, gate, "irrelevant").wrong for gate in ("before", "rescued"))
+    dealt = rag.Dealt.of([found, none, found])
+    assert dealt.ways == 3
+    assert (dealt.wrong["before"].count, dealt.wrong["before"].n) == (2 * before.count, 2 * before.n)
+    assert rescued.count / rescued.n < before.count / before.n
+    assert dealt.no_higher == 2  # where nothing is answered nobody can tell
+    assert dealt.halved == 2 * (rescued.count / rescued.n <= before.count / before.n / 2)
+    returned = rag.Returned.of(found)
+    assert (dealt.returned.count, dealt.returned.n) == (2 * returned.right, 2 * returned.refused)
 
 
 def test_asking_ends_with_its_time(tmp_path):
