@@ -18,6 +18,7 @@ import msgspec
 import re2
 
 from proxy.exceptions import BadRequest, BodyTooLarge, ConfigError
+from proxy.large import pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -163,6 +164,7 @@ class _Matches:
     def __call__(self, role: str, name: str | None, text: str) -> tuple[str | None, Sequence[str | None]]:
         # As bytes: of a str RE2 counts the characters up to each match, and holds the interpreter all the while.
         whole = text.encode()
+        pause()
         kept: list[bytes] = []
         passages: list[str | None] = []
         end = 0
@@ -175,6 +177,7 @@ class _Matches:
             kept.append(whole[end:start])
             passages.append(passage.decode(errors="replace"))
             end = stop
+            pause()
         if not kept:
             return text, passages
         return b"".join([*kept, whole[end:]]).decode(errors="replace").strip() or None, passages

@@ -156,7 +156,7 @@ class GatedEndpoint:
                     f"use one of {', '.join(sorted(route.upstream.formats))}",
                     code="format_not_spoken",
                 )
-            request = await self._turns.in_steps(over_chat.parsing(body)) if large else over_chat.parse(body)
+            request = await self._turns.run(large, over_chat.parse, body)
             surface = over_chat
         return Exchange(
             route,

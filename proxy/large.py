@@ -1,10 +1,10 @@
 """Work on a large body, apart from the loop: what reads and writes it takes milliseconds for each megabyte.
 
-A call into C holds the interpreter until it returns, in a thread as well; but between two of them the loop's thread
-gets its turn. So what waits elsewhere waits for the longest single call, not for a request's whole reading,
-translating and writing. There is one such thread: of several, the loop's would have to wait for each in turn. And it is
-given its next piece of work by the loop, which has had a turn of its own in between: while the thread works the loop
-waits anew at every read and write of a socket.
+A call into C holds the interpreter until it returns, in a thread as well; so what waits elsewhere is to wait for the
+longest single call, not for a request's whole reading, translating and writing. There is one such thread: of several,
+the loop's would have to wait for each in turn. And while it works the loop waits anew at every read and write of a
+socket: so between two pieces of work, and wherever a piece says that it may ``pause``, the thread stands still until
+the loop has been round once.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import gc
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from functools import partial
+from threading import Event
+from time import perf_counter
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from proxy.asgi import Push, Wait
 
@@ -32,7 +34,10 @@ LARGE_ANSWER = 250_000
 #: From so many bytes on an answer may be dense instead: of so many objects, ten times what it has with logprobs.
 _MAY_BE_DENSE, _DENSE = 65_536, 8_000
 
-
+#: Seconds of work that others hardly notice, and what a rest takes: a timer's least, so that it is another round.
+SHORT_S, REST_S = 0.003, 0.001
+#: A rest's most: what has stopped loops no more is not waited for.
+_MOST_S = 1.0
 #: Bytes of a stream that are read in one go: some 200 events, or ten milliseconds at the most.
 PIECE = 32_768
 
@@ -66,20 +71,34 @@ def _without_looks(work: Callable[[], Found]) -> Found:
         gc.enable()
 
 
-def _step(steps: Generator[None, None, Found]) -> tuple[Found] | None:
-    """Take one more; what they return, in a tuple, after the last."""
-    try:
-        next(steps)
-    except StopIteration as end:
-        return (end.value,)
-    return None
+def pause() -> None:
+    """Let the loop go round once, where this is work apart from it that has gone on for long enough."""
+    pace = _PACE.get()
+    if pace is not None:
+        pace.pause()
 
 
-def at_once(steps: Generator[None, None, Found]) -> Found:
-    """What ``steps`` return, where the loop need not wait for them."""
-    while not (ended := _step(steps)):
-        pass
-    return ended[0]
+class _Pace:
+    """How long a piece of work has gone on since the loop last went round."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._began = perf_counter()
+
+    @property
+    def long(self) -> bool:
+        return perf_counter() - self._began > SHORT_S
+
+    def pause(self) -> None:
+        """In the thread."""
+        if self.long:
+            rested = Event()
+            self._loop.call_soon_threadsafe(self._loop.call_later, REST_S, rested.set)
+            rested.wait(_MOST_S)
+            self._began = perf_counter()
+
+
+_PACE: ContextVar[_Pace | None] = ContextVar("pace", default=None)
 
 
 class Turns:
@@ -95,15 +114,17 @@ class Turns:
         """``work``, in the thread where it is ``large``."""
         if not large:
             return work(*args, **kwargs)
-        there = partial(_without_looks, partial(copy_context().run, work, *args, **kwargs))
+        context = copy_context()
+        there = partial(_without_looks, partial(context.run, work, *args, **kwargs))
+        loop = asyncio.get_running_loop()
         async with self._next:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, there)
-
-    async def in_steps(self, steps: Generator[None, None, Found]) -> Found:
-        """What ``steps`` return, each of which is a turn of its own."""
-        while not (ended := await self.run(True, _step, steps)):
-            pass
-        return ended[0]
+            pace = _Pace(loop)
+            context.run(_PACE.set, pace)
+            try:
+                return await loop.run_in_executor(self._thread, there)
+            finally:
+                if pace.long:
+                    await asyncio.sleep(REST_S)
 
     def close(self) -> None:
         """Let the thread end."""

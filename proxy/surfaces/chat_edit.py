@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from proxy.exceptions import UNREADABLE, BadRequest
+from proxy.large import pause
 
 if TYPE_CHECKING:
     from proxy.wire import Edit
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
 #: Of a chat, and of a response's input. No set: what is looked for may be a list.
 _TEXTS = ("text", "input_text", "output_text")
 _NOTHING: tuple[object, ...] = (None, "", [])
+
+
+def edited_text(value: Raw, role: str, edit: Edit) -> Raw | None:
+    """A JSON string through ``edit`` as the text of a message of ``role``; None where nothing is left of it."""
+    text = msgspec.json.decode(value, type=str)
+    pause()
+    new = edit(role, None, text)
+    if new is None or new == text:
+        return None if new is None else value
+    pause()
+    return Raw(msgspec.json.encode(new))
 
 
 def edited_messages(messages: Raw, edit: Edit) -> Raw:
@@ -29,6 +41,7 @@ def edited_messages(messages: Raw, edit: Edit) -> Raw:
         raise BadRequest(f"messages: each must be an object: {exc}", param="messages") from exc
     kept: list[dict[str, Any]] = []
     gone: list[object] = []
+    pause()
     for message in read:
         new = _edited(message, edit)
         if new is not None:
@@ -37,7 +50,10 @@ def edited_messages(messages: Raw, edit: Edit) -> Raw:
             gone.append(message.get("tool_call_id"))
     if gone:
         kept = [left for message in kept if (left := _without_calls(message, gone)) is not None]
-    return messages if kept == read else Raw(msgspec.json.encode(kept))
+    if kept == read:
+        return messages
+    pause()
+    return Raw(msgspec.json.encode(kept))
 
 
 def _edited(message: dict[str, Any], edit: Edit) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from proxy.exceptions import BadRequest
+from proxy.large import pause
 from proxy.surfaces import chat_wire as chat
 from proxy.surfaces import completions_wire as wire
 from proxy.surfaces.chat_stream import ChatStream
@@ -78,12 +79,14 @@ class Completions(ChoicesSurface):
             prompt = msgspec.json.decode(request.fields.get("prompt", b"null"), type=str | list[str] | None)
         except msgspec.ValidationError:
             return request  # tokens, which no edit can read
+        pause()
         texts = [prompt] if isinstance(prompt, str) else prompt or []
         new = [edit("user", None, text) for text in texts]
         if new == texts:
             return request
         if None in new:
             raise BadRequest("prompt: nothing of it is left without its context", param="prompt")
+        pause()
         written = msgspec.json.encode(new[0] if isinstance(prompt, str) else new)
         return msgspec.structs.replace(request, fields={**request.fields, "prompt": Raw(written)})
 

@@ -7,6 +7,8 @@ from typing import Final
 import msgspec
 from msgspec import Raw, Struct
 
+from proxy.surfaces.reading import is_text
+
 #: One that is absent; what came is looked at as bytes, since nobody needs to build anything but text.
 UNREAD: Final = Raw(b"null")
 
@@ -29,5 +31,5 @@ def head_of(chunk: bytes) -> tuple[str | None, str | None]:
 def text_of(told: object) -> str | None:
     """An upstream's id, or its model's name, perhaps still as JSON; None where it is no text."""
     if isinstance(told, Raw):
-        told = _TEXT.decode(told) if bytes(memoryview(told)[:1]) == b'"' else None
+        told = _TEXT.decode(told) if is_text(told) else None
     return told if isinstance(told, str) and told else None

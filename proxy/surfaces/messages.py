@@ -10,12 +10,12 @@ from msgspec import Meta, Raw, Struct
 from proxy import sse
 from proxy.exceptions import UNREADABLE, UpstreamCut, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces import messages_wire as wire
-from proxy.surfaces.chat_edit import edited_messages
+from proxy.surfaces.chat_edit import edited_messages, edited_text
 from proxy.surfaces.chat_wire import Override, sampled_at
 from proxy.surfaces.choices import threshold_of, with_route
 from proxy.surfaces.identity import text_of
 from proxy.surfaces.json_bytes import strict_json, with_field
-from proxy.surfaces.reading import Fields
+from proxy.surfaces.reading import Fields, is_text
 from proxy.surfaces.translated import named_event
 from proxy.surfaces.usage import counted, with_usage
 from proxy.wire import Ask, Completion, Request, VendorError
@@ -90,12 +90,12 @@ class Messages:
         """The request with its system prompt and its messages' texts through ``edit``; raises BadRequest."""
         fields = dict(request.fields)
         system = fields.get("system")
-        if system is not None and bytes(system).startswith(b'"'):
-            text = edit("system", None, msgspec.json.decode(system, type=str))
+        if system is not None and is_text(system):
+            text = edited_text(system, "system", edit)
             if text is None:
                 del fields["system"]
             else:
-                fields["system"] = Raw(msgspec.json.encode(text))
+                fields["system"] = text
         fields["messages"] = edited_messages(fields["messages"], edit)
         return msgspec.structs.replace(request, fields=fields)
 

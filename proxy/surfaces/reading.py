@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from proxy.exceptions import UNREADABLE, BadRequest
+from proxy.large import pause
 
 Shape = TypeVar("Shape")
 
@@ -24,10 +25,18 @@ class Fields(Generic[Shape]):
         try:
             if not body.isascii():
                 body.decode()  # msgspec does not look into the text of a part that it takes over unread
-            return self._shape.decode(body), self._fields.decode(body)
+                pause()
+            read = self._shape.decode(body)
+            pause()
+            return read, self._fields.decode(body)
         except msgspec.ValidationError as exc:
             message, _, place = str(exc).partition(" - at `$")
             param = place.rstrip("`").lstrip(".") or None
             raise BadRequest(f"{param or 'the body'}: {message}", param=param) from exc
         except UNREADABLE as exc:
             raise BadRequest(f"the body is not JSON: {exc}") from exc
+
+
+def is_text(value: Raw) -> bool:
+    """Whether this is a JSON string; told without a copy of it."""
+    return bytes(memoryview(value)[:1]) == b'"'

@@ -10,11 +10,11 @@ from msgspec import Raw
 from proxy.exceptions import UNREADABLE, BadRequest, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces import chat_wire as chat
 from proxy.surfaces import responses_wire as wire
-from proxy.surfaces.chat_edit import edited_messages
+from proxy.surfaces.chat_edit import edited_messages, edited_text
 from proxy.surfaces.choices import asks_for_json, threshold_of, with_route
 from proxy.surfaces.identity import text_of
 from proxy.surfaces.json_bytes import strict_json, with_field
-from proxy.surfaces.reading import Fields
+from proxy.surfaces.reading import Fields, is_text
 from proxy.surfaces.responses_stream import ResponsesStream
 from proxy.surfaces.usage import with_usage
 from proxy.wire import Ask, Completion, Request
@@ -87,9 +87,9 @@ class Responses:
             given = fields.get(name)
             if given is None or given == Raw(b"null"):
                 continue
-            if bytes(given).startswith(b'"'):
-                text = edit(role, None, msgspec.json.decode(given, type=str))
-                fields[name] = Raw(b"null" if text is None else msgspec.json.encode(text))
+            if is_text(given):
+                text = edited_text(given, role, edit)
+                fields[name] = Raw(b"null") if text is None else text
             elif name == "input":
                 fields[name] = edited_messages(given, edit)
         if fields.get("input") == Raw(b"null") != request.fields.get("input"):

@@ -12,12 +12,12 @@ import msgspec
 
 from proxy import sse
 from proxy.exceptions import UNREADABLE, UpstreamGarbage, UpstreamTooLarge
-from proxy.large import at_once, is_large
+from proxy.large import is_large, pause
 from proxy.shape import check_answer
 from proxy.surfaces.chat import Chat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from proxy.exceptions import HttpError
     from proxy.wire import Ask, Completion, Edit, Request, StreamReader, Verdict, Watch
@@ -127,16 +127,12 @@ class TranslatedSurface:
 
     def parse(self, body: bytes) -> Request:
         """The chat's request that asks the same; raises BadRequest."""
-        return at_once(self.parsing(body))
-
-    def parsing(self, body: bytes) -> Generator[None, None, Request]:
-        """The same in steps: in each the whole body is read or written once."""
         chat = self._translation.to_chat(body)
-        yield
+        pause()
         written = msgspec.json.encode(chat)
-        yield
+        pause()
         request = self._chat.parse(written)
-        yield
+        pause()
         return msgspec.structs.replace(request, origin=_FIELDS.decode(body))
 
     def outgoing(self, request: Request, ask: Ask) -> bytes:

@@ -6,11 +6,12 @@ import asyncio
 import gc
 import json
 import threading
+from time import perf_counter
 
 import pytest
 
 from proxy.exceptions import BadRequest
-from proxy.large import LARGE, LARGE_ANSWER, Turns, at_once, is_large
+from proxy.large import LARGE, LARGE_ANSWER, REST_S, SHORT_S, Turns, is_large, pause
 from proxy.surfaces.chat import Chat
 from proxy.surfaces.chat_stream import ChatStream
 from proxy.surfaces.translated import Plain
@@ -58,25 +59,85 @@ async def test_the_loop_has_its_turn_between_two_of_them():
     assert seen == [f"{who} {number}" for number in range(20) for who in ("work", "loop")]
 
 
-async def test_steps_are_turns_of_their_own_and_return_what_they_do_at_once():
-    turns, seen = Turns(), []
+async def test_long_work_pauses_for_a_round_of_the_loop():
+    """Whatever the loop has to do meanwhile is done, each of its callbacks, before the work goes on."""
+    turns, seen, loop = Turns(), [], asyncio.get_running_loop()
 
-    def steps(name: str):
+    def work(name: str) -> str:
         for number in range(3):
-            seen.append((name, number, threading.get_ident()))
-            yield
+            for callback in range(4):
+                loop.call_soon_threadsafe(seen.append, f"loop {number} {callback}")
+            until = perf_counter() + 2 * SHORT_S
+            while perf_counter() < until:
+                pass
+            pause()
+            seen.append(f"{name} {number}")
         if name == "odd":
             raise BadRequest("too odd")
         return name.upper()
 
-    assert at_once(steps("a")) == "A"
-    assert {thread for *_, thread in seen} == {threading.get_ident()}
-    seen.clear()
-    assert await asyncio.gather(*(turns.in_steps(steps(name)) for name in "bc")) == ["B", "C"]
-    assert [(name, number) for name, number, _ in seen] == [(n, k) for k in range(3) for n in "bc"]
-    assert threading.get_ident() not in {thread for *_, thread in seen}
+    assert await turns.run(True, work, "a") == "A"
+    for number in range(3):
+        at = seen.index(f"a {number}")
+        assert {f"loop {number} {callback}" for callback in range(4)} <= set(seen[:at])
     with pytest.raises(BadRequest, match="too odd"):
-        await turns.in_steps(steps("odd"))
+        await turns.run(True, work, "odd")
+
+
+async def test_short_work_and_work_on_the_loop_itself_pause_for_nothing():
+    turns, seen, loop = Turns(), [], asyncio.get_running_loop()
+
+    def work() -> None:
+        loop.call_soon_threadsafe(seen.append, "loop")
+        pause()
+        seen.append("work")
+
+    pause()
+    await turns.run(False, work)
+    assert seen == ["work"]
+    await asyncio.sleep(0)
+    assert seen == ["work", "loop"]
+
+
+async def test_the_loop_goes_round_between_two_pieces_of_long_work():
+    turns, seen, loop = Turns(), [], asyncio.get_running_loop()
+
+    def work(number: int) -> None:
+        until = perf_counter() + 2 * SHORT_S
+        while perf_counter() < until:
+            pass
+        seen.append(number)
+
+    def tick() -> None:
+        seen.append("tick")
+        loop.call_later(REST_S / 2, tick)
+
+    tick()
+    await asyncio.gather(*(turns.run(True, work, number) for number in range(4)))
+    for number in range(3):
+        assert "tick" in seen[seen.index(number) : seen.index(number + 1)]
+
+
+def test_a_loop_that_has_stopped_is_not_waited_for():
+    """A client that left in the middle: the process must end all the same."""
+    loop = asyncio.new_event_loop()
+    turns, at_it, go = Turns(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        at_it.set()
+        go.wait(60)
+        pause()
+
+    task = loop.create_task(turns.run(True, work))
+    loop.run_until_complete(asyncio.sleep(0))
+    assert at_it.wait(60)
+    loop.call_soon(task.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        loop.run_until_complete(task)
+    turns.close()
+    loop.close()
+    go.set()
+    turns._thread.shutdown(wait=True)
 
 
 async def test_the_garbage_collector_does_not_look_meanwhile():
