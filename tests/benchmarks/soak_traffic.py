@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import httpx
 
 from tests.benchmarks.soak_upstream import BLIND, EMBEDDED, FAULT, RIGHT, SURE, UNSURE
-from tests.faults.test_upstream_faults import UNKNOWN, outcome
 from tests.faults.upstreams import FAULTS, SECRET
+from tests.faults.ways import SURFACES, UNKNOWN, outcome
 from tests.matrix.doors import DOORS
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 ROUTES: Final = {"enforce": True, "policy": True, "translated": True, "observe": False, "watched": False}
 #: Those before an upstream that speaks chat alone, which is where faults are injected: in its one format.
 FAULTY: Final = ("translated", "watched")
-SURFACES: Final = ("chat", "responses")
 #: Of all requests: clients that leave, faults, passed-through ones; the rest is asked, and part of it labelled.
 LEAVES, FAULTED, PASSED, LABELLED = 0.05, 0.10, 0.05, 0.20
 KINDS: Final = {SURE: 5, UNSURE: 4, BLIND: 1}

@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.proxies import Proxy, enforced, route, write_config
 from tests.fakes import FakeUpstream
+from tests.faults.tasks import Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +76,13 @@ def config_for(base_url: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def proxy(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Tasks:
+    return Tasks(tmp_path_factory.mktemp("tasks"))
+
+
+@pytest.fixture(scope="session")
+def proxy(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory, tasks: Tasks) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("faults")
-    with Proxy("--config", write_config(folder, config_for(upstream.base_url)), cwd=folder) as running:
+    path = write_config(folder, config_for(upstream.base_url))
+    with Proxy("--config", path, cwd=folder, env=tasks.environ) as running:
         yield running

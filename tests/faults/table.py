@@ -11,9 +11,10 @@ RESULT: Final = Path(__file__).parent.parent / "RELIABILITY.md"
 HEAD: Final = """# What was tried against it
 
 Written by `make test-faults`: real processes, faults injected by the upstream itself, by a small TCP proxy between
-client, proxy and upstream, and by signals. Each fault is tried whole and streamed, on a route that enforces and on
-one that only observes. "Leaked" counts tries in which a withheld word reached the client on a route that enforces,
-and "hung" those past their deadline; a try of either kind fails the suite, so a table that stands says 0.
+client, proxy and upstream, and by signals. Each fault is tried by chat and by responses, whole and streamed, on a
+route that enforces and on one that only observes. "Leaked" counts tries in which a withheld word reached the client on
+a route that enforces, and "hung" those past their deadline; a try of either kind fails the suite, so a table that
+stands says 0.
 
 | fault | tries | what the client saw | leaked | hung |
 | --- | --- | --- | --- | --- |

@@ -15,12 +15,12 @@ import pytest
 
 from proxy.storage import DecisionQuery, Label, Sealer, make_store
 from tests.e2e.conftest import certified_policy
-from tests.e2e.proxies import PLAIN, Proxy, asking, route, write_config
+from tests.e2e.proxies import PLAIN, Proxy, route, write_config
 from tests.fakes import DEADLINE_S, answer, held, says
 from tests.faults.conftest import TIMEOUT_S
 from tests.faults.process import Process
-from tests.faults.test_upstream_faults import UNKNOWN
 from tests.faults.upstreams import SECRET
+from tests.faults.ways import MODES, UNKNOWN, WAYS, Way, outcome_class, withheld
 
 if TYPE_CHECKING:
     from tests.fakes import FakeUpstream
@@ -29,6 +29,7 @@ KEYS = ("limited", "free")
 #: What the one key may ask a minute.
 MOST = 4
 STORE = "sqlite:///idk.db"
+PLAINLY = Way("chat", streamed=False, mode="enforce")
 
 
 class SetClock:
@@ -59,14 +60,15 @@ def config_of(upstream: FakeUpstream) -> dict[str, Any]:
         "max_retries": 0,
         "timeout_s": TIMEOUT_S,
         "breaker": {"failures": 0},
+        "formats": ["chat"],
     }
     return {
         "server": {"store": STORE, "log_text": True, "retention": {"days": 1}},
         "keys": keys,
         "upstreams": {"fake": fake},
         "routes": [
-            route("enforce", mode="enforce", policy="certified.json", model="certified",
-                  params={"temperature": 0.0}, audit=1.0),
+            route(mode, mode=mode, policy="certified.json", model="certified", params={"temperature": 0.0}, audit=1.0)
+            for mode in MODES
         ],
     }  # fmt: skip
 
@@ -78,14 +80,14 @@ class Client:
         self._proxy = proxy
         self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
 
-    def asks(self, prompt: str) -> httpx.Response:
-        return self._post(asking("enforce", prompt), "chat/completions")
+    def asks(self, prompt: str, way: Way = PLAINLY) -> httpx.Response:
+        return self._post(way.asks(prompt), way.path)
 
     def labels(self, id: str) -> int:  # noqa: A002
-        return self._post({"id": id, "label": "correct"}, "feedback").status_code
+        return self._post({"id": id, "label": "correct"}, "/v1/feedback").status_code
 
     def _post(self, body: Any, path: str) -> httpx.Response:
-        url = f"{self._proxy.base_url}/{path}"
+        url = self._proxy.url + path
         return httpx.post(url, json=body, headers=self._headers, timeout=DEADLINE_S, **PLAIN)
 
 
@@ -115,6 +117,7 @@ def kept(folder: Path, mislabelled: str | None = None) -> list[str]:
 
 @pytest.mark.parametrize("step_s", [3_600, -3_600], ids=["forward", "back"])
 def test_the_clock_is_set(step_s, upstream, tmp_path, record):
+    fault = f"the machine's clock is set an hour {'forward' if step_s > 0 else 'back'}"
     sure, unsure = (
         upstream.script(answer(says("Par", "is"))),
         upstream.script(answer(says(*SECRET, logprob=-3.0))),
@@ -135,16 +138,23 @@ def test_the_clock_is_set(step_s, upstream, tmp_path, record):
         assert refused.status_code == 429
         assert 1 <= int(refused.headers["retry-after"]) <= 61
         # The gate, and its certificate.
-        withheld = free.asks(unsure)
-        assert said(withheld) == UNKNOWN
-        assert not any(word in withheld.text for word in SECRET)
-        assert withheld.json()["idk"]["certified"] is True
+        for way in WAYS:
+            got = free.asks(unsure, way)
+            words = way.said(got)
+            assert words == way.unsure()
+            if way.mode == "enforce":
+                withheld(got, words, "clock")
+            served.append(got)
+            record.add(fault, outcome_class(got, words))
+        served.append(free.asks(unsure))
+        assert said(served[-1]) == UNKNOWN
+        assert served[-1].json()["idk"]["certified"] is True
         # A deadline.
         began = time.monotonic()
         assert free.asks(upstream.script(held())).status_code == 504
         assert time.monotonic() - began < DEADLINE_S / 2
         # Retention, and labels of what was decided before and after.
-        ids = [got.headers["x-request-id"] for got in (*served, withheld)]
+        ids = [got.headers["x-request-id"] for got in served]
         assert Process.settles(lambda: sorted(kept(tmp_path)) == sorted(ids))
         for each in ids:
             # Sent again where the store takes too long for once, as the answer then says.
@@ -156,7 +166,6 @@ def test_the_clock_is_set(step_s, upstream, tmp_path, record):
         clock.set(0)
         assert limited.asks(sure).status_code == 429
         assert said(free.asks(sure)) == "Paris"
-        direction = "forward" if step_s > 0 else "back"
         for outcome, tries in {"answer": 5, "429 error": 2, "I don't know": 1, "504 error": 1}.items():
             for _ in range(tries):
-                record.add(f"the machine's clock is set an hour {direction}", outcome)
+                record.add(fault, outcome)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.conftest import fitted_policy
-from tests.e2e.proxies import Proxy, asking, route, write_config
+from tests.e2e.proxies import Proxy, route, write_config
 from tests.fakes import answer, says
 from tests.faults.process import Process
-from tests.faults.test_upstream_faults import MODES, UNKNOWN
 from tests.faults.upstreams import SECRET
+from tests.faults.ways import MODES, UNKNOWN, WAYS, Way, outcome_class
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,16 +28,10 @@ SHARES = (0.0, 0.2, 0.5, 0.8, 0.97)
 def _config(folder: Path, upstream: FakeUpstream) -> Path:
     config = {
         "server": {"store": "memory://"},
-        "upstreams": {"fake": {"base_url": upstream.base_url, "max_retries": 0}},
+        "upstreams": {"fake": {"base_url": upstream.base_url, "max_retries": 0, "formats": ["chat"]}},
         "routes": [route(mode, mode=mode, policy="policy.json") for mode in MODES],
     }
     return write_config(folder, config)
-
-
-def _said(proxy: Proxy, mode: str, prompt: str) -> str:
-    got = proxy.post(asking(mode, prompt))
-    assert got.status_code == 200, got.text
-    return str(got.json()["choices"][0]["message"]["content"])
 
 
 @pytest.mark.parametrize("name", ["policy.json", "idk.yaml"])
@@ -53,13 +47,13 @@ def test_half_a_file(name, upstream, tmp_path, record):
             assert Process.settles(
                 lambda n=tried: proxy.metric("idk_config_reloads_total", outcome="refused") >= n
             )
-            for mode in MODES:
-                said = _said(proxy, mode, prompt)
-                assert said == (UNKNOWN if mode == "enforce" else "".join(SECRET))
-                record.add(
-                    f"{name}: half written when it is read", "I don't know" if said == UNKNOWN else "answer"
-                )
+            for way in WAYS:
+                got = proxy.post(way.asks(prompt), way.path)
+                said = way.said(got)
+                assert said == way.unsure()
+                record.add(f"{name}: half written when it is read", outcome_class(got, said))
         assert proxy.metric("idk_config_reloads_total", outcome="applied") == 0
         (tmp_path / name).write_bytes(whole)
         assert Process.settles(lambda: proxy.metric("idk_config_reloads_total", outcome="applied") >= 1)
-        assert _said(proxy, "enforce", prompt) == UNKNOWN
+        way = Way("chat", streamed=False, mode="enforce")
+        assert way.said(proxy.post(way.asks(prompt))) == UNKNOWN

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Final
 import httpx
 import pytest
 
-from tests.e2e.proxies import Proxy, asking, write_config
+from tests.e2e.proxies import Proxy, write_config
 from tests.fakes import answer, says
 from tests.faults.conftest import TIMEOUT_S, config_for
 from tests.faults.network import NONE, FaultyNetwork, Toxic
 from tests.faults.process import Process
-from tests.faults.test_upstream_faults import MODES, UNKNOWN, outcome, outcome_class, withheld
 from tests.faults.upstreams import SECRET
+from tests.faults.ways import WAYS, Way, outcome_class, withheld
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.fakes import FakeUpstream
+    from tests.faults.tasks import Tasks
 
 #: An answer of some hundred bytes is carried; what harms less than the timeout must not be seen at all.
 HARMLESS: Final = {
@@ -47,47 +48,47 @@ def network(upstream: FakeUpstream) -> Iterator[FaultyNetwork]:
 
 
 @pytest.fixture(scope="module")
-def behind(network: FaultyNetwork, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def behind(network: FaultyNetwork, tmp_path_factory: pytest.TempPathFactory, tasks: Tasks) -> Iterator[Proxy]:
     """A proxy whose upstream is behind the faulty network."""
     folder = tmp_path_factory.mktemp("behind")
     config = config_for(f"http://127.0.0.1:{network.port}/v1")
-    with Proxy("--config", write_config(folder, config), cwd=folder) as running:
+    with Proxy("--config", write_config(folder, config), cwd=folder, env=tasks.environ) as running:
+        waiting = tasks.at_rest(running.pid)
         yield running
+        assert tasks.at_rest(running.pid) == waiting
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("way", WAYS, ids=str)
 @pytest.mark.parametrize("name", HARMLESS)
-def test_what_is_only_slow_is_not_seen(name, streamed, mode, network, behind, upstream, record):
+def test_what_is_only_slow_is_not_seen(name, way, network, behind, upstream, record):
     network.toxic = HARMLESS[name]
     sure, unsure = upstream.script(SURE), upstream.script(UNSURE)
-    for prompt, words in [(sure, "Paris"), (unsure, UNKNOWN if mode == "enforce" else "".join(SECRET))]:
-        got = behind.post(asking(mode, prompt, stream=streamed))
-        said = outcome(got, streamed=streamed)
+    for prompt, words in [(sure, "Paris"), (unsure, way.unsure())]:
+        got = behind.post(way.asks(prompt), way.path)
+        said = way.said(got)
         assert said == words
         record.add(f"upstream's network: {name}", outcome_class(got, said))
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("way", WAYS, ids=str)
 @pytest.mark.parametrize("name", HARMFUL)
-def test_what_breaks_is_a_right_error_in_time(name, streamed, mode, network, behind, upstream, record):
+def test_what_breaks_is_a_right_error_in_time(name, way, network, behind, upstream, record):
     network.toxic = HARMFUL[name]
     started = time.monotonic()
-    got = behind.post(asking(mode, upstream.script(UNSURE), stream=streamed))
+    got = behind.post(way.asks(upstream.script(UNSURE)), way.path)
     assert time.monotonic() - started < DEADLINE_S
-    said = outcome(got, streamed=streamed)
+    said = way.said(got)
     assert said.startswith("error")
-    assert got.status_code in {200, 502, 504} if streamed else {502, 504}
-    if mode == "enforce":
+    assert got.status_code in ({200, 502, 504} if way.streamed else {502, 504})
+    if way.mode == "enforce":
         withheld(got, said, name)
     record.add(f"upstream's network: {name}", outcome_class(got, said))
 
 
 def test_after_all_of_them_it_answers_and_holds_nothing(network, behind, upstream):
     network.toxic = NONE
-    got = behind.post(asking("enforce", upstream.script(SURE)))
-    assert outcome(got, streamed=False) == "Paris"
+    way = Way("chat", streamed=False, mode="enforce")
+    assert way.said(behind.post(way.asks(upstream.script(SURE)))) == "Paris"
     process = Process(behind.pid)
     # Listener, loop, and the few that are kept warm.
     assert process.settles(lambda: process.sockets() <= 8), process.sockets()
@@ -100,32 +101,32 @@ def before(proxy: Proxy) -> Iterator[FaultyNetwork]:
         yield between
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("way", WAYS, ids=str)
 @pytest.mark.parametrize("name", [*HARMLESS, *HARMFUL])
-def test_a_client_behind_a_bad_network(name, streamed, mode, before, proxy, upstream, record):
+def test_a_client_behind_a_bad_network(name, way, before, proxy, upstream, tasks, record):
     """Whatever the client gets of it holds no withheld word, and the proxy lets go of the connection."""
     before.toxic = {**HARMLESS, **HARMFUL}[name]
     process = Process(proxy.pid)
-    at_rest = process.sockets()
+    at_rest, waiting = process.sockets(), tasks.at_rest(proxy.pid)
     received = b""
     try:
         with (
             httpx.Client(timeout=TIMEOUT_S) as client,
             client.stream(
                 "POST",
-                f"http://127.0.0.1:{before.port}/v1/chat/completions",
-                json=asking(mode, upstream.script(UNSURE), stream=streamed),
+                f"http://127.0.0.1:{before.port}{way.path}",
+                json=way.asks(upstream.script(UNSURE)),
             ) as got,
         ):
             received += str(got.headers).encode()
             for piece in got.iter_raw():
                 received += piece
-        seen = "answer" if mode == "observe" else "I don't know"
+        seen = "answer" if way.mode == "observe" else "I don't know"
     except httpx.TransportError as exc:
         seen = type(exc).__name__
-    if mode == "enforce":
+    if way.mode == "enforce":
         for word in SECRET:
             assert word.encode() not in received
     assert process.settles(lambda: process.sockets() <= at_rest + 1), process.sockets()
+    assert tasks.at_rest(proxy.pid) == waiting
     record.add(f"client's network: {name}", seen)

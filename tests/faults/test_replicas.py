@@ -48,7 +48,7 @@ def test_a_limit_holds_over_replicas(running):
 def test_counters_and_decisions_add_up(running, record):
     seen = faults.nothing_happens(running, SLOW_BODY)
     assert (seen.lost, seen.counted, seen.recorded) == (0, 0, 0)
-    record.add("replicas: none", "answer")
+    record.add("replicas: nothing happens, and every request is counted and recorded", "answer")
 
 
 def test_a_node_of_redis_dies_and_no_request_is_lost(running, record):

@@ -14,12 +14,12 @@ import pytest
 
 from proxy.exceptions import StoreError
 from proxy.storage import DecisionQuery, Sealer, make_store
-from tests.e2e.proxies import Proxy, asking, enforced, route, write_config
+from tests.e2e.proxies import Proxy, enforced, route, write_config
 from tests.fakes import answer, says
 from tests.faults.process import Process
 from tests.faults.stores import FAULTS
-from tests.faults.test_upstream_faults import MODES, UNKNOWN
 from tests.faults.upstreams import SECRET
+from tests.faults.ways import MODES, SURFACES, Way, outcome_class, withheld
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,35 +48,33 @@ def config_of(upstream: FakeUpstream, url: str) -> dict[str, Any]:
     return {
         "server": {"store": url},
         "keys": [{"name": KEY, "sha256": hashlib.sha256(KEY.encode()).hexdigest(), **limits}],
-        "upstreams": {"fake": {"base_url": upstream.base_url, "max_retries": 0}},
+        "upstreams": {"fake": {"base_url": upstream.base_url, "max_retries": 0, "formats": ["chat"]}},
         "routes": [enforced("enforce"), route("observe", scorers=["mean_logprob"])],
     }
 
 
 class Traffic:
-    """Sure and unsure answers in turn through one connection, each looked at."""
+    """Sure and unsure answers in turn through one connection, whole and streamed on each surface, each looked at."""
 
     def __init__(self, proxy: Proxy, upstream: FakeUpstream) -> None:
-        self._url = f"{proxy.base_url}/chat/completions"
+        self._url = proxy.url
         self._prompts = (upstream.script(SURE), upstream.script(UNSURE))
         self._client = httpx.Client(headers={"authorization": f"Bearer {KEY}"}, trust_env=False, timeout=10)
         self.seen: list[str] = []
 
     def asks(self, number: int) -> float:
         """One request in each mode, in seconds; raises AssertionError where an answer is not the right one."""
+        sure = number % 2 == 0
         began = time.perf_counter()
         for mode in MODES:
-            got = self._client.post(self._url, json=asking(mode, self._prompts[number % 2]))
+            way = Way(SURFACES[number // 2 % 2], streamed=number // 4 % 2 == 1, mode=mode)
+            got = self._client.post(self._url + way.path, json=way.asks(self._prompts[number % 2]))
             assert got.status_code == 200, got.text
-            said = got.json()["choices"][0]["message"]["content"]
-            if number % 2 == 0:
-                assert said == "Paris"
-            elif mode == "observe":
-                assert said == "".join(SECRET)
-            else:
-                assert said == UNKNOWN
-                assert not any(word in got.text + str(got.headers) for word in SECRET)
-            self.seen.append("I don't know" if said == UNKNOWN else "answer")
+            said = way.said(got)
+            assert said == ("Paris" if sure else way.unsure())
+            if mode == "enforce" and not sure:
+                withheld(got, said, "store")
+            self.seen.append(outcome_class(got, said))
         return (time.perf_counter() - began) / len(MODES)
 
     def close(self) -> None:
@@ -93,15 +91,19 @@ def usual(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_of_the_store(name, upstream, usual, tmp_path, record):
+def test_a_fault_of_the_store(name, upstream, usual, tmp_path, tasks, record):
     fault = FAULTS[name]
     with fault.harm(tmp_path) as harm:
         path = write_config(tmp_path, config_of(upstream, harm.url))
         if not fault.runs_before:
             harm.hurt(0)
-        with Proxy("--config", path, cwd=tmp_path) as proxy, closing(Traffic(proxy, upstream)) as traffic:
+        with (
+            Proxy("--config", path, cwd=tmp_path, env=tasks.environ) as proxy,
+            closing(Traffic(proxy, upstream)) as traffic,
+        ):
             process = Process(proxy.pid)
             added_s(traffic, usual)
+            waiting = tasks.at_rest(proxy.pid)
             if fault.runs_before:
                 assert process.settles(lambda: _recorded(tmp_path, harm.url) > 0)
                 harm.hurt(proxy.pid)
@@ -117,6 +119,10 @@ def test_a_fault_of_the_store(name, upstream, usual, tmp_path, record):
                 traffic.asks(1)
                 assert process.settles(lambda: _recorded(tmp_path, harm.url) > before), proxy.log
             assert process.settles(lambda: process.descriptors() <= descriptors + 6), process.descriptors()
+            assert process.settles(lambda: tasks.at_rest(proxy.pid) == waiting), (
+                tasks.at_rest(proxy.pid),
+                waiting,
+            )
             for each in traffic.seen:
                 record.add(f"store: {name} (adds {max(0.0, added) * 1e3:.1f} ms at the median)", each)
 
