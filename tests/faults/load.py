@@ -50,13 +50,17 @@ async def _ask(session: aiohttp.ClientSession, url: str, body: Any, outcomes: Ou
     return got.status
 
 
-def _session(clients: int) -> aiohttp.ClientSession:
+def _session(clients: int, key: str | None) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=clients), timeout=aiohttp.ClientTimeout(total=30)
+        connector=aiohttp.TCPConnector(limit=clients),
+        timeout=aiohttp.ClientTimeout(total=30),
+        headers={} if key is None else {"authorization": f"Bearer {key}"},
     )
 
 
-async def closed(url: str, body: Any, clients: int, seconds: float, patience_s: float = 0.25) -> Outcomes:
+async def closed(
+    url: str, body: Any, clients: int, seconds: float, patience_s: float = 0.25, key: str | None = None
+) -> Outcomes:
     """``clients`` that ask again as soon as they have an answer, and a little later where they were turned away."""
     outcomes, until = Outcomes(), time.monotonic() + seconds
     started = time.monotonic()
@@ -66,17 +70,19 @@ async def closed(url: str, body: Any, clients: int, seconds: float, patience_s: 
             if await _ask(session, url, body, outcomes) != 200:
                 await asyncio.sleep(patience_s)
 
-    async with _session(clients) as session:
+    async with _session(clients, key) as session:
         await asyncio.gather(*(client(session) for _ in range(clients)))
     outcomes.lasted_s = time.monotonic() - started
     return outcomes
 
 
-async def steady(url: str, body: Any, rate: float, while_: Callable[[], bool], most: int) -> Outcomes:
+async def steady(
+    url: str, body: Any, rate: float, while_: Callable[[], bool], most: int, key: str | None = None
+) -> Outcomes:
     """``rate`` requests a second, whether or not the earlier ones have been answered; at most ``most``."""
     outcomes, started = Outcomes(), time.monotonic()
     tasks: list[asyncio.Task[int]] = []
-    async with _session(500) as session:
+    async with _session(500, key) as session:
         while while_() and len(tasks) < most:
             tasks.append(asyncio.create_task(_ask(session, url, body, outcomes)))
             await asyncio.sleep(max(0.0, started + len(tasks) / rate - time.monotonic()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import shutil
 import signal
 import socket
@@ -16,7 +17,7 @@ import pytest
 
 from tests.e2e.proxies import Proxy, asking, enforced, write_config
 from tests.fakes import DEADLINE_S, answer, says
-from tests.faults.load import closed, steady
+from tests.faults.load import Outcomes, closed, steady
 from tests.faults.process import Process
 
 if TYPE_CHECKING:
@@ -80,6 +81,26 @@ def test_three_times_its_capacity_is_shed_and_the_rest_is_served(upstream, tmp_p
             f"{over.percentile_s(0.99) / ANSWER_S:.1f} times an answer)",
             "answer or 503",
         )
+
+
+def test_a_key_that_asks_too_much_takes_nothing_from_another(upstream, tmp_path, record):
+    prompt = upstream.script(slow(ANSWER_S))
+    noisy, quiet = "noisy", "quiet"
+    keys = [{"name": name, "sha256": hashlib.sha256(name.encode()).hexdigest()} for name in (noisy, quiet)]
+    config = config_of(upstream, max_in_flight=CAPACITY) | {"keys": keys}
+    with Proxy("--config", write_config(tmp_path, config), cwd=tmp_path) as proxy:
+        url, body = f"{proxy.base_url}/chat/completions", asking("r", prompt)
+        rate = 3 * CAPACITY / ANSWER_S
+
+        async def both() -> tuple[Outcomes, Outcomes]:
+            over = steady(url, body, rate, lambda: True, most=round(2 * rate), key=noisy)
+            return await asyncio.gather(over, closed(url, body, 1, 1.5, key=quiet))
+
+        crowd, single = asyncio.run(both())
+        assert set(crowd.counts) == {"200", "503"}
+        assert set(single.counts) == {"200"}
+        assert single.percentile_s(0.99) < 10 * ANSWER_S
+        record.add(f"another key asks three times what can be carried ({crowd.counts['503']} shed)", "answer")
 
 
 @contextmanager
