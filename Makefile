@@ -3,6 +3,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+# uv brings certificates of its own unless told; pip goes by the machine's, which know a proxy that looks into TLS.
+export UV_SYSTEM_CERTS := 1
 STAMP := $(VENV)/.ready
 
 .PHONY: setup test test-crash redis lint types test-browser test-clients test-api test-faults test-hostile fuzz demo demo-rag demo-loop bench bench-quick bench-agreement bench-samples bench-calibration bench-risk bench-drift bench-hostile bench-evaluate bench-tune bench-scale soak soak-memory clean

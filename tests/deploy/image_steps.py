@@ -148,10 +148,19 @@ def serve_and_ask(stage: Stage, built: Path) -> None:
         server.wait(UP_S)
 
 
+def give_python(folder: Path) -> None:
+    """The base image has a ``python``, a machine perhaps a ``python3.11`` alone. No link: a venv would look beside it."""
+    folder.mkdir(parents=True)
+    (folder / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    (folder / "python").chmod(0o755)
+    os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
 def main() -> None:
     """Execute, measure, ask."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp(prefix="idk-image-"))
     root.chmod(0o755)
+    give_python(root / "base")
     stage = execute((REPOSITORY / "Dockerfile").read_text(), root)
     size = megabytes(stage.root)
     print(f"image-steps: {size:.0f} MB over the base image (at most {MOST_MB})")
