@@ -149,7 +149,7 @@ def serve_and_ask(stage: Stage, built: Path) -> None:
 
 
 def give_python(folder: Path) -> None:
-    """The base image has a ``python``, a machine perhaps a ``python3.11`` alone. No link: a venv would look beside it."""
+    """The image's base has a ``python``, a machine perhaps none of that name. No link: a venv would look beside it."""
     folder.mkdir(parents=True)
     (folder / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
     (folder / "python").chmod(0o755)
