@@ -26,7 +26,7 @@ class Answering(dict[str, "list[Reply]"]):
             return super().get(key, default)
         rng = np.random.default_rng(list(key.encode()))
         right = bool(rng.random() < 0.8)
-        logprob = float(rng.uniform(-0.3, -0.01) if right else rng.uniform(-2.0, -0.2))
+        logprob = float(rng.uniform(-0.3, -0.01) if right else rng.uniform(-2.0, -0.28))
         word = key.rsplit(" ", 1)[-1].strip("?.") if right else "nothing"
         return [answer(says(word, logprob=logprob))]
 
