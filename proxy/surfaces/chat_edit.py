@@ -23,8 +23,10 @@ def edited_text(value: Raw, role: str, edit: Edit) -> Raw | None:
     text = msgspec.json.decode(value, type=str)
     pause()
     new = edit(role, None, text)
-    if new is None or new == text:
-        return None if new is None else value
+    if new is None:
+        return None
+    if new == text:
+        return value
     pause()
     return Raw(msgspec.json.encode(new))
 

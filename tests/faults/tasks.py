@@ -28,8 +28,14 @@ class Tasks:
 
     def at_rest(self, pid: int) -> list[str]:
         """Their coroutines' names, sorted, once no request is under way."""
-        assert Process.settles(lambda: REQUEST not in self._of(pid)), self._of(pid)
-        return self._of(pid)
+        told: list[str] = []
+
+        def rests() -> bool:
+            told[:] = self._of(pid)
+            return REQUEST not in told
+
+        assert Process.settles(rests), told
+        return told
 
     def _of(self, pid: int) -> list[str]:
         self._file.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from tests.fakes import DEADLINE_S, answer, held, says
 from tests.faults.conftest import TIMEOUT_S
 from tests.faults.process import Process
 from tests.faults.upstreams import SECRET
-from tests.faults.ways import MODES, UNKNOWN, WAYS, Way, outcome_class, withheld
+from tests.faults.ways import MODES, PLAINLY, UNKNOWN, WAYS, Way, outcome_class, withheld
 
 if TYPE_CHECKING:
     from tests.fakes import FakeUpstream
@@ -29,7 +29,6 @@ KEYS = ("limited", "free")
 #: What the one key may ask a minute.
 MOST = 4
 STORE = "sqlite:///idk.db"
-PLAINLY = Way("chat", streamed=False, mode="enforce")
 
 
 class SetClock:

@@ -13,7 +13,7 @@ from tests.e2e.proxies import Proxy, route, write_config
 from tests.fakes import answer, says
 from tests.faults.process import Process
 from tests.faults.upstreams import SECRET
-from tests.faults.ways import MODES, UNKNOWN, WAYS, Way, outcome_class
+from tests.faults.ways import MODES, PLAINLY, UNKNOWN, WAYS, outcome_class
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,5 +55,4 @@ def test_half_a_file(name, upstream, tmp_path, record):
         assert proxy.metric("idk_config_reloads_total", outcome="applied") == 0
         (tmp_path / name).write_bytes(whole)
         assert Process.settles(lambda: proxy.metric("idk_config_reloads_total", outcome="applied") >= 1)
-        way = Way("chat", streamed=False, mode="enforce")
-        assert way.said(proxy.post(way.asks(prompt))) == UNKNOWN
+        assert PLAINLY.said(proxy.post(PLAINLY.asks(prompt))) == UNKNOWN

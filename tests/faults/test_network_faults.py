@@ -14,7 +14,7 @@ from tests.faults.conftest import TIMEOUT_S, config_for
 from tests.faults.network import NONE, FaultyNetwork, Toxic
 from tests.faults.process import Process
 from tests.faults.upstreams import SECRET
-from tests.faults.ways import WAYS, Way, outcome_class, withheld
+from tests.faults.ways import PLAINLY, WAYS, outcome_class, withheld
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,8 +87,7 @@ def test_what_breaks_is_a_right_error_in_time(name, way, network, behind, upstre
 
 def test_after_all_of_them_it_answers_and_holds_nothing(network, behind, upstream):
     network.toxic = NONE
-    way = Way("chat", streamed=False, mode="enforce")
-    assert way.said(behind.post(way.asks(upstream.script(SURE)))) == "Paris"
+    assert PLAINLY.said(behind.post(PLAINLY.asks(upstream.script(SURE)))) == "Paris"
     process = Process(behind.pid)
     # Listener, loop, and the few that are kept warm.
     assert process.settles(lambda: process.sockets() <= 8), process.sockets()

@@ -12,7 +12,7 @@ from tests.fakes import answer, says
 from tests.faults.conftest import TIMEOUT_S
 from tests.faults.process import Process
 from tests.faults.upstreams import FAULTS, SECRET, Fault
-from tests.faults.ways import WAYS, Way, outcome_class, withheld
+from tests.faults.ways import PLAINLY, WAYS, outcome_class, withheld
 
 if TYPE_CHECKING:
     from tests.e2e.proxies import Proxy
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 #: The upstream's own time, once more for a retry without logprobs, and room on a busy machine.
 DEADLINE_S = 2 * TIMEOUT_S + 3.0
-
-
 #: Faults that take no time, often enough that what one of them leaves behind adds up.
 SOON = tuple(name for name in FAULTS if not name.startswith("stalls"))
 ROUNDS = 8
@@ -33,13 +31,12 @@ GROWTH_MB = 3.0
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left_behind(proxy: Proxy, upstream: FakeUpstream, tasks: Tasks):
     """After all faults the process is as it was: its sockets, its tasks, and it answers."""
-    way = Way("chat", streamed=False, mode="enforce")
     sure = upstream.script(answer(says("Par", "is")))
-    assert way.said(proxy.post(way.asks(sure))) == "Paris"
+    assert PLAINLY.said(proxy.post(PLAINLY.asks(sure))) == "Paris"
     process = Process(proxy.pid)
     sockets, waiting = process.sockets(), tasks.at_rest(proxy.pid)
     yield
-    assert way.said(proxy.post(way.asks(sure))) == "Paris"
+    assert PLAINLY.said(proxy.post(PLAINLY.asks(sure))) == "Paris"
     # One connection of ours and those that it keeps warm to the upstream may be there.
     assert process.settles(lambda: process.sockets() <= sockets + 2), process.sockets()
     assert tasks.at_rest(proxy.pid) == waiting

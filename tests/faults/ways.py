@@ -49,6 +49,8 @@ class Way:
         return outcome(got, streamed=self.streamed, surface=self.surface)
 
 
+#: The simplest of them, to see that all is well.
+PLAINLY: Final = Way("chat", streamed=False, mode="enforce")
 WAYS: Final = tuple(Way(*each) for each in product(SURFACES, (False, True), MODES))
 
 
