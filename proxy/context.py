@@ -18,7 +18,7 @@ import msgspec
 import re2
 
 from proxy.exceptions import BadRequest, BodyTooLarge, ConfigError
-from proxy.large import pause
+from proxy.large import ENCODING, pause, prefault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -163,6 +163,7 @@ class _Matches:
 
     def __call__(self, role: str, name: str | None, text: str) -> tuple[str | None, Sequence[str | None]]:
         # As bytes: of a str RE2 counts the characters up to each match, and holds the interpreter all the while.
+        prefault(ENCODING * len(text))
         whole = text.encode()
         pause()
         kept: list[bytes] = []
@@ -180,6 +181,7 @@ class _Matches:
             pause()
         if not kept:
             return text, passages
+        prefault(ENCODING * len(whole))
         return b"".join([*kept, whole[end:]]).decode(errors="replace").strip() or None, passages
 
 

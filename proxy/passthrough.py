@@ -81,7 +81,7 @@ _BARE = frozenset(
 
 
 class _Model(msgspec.Struct):
-    model: str | None = None
+    model: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class Relay:
@@ -314,7 +314,10 @@ class _Upload:
 def _named_model(body: bytes) -> str | None:
     """The field ``model`` of a JSON body; raises BadRequest."""
     try:
-        return msgspec.json.decode(body, type=_Model).model
+        named = msgspec.json.decode(body, type=_Model).model
+        if len(memoryview(named)) > LARGE:
+            raise BadRequest(f"model: a name of over {LARGE} bytes", param="model")
+        return msgspec.json.decode(named, type=str | None)
     except UNREADABLE as exc:
         raise BadRequest(f"the body is not JSON with a model's name: {exc}") from exc
 

@@ -12,6 +12,7 @@ from proxy.surfaces.chat_edit import edited_messages
 from proxy.surfaces.chat_stream import ChatStream
 from proxy.surfaces.choices import SAMPLING, ChoicesSurface, asks_for_json, threshold_of, with_route
 from proxy.surfaces.identity import text_of
+from proxy.surfaces.json_bytes import joined
 from proxy.surfaces.reading import Fields
 from proxy.wire import Ask, Choice, Completion, Request
 
@@ -69,7 +70,7 @@ class Chat(ChoicesSurface):
             wire.as_samples(fields, ask)
         elif ask.usage and request.stream:
             wire.count_usage(fields)
-        return msgspec.json.encode(fields)
+        return joined(fields)
 
     def edited(self, request: Request, edit: Edit) -> Request:
         """The request with the texts of its messages through ``edit``; raises BadRequest."""

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from proxy.exceptions import UNREADABLE, BadRequest
-from proxy.large import pause
+from proxy.large import DECODING, ENCODING, pause, prefault
 
 if TYPE_CHECKING:
     from proxy.wire import Edit
@@ -20,6 +20,8 @@ _NOTHING: tuple[object, ...] = (None, "", [])
 
 def edited_text(value: Raw, role: str, edit: Edit) -> Raw | None:
     """A JSON string through ``edit`` as the text of a message of ``role``; None where nothing is left of it."""
+    size = len(memoryview(value))
+    prefault(DECODING * size)
     text = msgspec.json.decode(value, type=str)
     pause()
     new = edit(role, None, text)
@@ -28,6 +30,7 @@ def edited_text(value: Raw, role: str, edit: Edit) -> Raw | None:
     if new == text:
         return value
     pause()
+    prefault(ENCODING * size)
     return Raw(msgspec.json.encode(new))
 
 
@@ -37,6 +40,8 @@ def edited_messages(messages: Raw, edit: Edit) -> Raw:
     An assistant's calls whose results (role ``tool``) were left out go with them: a call without its result
     is refused by upstreams. Raises BadRequest on what is no message.
     """
+    size = len(memoryview(messages))
+    prefault(DECODING * size)
     try:
         read = msgspec.json.decode(messages, type=list[dict[str, Any]])
     except UNREADABLE as exc:
@@ -55,6 +60,7 @@ def edited_messages(messages: Raw, edit: Edit) -> Raw:
     if kept == read:
         return messages
     pause()
+    prefault(ENCODING * size)
     return Raw(msgspec.json.encode(kept))
 
 

@@ -11,8 +11,10 @@ from msgspec import Meta, Raw, Struct
 from gating.evidence import call_evidence, evidence_of
 from gating.types import Evidence, Unmeasured
 from proxy.exceptions import UNREADABLE, UpstreamGarbage
+from proxy.large import DECODING, prefault
 from proxy.surfaces.identity import UNREAD
 from proxy.surfaces.json_bytes import null, replace_logprobs, strict_json
+from proxy.surfaces.reading import check_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -208,8 +210,8 @@ class Decoder(Generic[Shape]):
     def __call__(self, body: bytes) -> tuple[Shape, bytes]:
         """The struct, and the body as JSON (mended where it held NaN or Infinity)."""
         try:
-            if not body.isascii():
-                body.decode()  # msgspec does not look into the text of a part that it takes over unread
+            check_utf8(body)
+            prefault(DECODING * len(body))
             return self._typed.decode(body), body
         except msgspec.ValidationError:
             return self._salvaged(body), body

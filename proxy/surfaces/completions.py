@@ -8,12 +8,13 @@ import msgspec
 from msgspec import Raw
 
 from proxy.exceptions import BadRequest
-from proxy.large import pause
+from proxy.large import DECODING, ENCODING, pause, prefault
 from proxy.surfaces import chat_wire as chat
 from proxy.surfaces import completions_wire as wire
 from proxy.surfaces.chat_stream import ChatStream
 from proxy.surfaces.choices import SAMPLING, ChoicesSurface, asks_for_json, threshold_of, with_route
 from proxy.surfaces.identity import text_of
+from proxy.surfaces.json_bytes import joined
 from proxy.surfaces.reading import Fields
 from proxy.wire import Ask, Choice, Completion, Request
 
@@ -71,12 +72,14 @@ class Completions(ChoicesSurface):
             chat.as_samples(fields, ask)
         elif ask.usage and request.stream:
             chat.count_usage(fields)
-        return msgspec.json.encode(fields)
+        return joined(fields)
 
     def edited(self, request: Request, edit: Edit) -> Request:
         """The request with its prompt through ``edit`` as a user's message; raises BadRequest."""
+        written = request.fields.get("prompt", Raw(b"null"))
+        prefault(DECODING * len(memoryview(written)))
         try:
-            prompt = msgspec.json.decode(request.fields.get("prompt", b"null"), type=str | list[str] | None)
+            prompt = msgspec.json.decode(written, type=str | list[str] | None)
         except msgspec.ValidationError:
             return request  # tokens, which no edit can read
         pause()
@@ -87,8 +90,9 @@ class Completions(ChoicesSurface):
         if None in new:
             raise BadRequest("prompt: nothing of it is left without its context", param="prompt")
         pause()
-        written = msgspec.json.encode(new[0] if isinstance(prompt, str) else new)
-        return msgspec.structs.replace(request, fields={**request.fields, "prompt": Raw(written)})
+        prefault(ENCODING * len(memoryview(written)))
+        edited = msgspec.json.encode(new[0] if isinstance(prompt, str) else new)
+        return msgspec.structs.replace(request, fields={**request.fields, "prompt": Raw(edited)})
 
     def read(self, body: bytes, ask: Ask) -> Completion:
         """Read an upstream's answer; raises UpstreamGarbage."""

@@ -14,7 +14,7 @@ from proxy.surfaces.chat_edit import edited_messages, edited_text
 from proxy.surfaces.chat_wire import Override, sampled_at
 from proxy.surfaces.choices import threshold_of, with_route
 from proxy.surfaces.identity import text_of
-from proxy.surfaces.json_bytes import strict_json, with_field
+from proxy.surfaces.json_bytes import joined, strict_json, with_field
 from proxy.surfaces.reading import Fields, is_text
 from proxy.surfaces.translated import named_event
 from proxy.surfaces.usage import counted, with_usage
@@ -84,7 +84,7 @@ class Messages:
             sampled_at(fields, ask)
             if ask.max_tokens is not None:
                 fields["max_tokens"] = Raw(b"%d" % ask.max_tokens)
-        return msgspec.json.encode(fields)
+        return joined(fields)
 
     def edited(self, request: Request, edit: Edit) -> Request:
         """The request with its system prompt and its messages' texts through ``edit``; raises BadRequest."""

@@ -8,9 +8,12 @@ import msgspec
 from msgspec import Raw
 
 from proxy.exceptions import UNREADABLE, BadRequest
-from proxy.large import pause
+from proxy.large import DECODING, pause, prefault
 
 Shape = TypeVar("Shape")
+
+
+_PIECE = 1_000_000
 
 
 class Fields(Generic[Shape]):
@@ -23,9 +26,8 @@ class Fields(Generic[Shape]):
     def __call__(self, body: bytes) -> tuple[Shape, dict[str, Raw]]:
         """Both; raises BadRequest, which names the field."""
         try:
-            if not body.isascii():
-                body.decode()  # msgspec does not look into the text of a part that it takes over unread
-                pause()
+            check_utf8(body)
+            prefault(DECODING * len(body))
             read = self._shape.decode(body)
             pause()
             return read, self._fields.decode(body)
@@ -35,6 +37,27 @@ class Fields(Generic[Shape]):
             raise BadRequest(f"{param or 'the body'}: {message}", param=param) from exc
         except UNREADABLE as exc:
             raise BadRequest(f"the body is not JSON: {exc}") from exc
+
+
+def check_utf8(body: bytes) -> None:
+    """Raise UnicodeDecodeError where this is not UTF-8; msgspec does not look into what it takes over unread.
+
+    A piece at a time: whole, one character beyond U+FFFF would have every other take four bytes of memory.
+    """
+    if body.isascii():
+        return
+    start = 0
+    while start < len(body):
+        end = start + _PIECE
+        for _ in range(3):
+            if b"\x80" <= body[end : end + 1] < b"\xc0":
+                end -= 1  # to where a character begins
+        try:
+            str(memoryview(body)[start:end], "utf-8")
+        except UnicodeDecodeError as exc:
+            raise UnicodeDecodeError("utf-8", body, start + exc.start, start + exc.end, exc.reason) from None
+        start = end
+        pause()
 
 
 def is_text(value: Raw) -> bool:

@@ -13,7 +13,7 @@ from proxy.surfaces import responses_wire as wire
 from proxy.surfaces.chat_edit import edited_messages, edited_text
 from proxy.surfaces.choices import asks_for_json, threshold_of, with_route
 from proxy.surfaces.identity import text_of
-from proxy.surfaces.json_bytes import strict_json, with_field
+from proxy.surfaces.json_bytes import joined, strict_json, with_field
 from proxy.surfaces.reading import Fields, is_text
 from proxy.surfaces.responses_stream import ResponsesStream
 from proxy.surfaces.usage import with_usage
@@ -78,7 +78,7 @@ class Responses:
                 fields["top_logprobs"] = Raw(b"%d" % top)
         if ask.samples:
             wire.as_sample(fields, ask)
-        return msgspec.json.encode(fields)
+        return joined(fields)
 
     def edited(self, request: Request, edit: Edit) -> Request:
         """The request with its instructions (as a system message) and its input through ``edit``."""

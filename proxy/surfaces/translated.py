@@ -12,7 +12,7 @@ import msgspec
 
 from proxy import sse
 from proxy.exceptions import UNREADABLE, UpstreamGarbage, UpstreamTooLarge
-from proxy.large import is_large, pause
+from proxy.large import ENCODING, is_large, pause, prefault
 from proxy.shape import check_answer
 from proxy.surfaces.chat import Chat
 
@@ -129,6 +129,7 @@ class TranslatedSurface:
         """The chat's request that asks the same; raises BadRequest."""
         chat = self._translation.to_chat(body)
         pause()
+        prefault(ENCODING * len(body))
         written = msgspec.json.encode(chat)
         pause()
         request = self._chat.parse(written)

@@ -5,17 +5,28 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import platform
+import re
+import resource
 import threading
 from time import perf_counter
 
+import msgspec
 import pytest
 
 from proxy.exceptions import BadRequest
-from proxy.large import LARGE, LARGE_ANSWER, REST_S, SHORT_S, Turns, is_large, pause
+from proxy.large import LARGE, LARGE_ANSWER, REST_S, SHORT_S, Turns, is_large, pause, prefault
 from proxy.surfaces.chat import Chat
 from proxy.surfaces.chat_stream import ChatStream
+from proxy.surfaces.reading import Fields
 from proxy.surfaces.translated import Plain
 from tests.fakes import FakeUpstream, answer, raw, says, stream
+
+
+class Named(msgspec.Struct):
+    """What a body is read as."""
+
+    model: str
 
 
 async def test_what_is_large_has_a_thread_of_its_own():
@@ -140,6 +151,47 @@ def test_a_loop_that_has_stopped_is_not_waited_for():
     turns._thread.shutdown(wait=True)
 
 
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="another allocator may give everything back at once"
+)
+async def test_memory_that_is_had_ready_is_not_touched_for_the_first_time():
+    """Of 20 MB anew there are 4,883 pages, each a fault that the loop would wait for."""
+    size = 20_000_000
+
+    def faults() -> int:
+        prefault(size)
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+        bytearray(size)
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
+
+    turns = Turns()
+    await turns.run(True, faults)  # the allocator learns that blocks of such a size come back
+    assert await turns.run(True, faults) < 500
+
+
+async def test_nothing_is_had_ready_for_work_on_the_loop():
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+    prefault(20_000_000)
+    await Turns().run(False, prefault, 20_000_000)
+    assert resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before < 500
+
+
+@pytest.mark.parametrize("at", [*range(999_990, 1_000_006), 2_499_990])
+async def test_what_is_no_utf_8_is_told_by_its_place_wherever_pieces_end(at):
+    """As Python's own decoder tells it of the whole."""
+    fields = Fields(Named)
+    for letter in ("é", "…", "\N{GRINNING FACE}"):
+        text = '{"model":"' + letter * 2_500_000 + '"}'
+        body = text.encode()[: 3_000_000 - 2] + b'"}'
+        body = body.decode(errors="ignore").encode()
+        assert fields(body)[0].model == json.loads(body)["model"]
+        broken = body[:at] + b"\xff" + body[at + 1 :]
+        with pytest.raises(UnicodeDecodeError) as own:
+            broken.decode()
+        with pytest.raises(BadRequest, match=re.escape(str(own.value).rpartition(":")[0])):
+            fields(broken)
+
+
 async def test_the_garbage_collector_does_not_look_meanwhile():
     turns = Turns()
     assert await turns.run(False, gc.isenabled)
@@ -219,6 +271,8 @@ async def test_a_large_body_that_is_passed_through_names_its_model(serving, upst
         body = {"input": "x" * LARGE, "model": "m"}
         assert (await proxy.ask("/v1/embeddings", body)).status == 200
         assert (await proxy.ask("/v1/embeddings", body | {"model": "n"})).status == 404
+        refused = await proxy.ask("/v1/embeddings", body | {"model": "n" * LARGE})
+        assert (refused.status, refused.json["error"]["param"]) == (400, "model")
     assert upstream.call("/v1/embeddings").json == body
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import suppress
 
 import pytest
@@ -13,9 +14,11 @@ from proxy.exceptions import BodyTooLarge, UpstreamTooLarge
 from proxy.shape import (
     ANSWER_ESCAPES,
     ANSWER_OTHERS,
+    ANSWER_WIDE,
     ESCAPES,
     OTHERS,
     STRINGS_EACH,
+    WIDE,
     check_answer,
     check_shape,
 )
@@ -58,6 +61,64 @@ def test_so_many_escapes_and_no_more():
     check_shape(json.dumps("\n" * ESCAPES * MOST).encode(), MOST)
     with pytest.raises(BodyTooLarge, match=rf"over {ESCAPES * MOST} escapes \(server.max_body_strings\)"):
         check_shape(json.dumps("\n" * (ESCAPES * MOST + 1)).encode(), MOST)
+
+
+def in_memory(texts: list[str]) -> int:
+    """Bytes that the characters beyond Latin-1 let their texts take, by what the interpreter says of them."""
+    return sum(
+        sys.getsizeof(text) - sys.getsizeof(text[0]) for text in map(padded, texts) if not is_narrow(text)
+    )
+
+
+def is_narrow(text: str) -> bool:
+    return all(letter < "\u0100" for letter in text)
+
+
+def padded(text: str) -> str:
+    """With its widest character at the front, whose own size has a string's overhead in it."""
+    return max(text, default="") + text
+
+
+WORDS = st.text(st.sampled_from(["a", "é", '"', "\\", "д", "…", "한", "\N{GRINNING FACE}"]), max_size=40)
+
+
+@given(st.lists(WORDS, max_size=MOST))
+def test_what_texts_beyond_latin_1_take_in_memory_is_told_from_their_bytes(texts):
+    texts = [text * 60 for text in texts]
+    body = json.dumps(texts, ensure_ascii=False).encode()
+    if in_memory(texts) > 2 * WIDE * MOST:  # an escape of two characters is counted as both
+        with pytest.raises(BodyTooLarge, match=rf"over {WIDE * MOST} bytes of text beyond Latin-1"):
+            check_shape(body, MOST)
+    elif sum(len(text) * 4 for text in texts) <= WIDE * MOST and body.count(b"\\") <= ESCAPES * MOST:
+        check_shape(body, MOST)
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+@pytest.mark.parametrize(("letter", "takes"), [("д", 2), ("한", 2), ("\N{GRINNING FACE}", 4)])
+@pytest.mark.parametrize("first", [False, True])
+def test_one_character_widens_all_of_its_text_and_no_other(letter, takes, first, ascii_only):
+    takes = 4 if (letter, ascii_only) == ("한", True) else takes  # its code begins as that of a pair does
+    most = WIDE * MOST // takes - 2
+    others = ["y" * WIDE * MOST, "é" * WIDE * MOST, '\\"' * 20]
+
+    def body(length: int) -> bytes:
+        text = letter + "x" * length if first else "x" * length + letter
+        return json.dumps([*others, text], ensure_ascii=ascii_only).replace("\\u00e9", "z").encode()
+
+    check_shape(body(most), MOST)
+    with pytest.raises(BodyTooLarge, match=r"bytes of text beyond Latin-1, as it is held in memory"):
+        check_shape(body(most + 3), MOST)
+
+
+def test_an_answers_text_may_take_so_much_memory_and_no_more():
+    check_answer(json.dumps("д" + "x" * (ANSWER_WIDE * MOST // 2 - 1)).encode(), MOST)
+    with pytest.raises(UpstreamTooLarge, match=rf"over {ANSWER_WIDE * MOST} bytes of text beyond Latin-1"):
+        check_answer(json.dumps("д" + "x" * (ANSWER_WIDE * MOST // 2)).encode(), MOST)
+
+
+def test_a_million_tokens_of_english_with_an_emoji_pass_by_default_and_so_does_a_large_picture():
+    check_shape(json.dumps("word" * 1_000_000 + "\N{GRINNING FACE}").encode(), 32_000)
+    check_shape(json.dumps(["A" * 19_000_000, "What is it? \N{GRINNING FACE}"]).encode(), 32_000)
 
 
 @given(st.binary(max_size=300))
