@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.exceptions import UpstreamStatus
-from proxy.large import is_large
+from proxy.large import DECODING, is_large, prefault
 from proxy.shape import check_answer
 from proxy.upstreams.abilities import refuses
 
@@ -62,6 +62,7 @@ async def read_large(exchange: Exchange, body: bytes, ask: Ask) -> Completion:
 
 def _read_large(exchange: Exchange, body: bytes, ask: Ask) -> Completion:
     check_answer(body, exchange.most_strings)
+    prefault(DECODING * len(body))
     return exchange.surface.read(body, ask)
 
 

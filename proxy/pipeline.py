@@ -322,7 +322,14 @@ async def flow(exchange: Exchange, events: StreamReader, response: Response, out
         size += len(data)
         if size > limit:
             raise too_large(limit)
-        ready = events.feed(data)
+        return partial(read_apart, data) if events.pending > LARGE_ANSWER else passed(events.feed(data))
+
+    async def read_apart(data: bytes) -> None:
+        wait = passed(await exchange.turns.run(True, events.feed, data))
+        if wait is not None:
+            await wait()
+
+    def passed(ready: bytes) -> Wait | None:
         if events.settled:
             raise _Settled
         return out(ready) if ready else None

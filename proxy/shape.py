@@ -22,11 +22,14 @@ OTHERS = 8
 #: letter beyond ASCII as one: at the default bounds a prompt of a million tokens may be. Text of nothing else is
 #: refused from 3.2 MB on.
 ESCAPES = 50
-#: Bytes of memory for each string of a request that its texts beyond Latin-1 may take once decoded, 24 MB by default: a
-#: million tokens of English with an emoji take 16 MB, at four letters each.
-WIDE = 750
+#: Bytes of memory for each string of a request that its texts beyond Latin-1 may take once decoded, 16 MB by default: a
+#: million tokens of English with an emoji, at four letters each.
+WIDE = 512
 #: The same of an answer, which may have six times the strings by default; its tokens are given as bytes too.
-ANSWER_OTHERS, ANSWER_ESCAPES, ANSWER_WIDE = 3, 8, 120
+ANSWER_OTHERS, ANSWER_ESCAPES, ANSWER_WIDE = 3, 8, 80
+#: How many strings one event of a stream may have: the last of a response has all of its tokens, 24,000 with their
+#: logprobs or 4,800 with five alternatives each. It is decoded whole, for it is written anew: 30 ms for as many keys.
+EVENT_STRINGS = 120_000
 #: How many strings for each object of an answer: a token with its logprob has five, each of its alternatives four.
 STRINGS_EACH = 4
 _BLOCK = 262_144
@@ -62,10 +65,20 @@ def check_answer(body: bytes | bytearray, most: int) -> None:
 
     By default it may have 40,000 tokens with their logprobs, or 8,000 with five alternatives each.
     """
-    shape = Shape(most, most // STRINGS_EACH, ANSWER_OTHERS * most, ANSWER_ESCAPES * most, ANSWER_WIDE * most)
-    found = _excess(body, shape)
+    found = _excess(body, _answer_shape(most))
     if found is not None:
         raise UpstreamTooLarge(f"the upstream's answer has over {found} (server.max_answer_strings)")
+
+
+def check_event(payload: bytes) -> None:
+    """Raise UpstreamTooLarge where an event of a stream has over ``EVENT_STRINGS`` strings, or as much else."""
+    found = _excess(payload, _answer_shape(EVENT_STRINGS))
+    if found is not None:
+        raise UpstreamTooLarge(f"the upstream sent an event with over {found}")
+
+
+def _answer_shape(most: int) -> Shape:
+    return Shape(most, most // STRINGS_EACH, ANSWER_OTHERS * most, ANSWER_ESCAPES * most, ANSWER_WIDE * most)
 
 
 def _excess(body: bytes | bytearray, shape: Shape) -> str | None:

@@ -25,6 +25,11 @@ class Splitter:
         self._limit = limit
         self._begun = False
 
+    @property
+    def pending(self) -> int:
+        """Bytes of an event that has not ended yet."""
+        return self._size + len(self._rest)
+
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads of the events that ``data`` completes; comments and other fields are left out."""
         if not (self._rest or self._lines) and self._begun and _is_one_event(data):
@@ -44,7 +49,7 @@ class Splitter:
         *lines, rest = buffer.split(b"\n")
         self._rest = rest + half
         payloads = self._events(lines)
-        if len(self._rest) + self._size > self._limit:
+        if self.pending > self._limit:
             raise UpstreamGarbage("the upstream sent an event over the limit")
         return payloads
 

@@ -189,6 +189,11 @@ class StreamReader(Protocol):
         ...
 
     @property
+    def pending(self) -> int:
+        """Bytes of an event that has not ended yet."""
+        ...
+
+    @property
     def settled(self) -> bool:
         """Whether no further token can change that every choice is withheld."""
         ...

@@ -173,6 +173,11 @@ class ChatStream:
         (self._waiting if ends else self._flowing).append(payload)
 
     @property
+    def pending(self) -> int:
+        """Bytes of an event that has not ended yet."""
+        return self._events.pending
+
+    @property
     def settled(self) -> bool:
         """Whether every choice that was asked for has come and none can pass any more."""
         return (

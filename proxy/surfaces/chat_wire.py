@@ -11,7 +11,6 @@ from msgspec import Meta, Raw, Struct
 from gating.evidence import call_evidence, evidence_of
 from gating.types import Evidence, Unmeasured
 from proxy.exceptions import UNREADABLE, UpstreamGarbage
-from proxy.large import DECODING, prefault
 from proxy.surfaces.identity import UNREAD
 from proxy.surfaces.json_bytes import null, replace_logprobs, strict_json
 from proxy.surfaces.reading import check_utf8
@@ -211,7 +210,6 @@ class Decoder(Generic[Shape]):
         """The struct, and the body as JSON (mended where it held NaN or Infinity)."""
         try:
             check_utf8(body)
-            prefault(DECODING * len(body))
             return self._typed.decode(body), body
         except msgspec.ValidationError:
             return self._salvaged(body), body

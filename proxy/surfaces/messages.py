@@ -175,6 +175,11 @@ class MessagesStream:
         self._written: list[bytes] = []
         self._last: list[dict[str, Any]] = []
 
+    @property
+    def pending(self) -> int:
+        """Bytes of an event that has not ended yet."""
+        return self._events.pending
+
     def feed(self, data: bytes) -> bytes:
         """Take what came; give back what may go to the client now."""
         for payload in self._events.feed(data):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
 import msgspec
 
@@ -68,11 +68,30 @@ def ended(finish_reason: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+class _Alternative(TypedDict, total=False):
+    token: str | None
+    logprob: float | None
+    bytes: list[int] | None
+
+
+class _Token(_Alternative, total=False):
+    top_logprobs: list[_Alternative] | None
+
+
+class _Logprobs(TypedDict, total=False):
+    content: list[_Token] | None
+
+
+_LOGPROBS = msgspec.json.Decoder(_Logprobs | None)
+
+
 def logprobs_of(choice: Mapping[str, Any]) -> list[Any] | None:
     """Of the tokens; malformed ones are none, and never the end of an answer."""
-    given = choice.get("logprobs")
-    content = given.get("content") if isinstance(given, dict) else None
-    return content if isinstance(content, list) else None
+    try:
+        given = _LOGPROBS.decode(choice.get("logprobs", b"null"))
+    except msgspec.ValidationError:
+        return None
+    return cast("list[Any] | None", given.get("content")) if given else None
 
 
 def output(number: str, message: Mapping[str, Any], logprobs: Any) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,8 @@ import msgspec
 from gating.types import Evidence, Unmeasured
 from proxy import sse
 from proxy.exceptions import UNREADABLE, UpstreamCut, UpstreamGarbage, UpstreamStatus
+from proxy.large import is_large
+from proxy.shape import check_event
 from proxy.surfaces import responses_wire as wire
 from proxy.surfaces.chat_wire import tokens_evidence
 from proxy.surfaces.identity import text_of
@@ -98,6 +100,11 @@ class ResponsesStream:
             self._written.append(_event(event))
 
     @property
+    def pending(self) -> int:
+        """Bytes of an event that has not ended yet."""
+        return self._events.pending
+
+    @property
     def settled(self) -> bool:
         """Whether the answer cannot pass any more."""
         return self._watch is not None and self._watch.settled and self._response is None
@@ -155,6 +162,8 @@ class ResponsesStream:
 
 
 def _read(payload: bytes) -> dict[str, Any]:
+    if is_large(payload):
+        check_event(payload)
     try:
         event = msgspec.json.decode(payload)
     except UNREADABLE:

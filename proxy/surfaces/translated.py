@@ -6,9 +6,10 @@ function of what the chat's surface would have sent to its client, so that it ca
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, cast
 
 import msgspec
+from msgspec import Raw
 
 from proxy import sse
 from proxy.exceptions import UNREADABLE, UpstreamGarbage, UpstreamTooLarge
@@ -62,57 +63,71 @@ class EventTranslation(Protocol):
         ...
 
 
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: str | None = None
+#: What stands for itself; no object and no list.
+_Scalar: TypeAlias = str | int | float | bool | None
 
 
-class _Call(msgspec.Struct):
-    index: int | None = None
-    function: _Function | None = None
+class _Function(TypedDict, total=False):
+    name: str | None
+    arguments: str | None
 
 
-class _Said(msgspec.Struct):
-    content: str | None = None
-    refusal: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    tool_calls: list[_Call] | None = None
+class _Call(TypedDict, total=False):
+    index: int | None
+    id: _Scalar
+    function: _Function | None
 
 
-class _Choice(msgspec.Struct):
-    message: _Said | None = None
-    delta: _Said | None = None
-    finish_reason: str | None = None
+class _Said(TypedDict, total=False):
+    content: str | None
+    refusal: str | None
+    reasoning: str | None
+    reasoning_content: str | None
+    tool_calls: list[_Call] | None
 
 
-class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
+class _Choice(TypedDict, total=False):
+    message: _Said | None
+    delta: _Said | None
+    finish_reason: str | None
+    logprobs: Raw
 
 
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
+class _Details(TypedDict, total=False):
+    cached_tokens: int | None
+    reasoning_tokens: int | None
 
 
-class _Chat(msgspec.Struct):
-    """What a translation relies on in an answer or a chunk."""
+class _Usage(TypedDict, total=False):
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    total_tokens: int | None
+    prompt_tokens_details: _Details | None
+    completion_tokens_details: _Details | None
 
-    choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+
+class _Chat(TypedDict, total=False):
+    """What a translation reads of an answer or a chunk; the rest is passed over and costs next to nothing."""
+
+    id: _Scalar
+    model: _Scalar
+    created: _Scalar
+    choices: list[_Choice] | None
+    usage: _Usage | None
+    idk: Raw
 
 
-def _shaped(answer: dict[str, Any]) -> dict[str, Any]:
-    """The same, if a translation can read it; raises UpstreamGarbage."""
+_CHAT = msgspec.json.Decoder(_Chat)
+
+
+def _decoded(payload: bytes) -> dict[str, Any]:
+    """An answer or a chunk, if a translation can read it; raises UpstreamGarbage."""
     try:
-        msgspec.convert(answer, _Chat)
+        return cast("dict[str, Any]", _CHAT.decode(payload))
     except msgspec.ValidationError as exc:
         raise UpstreamGarbage(f"the upstream's answer has an unexpected form: {exc}") from exc
-    return answer
+    except UNREADABLE as exc:
+        raise UpstreamGarbage("the upstream's answer is no JSON") from exc
 
 
 class TranslatedSurface:
@@ -150,8 +165,8 @@ class TranslatedSurface:
 
     def render(self, request: Request, ask: Ask, completion: Completion, verdict: Verdict) -> bytes:
         """The chat's answer, translated."""
-        answer = msgspec.json.decode(self._chat.render(request, ask, completion, verdict))
-        return msgspec.json.encode(self._translation.from_chat(_shaped(answer), request))
+        answer = _decoded(self._chat.render(request, ask, completion, verdict))
+        return msgspec.json.encode(self._translation.from_chat(answer, request))
 
     def stream(
         self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], Watch] | None
@@ -175,7 +190,7 @@ class TranslatedSurface:
 
 #: One event holds a few tokens; a megabyte of them is no event.
 _EVENT_LIMIT = 1_000_000
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_FIELDS = msgspec.json.Decoder(dict[str, Raw])
 
 
 class _TranslatedStream:
@@ -185,6 +200,10 @@ class _TranslatedStream:
 
     def feed(self, data: bytes) -> bytes:
         return self._translated(self._reader.feed(data))
+
+    @property
+    def pending(self) -> int:
+        return self._reader.pending
 
     @property
     def settled(self) -> bool:
@@ -204,7 +223,7 @@ class _TranslatedStream:
             if payload == sse.DONE:
                 out.append(self._translation.done())
             elif payload:
-                out.append(self._translation.chunk(_shaped(msgspec.json.decode(payload))))
+                out.append(self._translation.chunk(_decoded(payload)))
         return b"".join(out)
 
 
@@ -244,13 +263,6 @@ class Plain:
         if self.is_large:
             check_answer(self._body, self._most_strings)
         return msgspec.json.encode(self._translation.from_chat(_decoded(bytes(self._body)), self._request))
-
-
-def _decoded(payload: bytes) -> dict[str, Any]:
-    try:
-        return _shaped(msgspec.json.decode(payload, type=dict[str, Any]))
-    except UNREADABLE as exc:
-        raise UpstreamGarbage("the upstream's answer is no JSON object") from exc
 
 
 def named_event(payload: dict[str, Any]) -> bytes:

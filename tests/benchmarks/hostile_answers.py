@@ -190,6 +190,7 @@ WHOLE: Final[Mapping[str, Callable[[Form], bytes | None]]] = {
     "the most parts": lambda form: form.whole(_repeated(form.part("x"), _most(form.part("x")))).encode(),
     "the most tokens": lambda form: _tokens(form, most=_most(form.token)),
     "the most tokens, none a number": lambda form: _tokens(form, _no_number(form), _most(_no_number(form))),
+    "the most text in UTF-8": lambda form: form.whole(form.part("д" * 7_990_000)).encode(),
     "the most keys": lambda form: _beside(form, f'"x":{_keys(199_000)}'),
     "an id of the most keys": lambda form: _beside(form, f'"id":{_keys(199_000)}'),
     "an id of the most objects": lambda form: _beside(form, f'"id":[{",".join(["{}"] * 49_900)}]'),
@@ -204,6 +205,8 @@ STREAMED: Final[Mapping[str, Callable[[Form], list[bytes]]]] = {
     "an event of 20 MB": lambda form: [form.event("x" * MOST)],
     "events of 900 KB": lambda form: [form.event("x" * 900_000)] * 20,
     "events of 60,000 keys": lambda form: [_event(_keys(60_000))] * 20,
+    "an event of 600,000 keys": lambda form: [_event(_keys(600_000))],
+    "an event of the most keys": lambda form: [form.begin, _event(_keys(119_000)), form.end],
     "comments": lambda form: [form.begin + b":\n\n" * (MOST // 3 - 9) + form.end],
     "empty lines": lambda form: [form.begin + b"\n" * (MOST - 2_000) + form.end],
 }

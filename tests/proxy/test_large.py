@@ -19,6 +19,7 @@ from proxy.large import LARGE, LARGE_ANSWER, REST_S, SHORT_S, Turns, is_large, p
 from proxy.surfaces.chat import Chat
 from proxy.surfaces.chat_stream import ChatStream
 from proxy.surfaces.reading import Fields
+from proxy.surfaces.responses_stream import ResponsesStream
 from proxy.surfaces.translated import Plain
 from tests.fakes import FakeUpstream, answer, raw, says, stream
 
@@ -386,3 +387,26 @@ async def test_an_answer_that_no_gate_sees_is_translated_apart_from_the_loop(ser
             assert reply.status == 200
     assert reply.body.count(b"x" * LARGE_ANSWER) == 1
     assert done == [True, False]
+
+
+@pytest.mark.parametrize("mode", ["enforce", "observe"])
+async def test_a_large_event_is_read_apart_from_the_loop_and_nothing_is_lost(
+    serving, upstream, monkeypatch, mode
+):
+    here, threads, feed = threading.get_ident(), [], ResponsesStream.feed
+
+    def watched(self, data):
+        threads.append((self.pending > LARGE_ANSWER, threading.get_ident() == here))
+        return feed(self, data)
+
+    monkeypatch.setattr(ResponsesStream, "feed", watched)
+    words = ["word "] * 6_000  # with their logprobs, which the last event repeats, 600 KB
+    prompt = upstream.script(answer(says(*words)))
+    route = {"mode": mode, "scorers": ["mean_logprob"], "score_threshold": -9.0, "name": "r"}
+    async with serving(route, upstream={"formats": ["responses"]}) as proxy:
+        reply = await proxy.ask("/v1/responses", {"model": "m", "input": prompt, "stream": True})
+    assert reply.status == 200, reply.body[-300:]
+    last = json.loads(reply.body.rpartition(b"data: ")[2])
+    assert last["response"]["output"][0]["content"][0]["text"] == "".join(words)
+    assert (True, False) in threads
+    assert (True, True) not in threads

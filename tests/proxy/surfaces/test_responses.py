@@ -9,7 +9,8 @@ from msgspec import Raw
 
 from gating import SCORERS
 from gating.types import Unmeasured
-from proxy.exceptions import BadRequest, UpstreamCut, UpstreamGarbage, UpstreamStatus
+from proxy.exceptions import BadRequest, UpstreamCut, UpstreamGarbage, UpstreamStatus, UpstreamTooLarge
+from proxy.shape import EVENT_STRINGS
 from proxy.surfaces import SURFACES
 from proxy.surfaces.responses import Responses
 from proxy.surfaces.responses_wire import INCLUDE
@@ -212,6 +213,17 @@ def test_a_held_stream_goes_out_as_it_was():
     got = payloads(reader.finish(completion, verdict(completion)))
     assert got[-1]["response"].pop("idk")["choices"][0]["decision"] == "answer"
     assert got == [event for _, event in events]
+
+
+def test_an_event_may_have_so_many_strings_and_no_more():
+    for count, most in ((EVENT_STRINGS - 10, True), (EVENT_STRINGS + 1, False)):
+        reader = SURFACE.stream(parse(stream=True), LOGPROBS, hold=True, watch=None)
+        event = {"type": "response.in_progress", "more": {str(number): 1 for number in range(count)}}
+        if most:
+            assert reader.feed(sse([(None, event)])) == b""
+        else:
+            with pytest.raises(UpstreamTooLarge, match=f"an event with over {EVENT_STRINGS} strings"):
+                reader.feed(sse([(None, event)]))
 
 
 def test_a_withheld_stream_is_numbered_anew():
