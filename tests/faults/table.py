@@ -13,10 +13,10 @@ HEAD: Final = """# What was tried against it
 Written by `make test-faults`: real processes, faults injected by the upstream itself, by a small TCP proxy between
 client, proxy and upstream, and by signals. Each fault is tried by chat and by responses, whole and streamed, on a
 route that enforces and on one that only observes. "Leaked" counts tries in which a withheld word reached the client on
-a route that enforces, and "hung" those past their deadline; a try of either kind fails the suite, so a table that
-stands says 0. After a kind of fault the process has the sockets and the tasks that it had, and its memory stays.
+a route that enforces, and "lost" those that had neither a right answer nor a right error by their deadline; a try of
+either kind fails the suite, so a table that stands says 0. After a kind of fault the process has the sockets and the tasks that it had, and its memory stays.
 
-| fault | tries | what the client saw | leaked | hung |
+| fault | tries | what the client saw | leaked | lost |
 | --- | --- | --- | --- | --- |
 """
 
