@@ -14,7 +14,8 @@ Written by `make test-faults`: real processes, faults injected by the upstream i
 client, proxy and upstream, and by signals. Each fault is tried by chat and by responses, whole and streamed, on a
 route that enforces and on one that only observes. "Leaked" counts tries in which a withheld word reached the client on
 a route that enforces, and "lost" those that had neither a right answer nor a right error by their deadline; a try of
-either kind fails the suite, so a table that stands says 0. After a kind of fault the process has the sockets and the tasks that it had, and its memory stays.
+either kind fails the suite, so a table that stands says 0. After a kind of fault the process has the sockets and the
+tasks that it had, and its memory stays.
 
 | fault | tries | what the client saw | leaked | lost |
 | --- | --- | --- | --- | --- |
