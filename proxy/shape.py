@@ -3,8 +3,8 @@
 A megabyte of text is decoded in a millisecond, a megabyte of empty keys in a hundred times that, with a hundred
 times its bytes of memory, and a megabyte of escapes is written anew in ten times that; one character beyond U+FFFF
 lets all others of its string take four bytes each. So the strings (every key is one), the other values and the escapes
-of a body are counted first, and what its texts may take, by what bytes do fast; what is counted is exact for JSON, and
-for anything else of no consequence.
+of a body are counted first, and what its texts may take, by what bytes do fast; what is counted is exact for JSON (of
+its texts' memory never less), and for anything else of no consequence.
 """
 
 from __future__ import annotations
@@ -88,8 +88,10 @@ def _excess(body: bytes | bytearray, shape: Shape) -> str | None:
     if len(body) > shape.escapes and _over(body, b"\\", shape.escapes):
         return f"{shape.escapes} escapes"
     bounds = ((b'"', 2 * shape.strings), (b",", shape.values), (b"{", shape.objects))
-    found = _excess_outside(_unquoted(body), shape) if any(_over(body, *bound) for bound in bounds) else None
-    if found is None and 4 * len(body) > shape.wide and _wide(_unquoted(body)) > shape.wide:
+    many, may_be_wide = any(_over(body, *bound) for bound in bounds), 4 * len(body) > shape.wide
+    plain = _unquoted(body) if many or may_be_wide else body
+    found = _excess_outside(plain, shape) if many else None
+    if found is None and may_be_wide and _wide(plain) > shape.wide:
         found = f"{shape.wide} bytes of text beyond Latin-1, as it is held in memory"
     return found
 
@@ -137,7 +139,7 @@ def _excess_outside(plain: bytes | bytearray, shape: Shape) -> str | None:
 def _wide(plain: bytes | bytearray) -> int:
     """Bytes that the strings with characters beyond Latin-1 take in memory: all of one as many as its widest (PEP 393).
 
-    An escape counts as two characters, but for those with a code: a pair of them as two, each by its code as one.
+    Never less: an escape without a code counts as two characters, and so does a surrogate pair.
     """
     signs = np.frombuffer(plain, np.uint8)
     widths, counts = np.empty(len(signs), np.uint8), np.empty(len(signs), np.int8)

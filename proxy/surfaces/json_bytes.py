@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,7 +21,6 @@ _KEY = _QUOTED + b":"
 _VALUE = re.compile(rb'"logprobs"[ \t\r\n]*+:[ \t\r\n]*+(?!null)')
 #: How OpenAI's API writes a logprob too small to matter; JSON has no -Infinity.
 SENTINEL = -9999.0
-_PIECE = 1_000_000
 
 
 def joined(fields: Mapping[str, msgspec.Raw]) -> bytes:
@@ -30,13 +28,13 @@ def joined(fields: Mapping[str, msgspec.Raw]) -> bytes:
     if not is_apart():
         return msgspec.json.encode(fields)
     pieces: list[bytes] = []
-    for sign, (name, value) in zip(chain((b"{",), repeat(b",")), fields.items(), strict=False):
-        pieces += (sign, msgspec.json.encode(name), b":")
+    for name, value in fields.items():
+        pieces += (b",", msgspec.json.encode(name), b":")
         view = memoryview(value)
-        for start in range(0, len(view), _PIECE):
-            pieces.append(bytes(view[start : start + _PIECE]))
+        for start in range(0, len(view), LARGE):
+            pieces.append(bytes(view[start : start + LARGE]))
             pause()
-    return b"".join([*pieces, b"}"])
+    return b"".join([b"{", *pieces[1:], b"}"])
 
 
 def replace_logprobs(

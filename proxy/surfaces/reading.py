@@ -8,12 +8,9 @@ import msgspec
 from msgspec import Raw
 
 from proxy.exceptions import UNREADABLE, BadRequest
-from proxy.large import DECODING, pause, prefault
+from proxy.large import DECODING, LARGE, pause, prefault
 
 Shape = TypeVar("Shape")
-
-
-_PIECE = 1_000_000
 
 
 class Fields(Generic[Shape]):
@@ -48,7 +45,7 @@ def check_utf8(body: bytes) -> None:
         return
     start = 0
     while start < len(body):
-        end = start + _PIECE
+        end = start + LARGE
         for _ in range(3):
             if b"\x80" <= body[end : end + 1] < b"\xc0":
                 end -= 1  # to where a character begins

@@ -16,6 +16,7 @@ from proxy.exceptions import UNREADABLE, UpstreamGarbage, UpstreamTooLarge
 from proxy.large import ENCODING, is_large, pause, prefault
 from proxy.shape import check_answer
 from proxy.surfaces.chat import Chat
+from proxy.surfaces.reading import check_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,6 +124,7 @@ _CHAT = msgspec.json.Decoder(_Chat)
 def _decoded(payload: bytes) -> dict[str, Any]:
     """An answer or a chunk, if a translation can read it; raises UpstreamGarbage."""
     try:
+        check_utf8(payload)
         return cast("dict[str, Any]", _CHAT.decode(payload))
     except msgspec.ValidationError as exc:
         raise UpstreamGarbage(f"the upstream's answer has an unexpected form: {exc}") from exc
