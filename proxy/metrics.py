@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gating.types import Decision
-    from proxy.routing import Route
+    from proxy.requests.route import Route
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 #: The variable by which prometheus_client finds the files of several processes, when it is imported.

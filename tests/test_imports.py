@@ -24,54 +24,54 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "proxy.exceptions",
         "proxy.config",
         "proxy.metrics",
-        "proxy.wire",
-        "proxy.sse",
-        "proxy.asgi",
-        "proxy.large",
-        "proxy.shape",
+        "proxy.surfaces.contract",
+        "proxy.surfaces.sse",
+        "proxy.server.asgi",
+        "proxy.server.large_bodies",
+        "proxy.server.json_budget",
     ),
     (
         "proxy.upstreams",
         "proxy.storage",
-        "proxy.routing",
-        "proxy.auth",
+        "proxy.requests.route",
+        "proxy.clients.authentication",
         "proxy.records",
-        "proxy.context",
-        "proxy.prompting",
-        "proxy.examples",
+        "proxy.requests.prompt.context",
+        "proxy.requests.prompt.prompting",
+        "proxy.requests.prompt.examples",
     ),
-    ("proxy.exchange", "proxy.asking"),
-    ("proxy.gathering", "proxy.remedies"),
-    ("proxy.pipeline",),
+    ("proxy.requests.exchange", "proxy.requests.upstream_call"),
+    ("proxy.requests.evidence", "proxy.requests.remedies"),
+    ("proxy.requests.pipeline",),
     ("proxy.surfaces",),
     (),
     ("proxy.app",),
-    ("proxy.cli", "proxy.demo", "proxy.workers"),
+    ("proxy.cli", "proxy.demo", "proxy.server.workers"),
 )
 UNNAMED = FLOORS.index(())
 #: They use nothing of the proxy but its exceptions, and whoever likes uses them.
-APART = ("proxy.embedded", "proxy.questions", "proxy.progress")
+APART = ("proxy.demo.embedded", "proxy.demo.questions", "proxy.offline.progress")
 
 #: The modules (or packages) that alone import a foreign library.
 IMPORTERS: dict[str, tuple[str, ...]] = {
     "aiohappyeyeballs": ("proxy.upstreams.lean",),
     "aiohttp": ("proxy.upstreams.aiohttp_transport",),
-    "httptools": ("proxy.upstreams.lean", "proxy.server"),
-    "jinja2": ("proxy.report.page",),
+    "httptools": ("proxy.upstreams.lean", "proxy.server.protocol"),
+    "jinja2": ("proxy.offline.report.page",),
     "litellm": ("proxy.upstreams.litellm",),
-    "markupsafe": ("proxy.report",),
+    "markupsafe": ("proxy.offline.report",),
     "playwright": ("proxy.demo.pictures",),
     "prometheus_client": ("proxy.metrics",),
     "yaml": ("proxy.config",),
-    "onnxruntime": ("proxy.gathering.minilm",),
-    "opentelemetry": ("proxy.tracing",),
-    "pythonjsonlogger": ("proxy.logs",),
-    "tokenizers": ("proxy.gathering.minilm",),
-    "uvicorn": ("proxy.server", "proxy.workers", "proxy.logs"),
-    "xllamacpp": ("proxy.embedded",),
+    "onnxruntime": ("proxy.requests.evidence.minilm",),
+    "opentelemetry": ("proxy.gateway.tracing",),
+    "pythonjsonlogger": ("proxy.server.logs",),
+    "tokenizers": ("proxy.requests.evidence.minilm",),
+    "uvicorn": ("proxy.server.protocol", "proxy.server.workers", "proxy.server.logs"),
+    "xllamacpp": ("proxy.demo.embedded",),
     "re2": (
-        "proxy.context",
-        "proxy.prompting",
+        "proxy.requests.prompt.context",
+        "proxy.requests.prompt.prompting",
     ),
     "redis": ("proxy.storage.redis",),
     "cryptography": ("proxy.storage.sealing",),
@@ -126,7 +126,7 @@ def imports_of(name: str, path: Path) -> Iterator[Import]:
 
 
 def _module(name: str, parent: str) -> str:
-    """``from proxy import sse`` imports proxy.sse, ``from proxy.sse import event`` does too."""
+    """``from proxy import sse`` imports proxy.surfaces.sse, ``from proxy.surfaces.sse import event`` does too."""
     return name if name in NAMES else parent
 
 
@@ -200,16 +200,24 @@ def test_the_check_itself_sees_a_breach(tmp_path):
     """In an innocent tree of our own the tests above would pass whatever they did."""
     path = tmp_path / "innocent.py"
     path.write_text("import numpy\n\ndef late():\n    from proxy import app\n")
-    found = list(imports_of("proxy.wire", path))
+    found = list(imports_of("proxy.surfaces.contract", path))
     assert [(each.line, each.imported) for each in found] == [(1, "numpy"), (4, "proxy.app")]
     assert (
         floor("proxy.app")
-        > floor("proxy.passthrough")
-        > floor("proxy.surfaces.chat")
-        > floor("proxy.pipeline")
+        > floor("proxy.gateway.passthrough")
+        > floor("proxy.surfaces.chat.surface")
+        > floor("proxy.requests.pipeline")
     )
-    assert floor("proxy.pipeline") > floor("proxy.gathering.base") > floor("proxy.asking")
-    assert floor("proxy.asking") > floor("proxy.upstreams.lean") > floor("proxy.wire")
+    assert (
+        floor("proxy.requests.pipeline")
+        > floor("proxy.requests.evidence.base")
+        > floor("proxy.requests.upstream_call")
+    )
+    assert (
+        floor("proxy.requests.upstream_call")
+        > floor("proxy.upstreams.lean")
+        > floor("proxy.surfaces.contract")
+    )
 
 
 @pytest.mark.parametrize("library", IMPORTERS)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxy.admin.shapes import Apply, RollBack
-    from proxy.routing import Route
+    from proxy.requests.route import Route
     from proxy.storage import Store, StoredPolicy
 
 

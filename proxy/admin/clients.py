@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy import keys
 from proxy.admin.shapes import ClientKey, ClientKeys, MadeKey
+from proxy.clients import keys
 from proxy.exceptions import BadRequest
 
 if TYPE_CHECKING:

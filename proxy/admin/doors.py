@@ -11,15 +11,16 @@ import msgspec
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from proxy import asgi, keys
 from proxy.admin import changes, clients, figures
 from proxy.admin.guard import COOKIE, SESSION_S, Guard
 from proxy.admin.shapes import Apply, GiveLabel, Labelled, LogIn, MakeKey, RollBack
+from proxy.clients import keys
+from proxy.control.policies import Alarm
 from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, Overloaded, StoreError, StoreRefused
-from proxy.labelling import block
-from proxy.policies import Alarm
+from proxy.offline.labelling import block
+from proxy.server import asgi
 from proxy.storage import Label
-from proxy.surfaces.chat_wire import error_body
+from proxy.surfaces.chat.wire import error_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from proxy.config import Config
+    from proxy.control.recording import StoreLink
     from proxy.metrics import Metrics
-    from proxy.recording import StoreLink
-    from proxy.routing import Route as GatedRoute
-    from proxy.routing import RouteTable
+    from proxy.requests.route import Route as GatedRoute
+    from proxy.requests.route import RouteTable
 
     Handler = Callable[[Request], Awaitable[Response]]
 

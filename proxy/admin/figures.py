@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from gating import Policy
 from gating.drift import kolmogorov_smirnov, population_stability
 from gating.types import Unmeasured
-from proxy import policies
 from proxy.admin.estimates import Seen, estimated
 from proxy.admin.shapes import (
     Alarm,
@@ -22,13 +21,14 @@ from proxy.admin.shapes import (
     Summary,
     Withheld,
 )
-from proxy.drift import ends
+from proxy.control import policies
+from proxy.control.drift_watch import ends
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from proxy.metrics import Metrics
-    from proxy.routing import Route
+    from proxy.requests.route import Route
     from proxy.storage import (
         AuditItem,
         Count,

@@ -11,12 +11,12 @@ from starlette.applications import Starlette
 
 from proxy.admin import Guard, admin_routes
 from proxy.app.doors import Doors
-from proxy.auth import Keys
-from proxy.feedback import FeedbackEndpoint
-from proxy.health import Health
-from proxy.large import Turns
-from proxy.leaving import leaving
-from proxy.limits import Limits
+from proxy.clients.authentication import Keys
+from proxy.clients.limits import Limits
+from proxy.gateway.feedback import FeedbackEndpoint
+from proxy.gateway.health import Health
+from proxy.server.large_bodies import Turns
+from proxy.server.shutdown import leaving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from proxy.app.parts import Parts
-    from proxy.asgi import Receive, Scope, Send
-    from proxy.keeper import Keeper
-    from proxy.recording import Recorder, StoreLink, Uses
+    from proxy.control.recording import Recorder, StoreLink, Uses
+    from proxy.control.reload import Keeper
+    from proxy.server.asgi import Receive, Scope, Send
 
 
 @dataclass(frozen=True, slots=True)

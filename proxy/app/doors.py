@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 
-from proxy.endpoint import GatedEndpoint
-from proxy.health import cold_routes, not_allowed
-from proxy.passthrough import Relay
+from proxy.gateway.endpoint import GatedEndpoint
+from proxy.gateway.health import cold_routes, not_allowed
+from proxy.gateway.passthrough import Relay
 from proxy.surfaces import OVER_CHAT, SURFACES
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from proxy.app.parts import Parts
-    from proxy.asgi import Receive, Scope, Send
-    from proxy.auth import Keys
-    from proxy.health import Health
-    from proxy.large import Turns
-    from proxy.limits import Limits
+    from proxy.clients.authentication import Keys
+    from proxy.clients.limits import Limits
+    from proxy.gateway.health import Health
+    from proxy.server.asgi import Receive, Scope, Send
+    from proxy.server.large_bodies import Turns
 
     Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 

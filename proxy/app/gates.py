@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from gating import SCORERS, Gate
 from gating.gate import Uncalibrated, tightened
 from gating.types import GatingError
+from proxy.control.policies import policy_of
 from proxy.exceptions import ConfigError
-from proxy.policies import policy_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.config import Route as RouteConfig
-    from proxy.policies import Known, Loaded
+    from proxy.control.policies import Known, Loaded
 
 #: What an observing route without scorers reads.
 _DEFAULT_SCORER = "mean_logprob"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from proxy import trace_context
 from proxy.app.routes import Joining, route_of
-from proxy.gathering import Benches
+from proxy.control.policies import Known
+from proxy.gateway import trace_context
 from proxy.metrics import Metrics
-from proxy.policies import Known
-from proxy.routing import Route, RouteTable, in_order
+from proxy.requests.evidence import Benches
+from proxy.requests.route import Route, RouteTable, in_order
 from proxy.upstreams import make_upstreams
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from proxy.config import Config
     from proxy.config import Route as RouteConfig
-    from proxy.recording import Recorder
+    from proxy.control.recording import Recorder
+    from proxy.gateway.tracing import Tracing
     from proxy.storage import StoredKey
-    from proxy.tracing import Tracing
     from proxy.upstreams.client import UpstreamClient
 
 

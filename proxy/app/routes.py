@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from gating.policy import Policy
 from proxy.app.gates import gate_of
 from proxy.config import Rag, lower
-from proxy.context import finder
-from proxy.examples import load as load_examples
 from proxy.exceptions import ConfigError
-from proxy.gathering import gatherers_of
-from proxy.remedies import Escalate, Rescue
-from proxy.routing import Route
+from proxy.requests.evidence import gatherers_of
+from proxy.requests.prompt.context import finder
+from proxy.requests.prompt.examples import load as load_examples
+from proxy.requests.remedies import Escalate, Rescue
+from proxy.requests.route import Route
 from proxy.surfaces import SURFACES
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from gating import Gate
     from proxy.config import Route as RouteConfig
-    from proxy.context import Finder
-    from proxy.gathering import Benches
+    from proxy.control.policies import Known
+    from proxy.control.recording import Recorder
     from proxy.metrics import Metrics
-    from proxy.policies import Known
-    from proxy.recording import Recorder
-    from proxy.remedies import Remedy
+    from proxy.requests.evidence import Benches
+    from proxy.requests.prompt.context import Finder
+    from proxy.requests.remedies import Remedy
     from proxy.upstreams.client import UpstreamClient
 
 #: How many alternatives of each token are asked for where a scorer reads them: the most that every vendor gives.

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 
 from proxy.app.asgi import App, Lasting
 from proxy.app.parts import build
-from proxy.drift import DriftWatch
-from proxy.keeper import Keeper
-from proxy.large import Turns
+from proxy.control.drift_watch import DriftWatch
+from proxy.control.policies import Known, store_of
+from proxy.control.recording import Recorder, StoreLink, Uses
+from proxy.control.reload import Keeper
+from proxy.control.risk_watch import Watch
+from proxy.gateway.tracing import Tracing
 from proxy.metrics import Metrics
-from proxy.policies import Known, store_of
-from proxy.recording import Recorder, StoreLink, Uses
-from proxy.tracing import Tracing
-from proxy.watching import Watch
+from proxy.server.large_bodies import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from proxy.config import Config
-    from proxy.keeper import Source
+    from proxy.control.reload import Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from gating import Gate
-    from proxy.routing import Route
+    from proxy.requests.route import Route
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The configuration.")]
 
@@ -32,7 +32,7 @@ def check(
 
     from proxy.app import build
     from proxy.config import load, naming
-    from proxy.policies import known_of
+    from proxy.control.policies import known_of
 
     loaded, folder = load(config), config.resolve().parent
     with naming(str(config)):

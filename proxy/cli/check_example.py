@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from proxy.auth import Caller
+from proxy.clients.authentication import Caller
 from proxy.exceptions import BadRequest, ConfigError, HttpError
 from proxy.surfaces import SURFACES
-from proxy.wire import Ask
+from proxy.surfaces.contract import Ask
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxy.context import Found
-    from proxy.routing import Route, RouteTable
-    from proxy.wire import Request, Surface
+    from proxy.requests.prompt.context import Found
+    from proxy.requests.route import Route, RouteTable
+    from proxy.surfaces.contract import Request, Surface
 
 
 def show(path: Path, surface_name: str, routes: RouteTable, *, as_json: bool) -> None:

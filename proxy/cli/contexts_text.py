@@ -11,7 +11,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxy.evaluation.overrefusal import Compared, Share, Tally
+    from proxy.offline.evaluation.overrefusal import Compared, Share, Tally
 
 
 def show(tallies: Mapping[str, Tally], console: Console | None = None) -> None:

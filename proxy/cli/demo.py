@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from proxy.demo import Asked, Setting
-    from proxy.questions import Question
+    from proxy.demo.questions import Question
 
 #: Requests that the embedded model answers at once: on two cores more only wait.
 SLOTS = 4
@@ -56,9 +56,9 @@ def demo(
     from rich.console import Console
 
     from proxy.demo import Setting
-    from proxy.embedded.fetch import fetch
-    from proxy.embedded.models import MODELS
-    from proxy.embedded.server import EmbeddedServer
+    from proxy.demo.embedded.fetch import fetch
+    from proxy.demo.embedded.models import MODELS
+    from proxy.demo.embedded.server import EmbeddedServer
 
     if model not in MODELS:
         raise ConfigError(f"--model: {model} is unknown; choose one of {', '.join(MODELS)}")
@@ -102,7 +102,7 @@ def _run(
 
     from proxy import demo
     from proxy.demo import asked, telling
-    from proxy.progress import Steps
+    from proxy.offline.progress import Steps
 
     first, second = halves(n, seed)
     console.print(f"1. {len(first)} questions are asked and graded; a policy is fitted on them.")
@@ -134,7 +134,7 @@ def _by_source(
 ) -> dict[str, object]:
     """What logprobs, samples and both are worth on the same answers; shown, and as plain JSON values."""
     from proxy.demo import sources, telling
-    from proxy.progress import Steps
+    from proxy.offline.progress import Steps
 
     console.print("4. The second half once more, with each kind of evidence alone and with both:\n")
     with Steps("sources", len(questions)) as steps:
@@ -167,8 +167,8 @@ def _tell(console: Console, answers: Sequence[Asked], pairs: Sequence[tuple[Aske
 
 def halves(n: int, seed: int) -> tuple[list[Question], list[Question]]:
     """``n`` questions in two halves that share no fact."""
+    from proxy.demo.questions import sample
     from proxy.demo.splitting import parted
-    from proxy.questions import sample
 
     return parted(sample(n, seed), 0.5, seed)
 
@@ -185,7 +185,7 @@ def _stay(console: Console, base_url: str) -> None:
     """Until Ctrl-C."""
     import threading
 
-    from proxy.questions import SYSTEM_PROMPT
+    from proxy.demo.questions import SYSTEM_PROMPT
 
     console.print(
         "The proxy stays up until Ctrl-C. In an app, with the system prompt that the policy was fitted on:\n"

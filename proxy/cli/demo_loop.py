@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from proxy.demo.loop import Loop, Row
-    from proxy.questions import Question
+    from proxy.demo.questions import Question
 
 #: Requests after an alarm.
 AFTER = 20
@@ -47,10 +47,10 @@ def demo_loop(
     """Run the loop that makes a threshold right and keeps it right, on a real model."""
     from rich.console import Console
 
+    from proxy.demo.embedded.fetch import fetch
+    from proxy.demo.embedded.models import MODELS
+    from proxy.demo.embedded.server import EmbeddedServer
     from proxy.demo.loop import Loop, Plan
-    from proxy.embedded.fetch import fetch
-    from proxy.embedded.models import MODELS
-    from proxy.embedded.server import EmbeddedServer
 
     if model not in MODELS:
         raise ConfigError(f"--model: {model} is unknown; choose one of {', '.join(MODELS)}")
@@ -80,7 +80,7 @@ def demo_loop(
 def _run(console: Console, loop: Loop, model_url: str, pictures: Path) -> None:
     from proxy.demo.loop import misled
     from proxy.demo.processes import serving
-    from proxy.questions import sample
+    from proxy.demo.questions import sample
 
     plan = loop.plan
     questions = iter(sample(plan.observe + plan.enforce + plan.worse + plan.misled, plan.seed))
@@ -145,7 +145,7 @@ def _watched(
     ``until_looked``: at its end confidences are compared once more.
     """
     from proxy.demo.loop import BATCH, Row
-    from proxy.progress import Steps
+    from proxy.offline.progress import Steps
 
     row = Row(name)
     loop.rows.append(row)
@@ -165,7 +165,7 @@ def _watched(
 
 def _part(loop: Loop, name: str, questions: Sequence[Question]) -> Row:
     from proxy.demo.loop import Row
-    from proxy.progress import Steps
+    from proxy.offline.progress import Steps
 
     row = Row(name)
     loop.rows.append(row)

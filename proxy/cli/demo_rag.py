@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from proxy.demo.questions import Question
     from proxy.demo.rag import Plan
     from proxy.demo.setting import Setting
-    from proxy.questions import Question
 
 #: Requests that the embedded model answers at once: on two cores more only wait.
 SLOTS = 4
@@ -41,11 +41,11 @@ def demo_rag(
     """Ask with relevant, irrelevant and no passages, and show what gating changes, before and after."""
     from rich.console import Console
 
+    from proxy.demo.embedded.fetch import fetch
+    from proxy.demo.embedded.models import MODELS
+    from proxy.demo.embedded.server import EmbeddedServer
     from proxy.demo.rag import PLANS
     from proxy.demo.setting import Setting
-    from proxy.embedded.fetch import fetch
-    from proxy.embedded.models import MODELS
-    from proxy.embedded.server import EmbeddedServer
 
     if model not in MODELS:
         raise ConfigError(f"--model: {model} is unknown; choose one of {', '.join(MODELS)}")
@@ -74,7 +74,7 @@ def demo_rag(
 def _drawn(n: int, seed: int, without: Sequence[Path]) -> Sequence[Question]:
     """The questions, none of them on a fact that the records ``without`` hold; raises ConfigError."""
     from proxy import records
-    from proxy.questions import sample
+    from proxy.demo.questions import sample
 
     asked = {
         record.group or record.id for path in without for record, _ in records.lines(path, records.Record)
@@ -89,7 +89,7 @@ def _run(
     console: Console, setting: Setting, plan: Plan, questions: Sequence[Question], path: Path, seed: int
 ) -> Mapping[str, object]:
     from proxy.demo import rag, rag_text
-    from proxy.progress import Steps
+    from proxy.offline.progress import Steps
 
     console.print(
         f"{len(questions)} questions, each asked without passages and with another question's;\n"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from proxy.app import Parts
-    from proxy.doctor import Deployment, Diagnosis
+    from proxy.offline.doctor import Deployment, Diagnosis
 
 #: What each probe is called.
 _ROWS = {
@@ -51,7 +51,7 @@ def doctor(
 
     from proxy.app import build
     from proxy.config import load, naming
-    from proxy.policies import known_of
+    from proxy.control.policies import known_of
 
     loaded, folder = load(config), config.resolve().parent
     with naming(str(config)):
@@ -77,8 +77,8 @@ async def _probed(
 ) -> tuple[list[Deployment], list[Diagnosis]]:
     """Each deployment once, however many routes use it; raises ConfigError."""
     from proxy.cli.evaluate import credentials_of, model_of
-    from proxy.doctor import diagnosis, probe
-    from proxy.progress import Steps
+    from proxy.offline.doctor import diagnosis, probe
+    from proxy.offline.progress import Steps
 
     routes = parts.routes.routes
     wanted = {

@@ -15,10 +15,10 @@ from proxy.exceptions import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy.evaluation import Asker, Run
-    from proxy.evaluation.overrefusal import Tally
+    from proxy.offline.evaluation import Asker, Run
+    from proxy.offline.evaluation.overrefusal import Tally
     from proxy.records import Condition, Question
-    from proxy.routing import Route
+    from proxy.requests.route import Route
 
 
 def evaluate(
@@ -59,8 +59,8 @@ def evaluate(
 
     from proxy import app
     from proxy.config import load, naming
-    from proxy.evaluation import Asker, Judge
-    from proxy.policies import known_of
+    from proxy.control.policies import known_of
+    from proxy.offline.evaluation import Asker, Judge
 
     loaded, folder = load(config), config.resolve().parent
     with naming(str(config)):
@@ -120,7 +120,7 @@ def evaluate(
 def _measured(out: Path) -> dict[str, Tally]:
     """What passages do, over every record of the file."""
     from proxy import records as files
-    from proxy.evaluation.overrefusal import case_of, tallies
+    from proxy.offline.evaluation.overrefusal import case_of, tallies
 
     cases = (case_of(record) for record, _ in files.lines(out, files.Record))
     return tallies(case for case in cases if case is not None)
@@ -129,8 +129,8 @@ def _measured(out: Path) -> dict[str, Tally]:
 async def _evaluate(asker: Asker, questions: _Posed, out: Path, concurrency: int) -> Run:
     """Check every question before the first is paid for, see what is answered already, ask the rest."""
     from proxy import records as files
-    from proxy.evaluation import Run
-    from proxy.progress import Steps
+    from proxy.offline.evaluation import Run
+    from proxy.offline.progress import Steps
 
     total = sum(1 for _ in questions())
     sink = files.Appender(out)
@@ -158,7 +158,7 @@ class _Posed:
     @classmethod
     def of(cls, data: Path, limit: int | None, contexts: str | None) -> _Posed:
         """Checked whole before the first is paid for; raises ConfigError."""
-        from proxy.evaluation.contexts import DEFAULT, conditions
+        from proxy.offline.evaluation.contexts import DEFAULT, conditions
 
         wanted = None if contexts is None else conditions(contexts)
         # Every one is looked at, also where the first tells enough: the file is checked by it.
@@ -171,7 +171,7 @@ class _Posed:
 
     def __call__(self) -> Iterator[Question]:
         """All of them anew."""
-        from proxy.evaluation.contexts import posed
+        from proxy.offline.evaluation.contexts import posed
 
         if not self.conditions:
             return _questions(self.data, self.limit)

@@ -13,7 +13,7 @@ from proxy.cli.stores import AsJson, ConfigFile, StoreUrl, Who, printed, who_is,
 from proxy.exceptions import ConfigError
 
 if TYPE_CHECKING:
-    from proxy.keys import Listed
+    from proxy.clients.keys import Listed
 
 app = typer.Typer(help="Clients' keys in a store: create, list, revoke.", no_args_is_help=True)
 
@@ -35,7 +35,7 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a key, in force on every replica within a second. It is shown this once."""
-    from proxy import keys
+    from proxy.clients import keys
 
     taken = _in_file(config)
     made = with_store(
@@ -71,7 +71,7 @@ def _in_file(config: Path) -> list[str]:
 @app.command("list")
 def list_keys(store: StoreUrl = None, config: ConfigFile = _IDK_YAML, as_json: AsJson = False) -> None:
     """All keys that were ever made here, and when each was last used; never the keys themselves."""
-    from proxy import keys
+    from proxy.clients import keys
 
     found = with_store(store, config, keys.listed)
     if as_json:
@@ -90,7 +90,7 @@ def revoke(
     name: Name, store: StoreUrl = None, config: ConfigFile = _IDK_YAML, as_json: AsJson = False
 ) -> None:
     """Let a key open nothing any more, on every replica within a second."""
-    from proxy import keys
+    from proxy.clients import keys
 
     with_store(store, config, lambda s: keys.revoke(s, name, time()))
     if as_json:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
-    from proxy.labelling import Proposer
+    from proxy.offline.labelling import Proposer
 
     Close = Callable[[], Coroutine[Any, Any, None]]
 
@@ -67,9 +67,9 @@ def _judge(name: str, config: Path, api_key_env: str | None) -> tuple[Proposer, 
     from proxy import app as application
     from proxy.cli.evaluate import credentials_of, model_of
     from proxy.config import load, naming
-    from proxy.evaluation import Asker
-    from proxy.labelling import Proposer
-    from proxy.policies import known_of
+    from proxy.control.policies import known_of
+    from proxy.offline.evaluation import Asker
+    from proxy.offline.labelling import Proposer
 
     loaded, folder = load(config), config.resolve().parent
     with naming(str(config)):
@@ -104,8 +104,9 @@ def export(
     config: ConfigFile = _IDK_YAML,
 ) -> None:
     """Write what was labelled as graded records: as far as they are a random sample, for they may certify."""
-    from proxy import labelling, records
+    from proxy import records
     from proxy.exceptions import RunError
+    from proxy.offline import labelling
 
     above: tuple[str | None, str | None, Path] = context.obj
     opened = store_for(store or above[0], config if config != _IDK_YAML else above[2])

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from proxy.labelling import Desk
+from proxy.offline.labelling import Desk
 
 if TYPE_CHECKING:
     from asyncio import Runner
     from collections.abc import Callable, Iterator, Mapping
 
-    from proxy.labelling import Proposer
+    from proxy.offline.labelling import Proposer
     from proxy.storage import AuditItem, Store
     from proxy.storage.types import LabelName
 

@@ -13,7 +13,7 @@ from proxy.cli.stores import AsJson, ConfigFile, StoreUrl, Who, printed, who_is,
 from proxy.exceptions import ConfigError
 
 if TYPE_CHECKING:
-    from proxy.policies import PolicyName
+    from proxy.control.policies import PolicyName
     from proxy.storage import PolicyChange, Store, StoredPolicy
 
 app = typer.Typer(help="Policies in a store: push, list, show, rollback.", no_args_is_help=True)
@@ -32,7 +32,7 @@ def push(
     as_json: AsJson = False,
 ) -> None:
     """Put a policy in force: on every replica, within a second."""
-    from proxy.policies import load_policy, read_policy
+    from proxy.control.policies import load_policy, read_policy
 
     load_policy(file, "policy push")  # what no proxy could use is no policy
     saved = read_policy(file, "policy push")
@@ -97,7 +97,7 @@ def show(
 
 
 def _parsed(name: str) -> PolicyName:
-    from proxy.policies import PolicyName
+    from proxy.control.policies import PolicyName
 
     named = PolicyName.parse(name)
     if named is None:

@@ -11,7 +11,7 @@ from proxy.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from gating import Policy
-    from proxy.report import Cascade, Manner, ReportFigures
+    from proxy.offline.report import Cascade, Manner, ReportFigures
 
 
 def report(
@@ -38,8 +38,8 @@ def report(
     import json
 
     from proxy import records as files
-    from proxy import report as pages
-    from proxy.policies import load_policy
+    from proxy.control.policies import load_policy
+    from proxy.offline import report as pages
 
     if out is None and not as_json:
         raise ConfigError("report: give --out for the page, --json for the figures, or both")
@@ -64,7 +64,7 @@ def _manner(wait: str, level: float | None) -> Manner:
     from typing import get_args
 
     from gating.sampled import Wait
-    from proxy.report import Manner
+    from proxy.offline.report import Manner
 
     for known in get_args(Wait):
         if wait == known:
@@ -76,7 +76,7 @@ def _cascade(first: tuple[Path, Policy], second: tuple[Path, Policy], manner: Ma
     """Each of the two is a file of records and the policy of its route."""
     from gating.types import GatingError
     from proxy import records as files
-    from proxy.report import cascade
+    from proxy.offline.report import cascade
 
     rows = [(record for record, _ in files.lines(path, files.Record)) for path, _ in (first, second)]
     try:
@@ -90,7 +90,7 @@ def _show(figures: ReportFigures, out: Path | None) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from proxy.report.words import number, percent, several
+    from proxy.offline.report.words import number, percent, several
 
     console = Console(highlight=False)
     name = figures.policy.name

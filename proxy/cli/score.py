@@ -24,7 +24,7 @@ def score(
     from gating import Gate
     from gating.types import GatingError
     from proxy import records as files
-    from proxy.policies import load_policy
+    from proxy.control.policies import load_policy
 
     try:
         gate = Gate(load_policy(policy, "--policy"))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from proxy.config import Config
-    from proxy.keeper import Source
+    from proxy.control.reload import Source
 
 
 class Arguments(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,7 +57,7 @@ def main(given: str) -> int:
 def serve(arguments: Arguments) -> None:
     """Serve a configuration's routes until told to stop; raises ConfigError, and RunError where it cannot listen."""
     from proxy import config as configuration
-    from proxy.keeper import Source
+    from proxy.control.reload import Source
 
     path = Path(arguments.config or "idk.yaml")
     there = arguments.config is not None or (arguments.upstream is None and path.exists())
@@ -85,10 +85,10 @@ def run(loaded: Config, folder: Path, source: Source | None = None) -> None:
 
 
 def _serve(config: Config, folder: Path, source: Source | None) -> None:
-    from proxy import workers
     from proxy.app import Setting, application
-    from proxy.policies import known_of
-    from proxy.server import server_of, settle_memory
+    from proxy.control.policies import known_of
+    from proxy.server import workers
+    from proxy.server.protocol import server_of, settle_memory
 
     setting = Setting(config, folder, known_of(config, folder, os.environ), source)
     # Built here for several workers too: what is wrong is said once, before any of them starts.

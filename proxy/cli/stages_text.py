@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from proxy.report.words import count, number, percent, several
+from proxy.offline.report.words import count, number, percent, several
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rich.console import Console
 
-    from proxy.report import Cascade, Way
+    from proxy.offline.report import Cascade, Way
 
 
 def show_sampling(sampling: Mapping[str, Way], console: Console) -> None:

@@ -32,7 +32,7 @@ Who = Annotated[str | None, typer.Option(help="Who does it, for the history; the
 def store_for(url: str | None, config: Path) -> Store:
     """The store, not opened yet; raises ConfigError."""
     from proxy import config as configuration
-    from proxy.policies import store_of
+    from proxy.control.policies import store_of
     from proxy.storage import make_store, sealer_of
 
     if url is not None:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gating.tuning import Goal, Tuned
-    from proxy.evaluation.overrefusal import Compared
-    from proxy.report import ReportFigures, Way
+    from proxy.offline.evaluation.overrefusal import Compared
+    from proxy.offline.report import ReportFigures, Way
 
 Records = Annotated[Path, typer.Option("--records", help="Graded answers, as `idk evaluate` writes them.")]
 
@@ -118,7 +118,7 @@ def tune(
 
             show_compared(compared)
     if report is not None and page is not None:
-        from proxy.report import render
+        from proxy.offline.report import render
 
         files.write(report, render(page))
     if isinstance(goal, tuning.TargetRisk) and tuned.choice.certificate is None and not allow_estimate:
@@ -128,7 +128,7 @@ def tune(
 
 def _page(records: Path, tuned: Tuned, level: float | None) -> ReportFigures:
     """What the page shows, how samples are drawn included: the answers are gone through once for both."""
-    from proxy.report import figures_of_tuned
+    from proxy.offline.report import figures_of_tuned
 
     return figures_of_tuned(records, tuned, level)
 
@@ -137,14 +137,14 @@ def _sampling(records: Path, tuned: Tuned, level: float | None) -> Mapping[str, 
     """What each manner of drawing samples does, where the policy reads any."""
     if "samples" not in tuned.policy.needs:
         return {}
-    from proxy.report import sampling_of_tuned
+    from proxy.offline.report import sampling_of_tuned
 
     return sampling_of_tuned(records, tuned, level)
 
 
 def _compared(records: Path, without: Path) -> Compared:
     """What worked examples change, on the questions and conditions that both files have."""
-    from proxy.evaluation.overrefusal import compared
+    from proxy.offline.evaluation.overrefusal import compared
 
     return compared(records, without)
 

@@ -16,7 +16,7 @@ class Example(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Rag(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a request's context stands, and whether to ask again without it; see ``proxy.context``."""
+    """Where a request's context stands, and whether to ask again without it; see ``proxy.requests.prompt.context``."""
 
     context: Annotated[str, Meta(min_length=1)] | None = None
     rescue: bool = False

@@ -34,7 +34,7 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     audit_key_env: str = "IDK_AUDIT_KEY"
     retention: Retention = Retention()
     max_body_bytes: Annotated[int, Meta(ge=1_024)] = 20_000_000
-    #: Of a gated request's JSON, keys included; see ``proxy.shape``.
+    #: Of a gated request's JSON, keys included; see ``proxy.server.json_budget``.
     max_body_strings: Annotated[int, Meta(ge=1_024)] = 32_000
     #: Of a request's line and headers, names and values.
     max_head_bytes: Annotated[int, Meta(ge=1_024)] = 65_536
@@ -44,7 +44,7 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     receive_timeout_s: Seconds = 60.0
     #: Of one upstream's answer; a held stream costs at most a small multiple of it.
     max_answer_bytes: Annotated[int, Meta(ge=1_024)] = 20_000_000
-    #: Of an answer over 250,000 bytes, keys included; see ``proxy.shape``.
+    #: Of an answer over 250,000 bytes, keys included; see ``proxy.server.json_budget``.
     max_answer_strings: Annotated[int, Meta(ge=1_024)] = 200_000
     #: Requests under way at once in one process; over it the proxy answers 503 with retry-after.
     max_in_flight: Annotated[int, Meta(ge=1)] = 4_096

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gating.grading import grade
+from proxy.demo.questions import SYSTEM_PROMPT
 from proxy.demo.setting import GATED, MAX_TOKENS, OPEN
 from proxy.exceptions import RunError
-from proxy.questions import SYSTEM_PROMPT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import openai
 
     from gating.grading import Label
-    from proxy.questions import Question
+    from proxy.demo.questions import Question
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from gating import tuning
 from gating.types import GatingError
 from proxy import app, records
+from proxy.demo.questions import SYSTEM_PROMPT
 from proxy.demo.setting import BEFORE, MAX_TOKENS, WRONG_COST, Setting
-from proxy.evaluation import Asker, Run
 from proxy.exceptions import RunError
-from proxy.questions import SYSTEM_PROMPT
+from proxy.offline.evaluation import Asker, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from proxy.questions import Question
+    from proxy.demo.questions import Question
 
 
 def fit(

@@ -26,13 +26,14 @@ from gating import tuning
 from gating.drift import kolmogorov_smirnov
 from gating.grading import grade
 from gating.types import GatingError
-from proxy import labelling, records
+from proxy import records
 from proxy.demo.asked import client_of
 from proxy.demo.processes import metric, serving, wait_for
+from proxy.demo.questions import SYSTEM_PROMPT
 from proxy.demo.setting import MAX_TOKENS
-from proxy.evaluation.contexts import MARK, posed
 from proxy.exceptions import RunError
-from proxy.questions import SYSTEM_PROMPT
+from proxy.offline import labelling
+from proxy.offline.evaluation.contexts import MARK, posed
 from proxy.storage import Label, make_store, sealer_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from gating.drift import Shift
     from gating.tuning import Tuned
-    from proxy.questions import Question
+    from proxy.demo.questions import Question
     from proxy.storage import RiskState, Store
 
 ROUTE = POLICY = "loop"

@@ -21,12 +21,12 @@ from gating import Gate, tuning
 from gating.threshold import threshold_for_cost
 from gating.types import Evidence, GatingError
 from proxy import app, records
+from proxy.demo.questions import SYSTEM_PROMPT
 from proxy.demo.setting import BEFORE, MAX_TOKENS, Setting
-from proxy.evaluation import Asker, Run
-from proxy.evaluation.contexts import posed
-from proxy.evaluation.overrefusal import Case, Share, Tally, case_of, tallies
 from proxy.exceptions import RunError
-from proxy.questions import SYSTEM_PROMPT
+from proxy.offline.evaluation import Asker, Run
+from proxy.offline.evaluation.contexts import posed
+from proxy.offline.evaluation.overrefusal import Case, Share, Tally, case_of, tallies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from gating import Policy
     from gating.tuning import Goal
-    from proxy.questions import Question
+    from proxy.demo.questions import Question
     from proxy.records import Record
 
 #: The answers are a few words, wrong where one of them is: over 24 splits of one set of answers its gates let out

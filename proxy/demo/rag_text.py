@@ -10,7 +10,7 @@ from rich.table import Table
 
 from gating.risk import lower_bound, upper_bound
 from proxy.demo.rag import GATES, Returned, tally
-from proxy.evaluation.overrefusal import Share
+from proxy.offline.evaluation.overrefusal import Share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from proxy import app, config
 from proxy.exceptions import RunError
-from proxy.server import server_of
+from proxy.server.protocol import server_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from proxy.questions import Question
+    from proxy.demo.questions import Question
 
 #: The scorers of each source.
 SOURCES: Mapping[str, tuple[str, ...]] = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.questions import Question
+    from proxy.demo.questions import Question
 
 
 def parted(drawn: Sequence[Question], share: float, seed: int) -> tuple[list[Question], list[Question]]:

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Final
 
-from proxy.surfaces.chat import Chat
-from proxy.surfaces.completions import Completions
-from proxy.surfaces.messages import Messages
-from proxy.surfaces.messages_chat import MessagesOverChat
-from proxy.surfaces.responses import Responses
-from proxy.surfaces.responses_chat import ResponsesOverChat
-from proxy.surfaces.translated import TranslatedSurface
-from proxy.wire import Surface
+from proxy.surfaces.chat.surface import Chat
+from proxy.surfaces.completions.surface import Completions
+from proxy.surfaces.contract import Surface
+from proxy.surfaces.messages.over_chat import MessagesOverChat
+from proxy.surfaces.messages.surface import Messages
+from proxy.surfaces.responses.over_chat import ResponsesOverChat
+from proxy.surfaces.responses.surface import Responses
+from proxy.surfaces.translation import TranslatedSurface
 
 #: By name. A new surface is one file and one line here.
 SURFACES: Final[Mapping[str, Surface]] = {

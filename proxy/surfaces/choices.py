@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from proxy.exceptions import BadRequest
-from proxy.surfaces import chat_wire as wire
+from proxy.surfaces.chat import wire
 from proxy.surfaces.json_bytes import with_field
 from proxy.surfaces.usage import with_usage
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from proxy.exceptions import HttpError
-    from proxy.wire import Ask, Completion, Request, Verdict
+    from proxy.surfaces.contract import Ask, Completion, Request, Verdict
 
 #: The sampling parameters that change how sure an answer looks.
 SAMPLING: Final = ("temperature", "top_p", "presence_penalty", "frequency_penalty")

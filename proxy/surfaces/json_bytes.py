@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from proxy.exceptions import UpstreamGarbage
-from proxy.large import LARGE, is_apart, pause
+from proxy.server.large_bodies import LARGE, is_apart, pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

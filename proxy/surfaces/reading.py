@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from proxy.exceptions import UNREADABLE, BadRequest
-from proxy.large import DECODING, LARGE, pause, prefault
+from proxy.server.large_bodies import DECODING, LARGE, pause, prefault
 
 Shape = TypeVar("Shape")
 

@@ -10,7 +10,7 @@ from msgspec import Raw
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxy.wire import Extra
+    from proxy.surfaces.contract import Extra
 
 
 def counted(usage: Mapping[str, Any], extra: Extra) -> dict[str, Any]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from types import SimpleNamespace
 
-    from proxy.asgi import Push
+    from proxy.server.asgi import Push
     from proxy.upstreams.origin import Origin
     from proxy.upstreams.transport import Response, Timeouts
 

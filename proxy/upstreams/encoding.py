@@ -15,7 +15,7 @@ from proxy.upstreams.transport import pour
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from proxy.asgi import Push
+    from proxy.server.asgi import Push
     from proxy.upstreams.transport import Response
 
 #: The largest piece that is decoded at once: deflate grows up to 1032 times, which must not fill the memory.

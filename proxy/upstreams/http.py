@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.exceptions import UNREADABLE, UpstreamError, UpstreamGarbage, UpstreamStatus, without_credentials
+from proxy.surfaces.contract import VendorError
 from proxy.upstreams.abilities import Abilities
 from proxy.upstreams.retry import retry_after
-from proxy.wire import VendorError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from types import ModuleType
 
-    from proxy.asgi import Push
     from proxy.config import Upstream
+    from proxy.server.asgi import Push
     from proxy.upstreams.attempts import Attempts
     from proxy.upstreams.http import Secrets
     from proxy.upstreams.transport import Response

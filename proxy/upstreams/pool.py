@@ -13,8 +13,8 @@ from proxy.upstreams.breaker import UpstreamOpen
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from proxy.asgi import Push
     from proxy.metrics import UpstreamMetrics
+    from proxy.server.asgi import Push
     from proxy.upstreams.client import UpstreamClient
     from proxy.upstreams.transport import Response
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from proxy.asgi import Push
+    from proxy.server.asgi import Push
 
 #: Headers that a transport writes itself, in lower case; a caller takes them out of what it passes on.
 OWN_HEADERS: Final = frozenset({b"host", b"content-length", b"connection", b"transfer-encoding", b"expect"})

@@ -25,8 +25,8 @@ from gating.sampled import decide, drawn
 from gating.scorers.similarity import Text, rouge_l
 from gating.tuning import Collector, WrongCost, tune
 from gating.tuning.splits import split
-from proxy.gathering.minilm import MiniLM
 from proxy.records import Record, lines
+from proxy.requests.evidence.minilm import MiniLM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,13 +13,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxy.demo.embedded.fetch import fetch
+from proxy.demo.embedded.models import MODELS
+from proxy.demo.embedded.server import EmbeddedServer
 from proxy.demo.fit import ask
+from proxy.demo.questions import sample
 from proxy.demo.setting import Setting
-from proxy.embedded.fetch import fetch
-from proxy.embedded.models import MODELS
-from proxy.embedded.server import EmbeddedServer
-from proxy.progress import Steps
-from proxy.questions import sample
+from proxy.offline.progress import Steps
 from tests.benchmarks.bench_agreement import PRICED, Answers, prices, singles
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.shape import ANSWER_OTHERS
+from proxy.server.json_budget import ANSWER_OTHERS
 from tests.benchmarks.loop_watch import status, tried, watched
 from tests.fakes import FakeUpstream, raw, stream
 from tests.matrix.doors import DOORS
@@ -185,7 +185,7 @@ WHOLE: Final[Mapping[str, Callable[[Form], bytes | None]]] = {
     "tool calls without number": lambda form: _tool_calls(form, 2_000_000),
     "lists in lists": lambda form: _beside(form, '"x":' + "[" * 5_000_000 + "]" * 5_000_000),
     "no JSON": lambda form: b"x" * MOST,
-    # As many as may be, by ``proxy.shape``.
+    # As many as may be, by ``proxy.server.json_budget``.
     "the most escapes": lambda form: form.whole(form.part(r"\n" * 1_590_000 + "x" * 16_000_000)).encode(),
     "the most parts": lambda form: form.whole(_repeated(form.part("x"), _most(form.part("x")))).encode(),
     "the most tokens": lambda form: _tokens(form, most=_most(form.token)),

@@ -26,7 +26,7 @@ import httpx
 
 from proxy.app import App, build
 from proxy.config import parse
-from proxy.server import server_of
+from proxy.server.protocol import server_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

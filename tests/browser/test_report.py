@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.report import Source, figures_of, render
-from proxy.report.page import UNSHOWABLE
-from tests.proxy.report.made import CERTIFICATE, HOSTILE, hostile, policy, records
+from proxy.offline.report import Source, figures_of, render
+from proxy.offline.report.page import UNSHOWABLE
+from tests.proxy.offline.report.made import CERTIFICATE, HOSTILE, hostile, policy, records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from markupsafe import Markup
 
-from proxy.report.svg import element
+from proxy.offline.report.svg import element
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -13,9 +13,9 @@ from calibrators import CALIBRATORS
 from gating import SCORERS, Certificate, Policy
 from gating.combine import Single
 from gating.risk import upper_bound
-from proxy.embedded.fetch import Weights, fetch
-from proxy.embedded.models import DEFAULT, MODELS
-from proxy.embedded.server import EmbeddedServer
+from proxy.demo.embedded.fetch import Weights, fetch
+from proxy.demo.embedded.models import DEFAULT, MODELS
+from proxy.demo.embedded.server import EmbeddedServer
 from tests.e2e.proxies import Proxy, enforced, route, write_config
 from tests.fakes import FakeUpstream
 

@@ -15,7 +15,7 @@ from typing import Any
 import openai
 import pytest
 
-from proxy.questions import SYSTEM_PROMPT
+from proxy.demo.questions import SYSTEM_PROMPT
 
 pytestmark = pytest.mark.model
 COMMAND = [sys.executable, "-m", "proxy.cli.main", "demo"]

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import openai
 import pytest
 
-from proxy.embedded.openmp import bundled_gomp
-from proxy.embedded.server import EmbeddedServer
+from proxy.demo.embedded.openmp import bundled_gomp
+from proxy.demo.embedded.server import EmbeddedServer
 from tests.e2e.proxies import Proxy, enforced, write_config
 
 if TYPE_CHECKING:
-    from proxy.embedded.fetch import Weights
+    from proxy.demo.embedded.fetch import Weights
 
 pytestmark = pytest.mark.model
 needs_pidfd = pytest.mark.skipif(
@@ -32,8 +32,8 @@ QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 PARENT = """
 import sys
 from pathlib import Path
-from proxy.embedded.fetch import Weights
-from proxy.embedded.server import EmbeddedServer
+from proxy.demo.embedded.fetch import Weights
+from proxy.demo.embedded.server import EmbeddedServer
 with EmbeddedServer(Weights(Path(sys.argv[1]), "smollm2", None)) as server:
     print(server.pid, flush=True)
     sys.stdin.read()
@@ -97,7 +97,7 @@ def test_a_slim_system_borrows_the_openmp_of_another_wheel(
     small_weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert bundled_gomp() is not None, "scikit-learn's wheel brings it"
-    monkeypatch.setattr("proxy.embedded.openmp.system_has_gomp", lambda: False)
+    monkeypatch.setattr("proxy.demo.embedded.openmp.system_has_gomp", lambda: False)
     with EmbeddedServer(small_weights) as server:
         assert str(bundled_gomp()) in Path(f"/proc/{server.pid}/maps").read_text()
         assert ask(server.base_url, max_tokens=2).choices

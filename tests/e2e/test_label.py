@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from proxy.cli.label_terminal import shown
-from proxy.labelling.judging import PROMPT
+from proxy.offline.labelling.judging import PROMPT
 from tests.admin_store import ROUTE, config, fill
 from tests.e2e.proxies import IDK, idk, one_line, route, write_config
 from tests.e2e.test_store import stored

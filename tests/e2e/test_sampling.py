@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.proxies import Proxy, asking, enforced, events, write_config
 from tests.fakes import answer, held, says
-from tests.proxy.gathering.replies import is_sample, telling
+from tests.proxy.requests.evidence.replies import is_sample, telling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

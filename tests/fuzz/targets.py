@@ -27,21 +27,20 @@ from gating.combine import Single
 from gating.gate import Uncalibrated
 from gating.risk import upper_bound
 from gating.types import Evidence, GatingError
-from proxy import sse
 from proxy.app import build
 from proxy.config import parse
+from proxy.control.policies import load_policy
 from proxy.exceptions import ConfigError, HttpError, UpstreamGarbage
-from proxy.passthrough import _Upload, form_model
-from proxy.policies import load_policy
+from proxy.gateway.passthrough import _Upload, form_model
 from proxy.records import Answer, Question, Record, graded, lines
-from proxy.surfaces import OVER_CHAT, SURFACES
-from proxy.wire import Ask
+from proxy.surfaces import OVER_CHAT, SURFACES, sse
+from proxy.surfaces.contract import Ask
 from tests.fuzz.making import ANY, as_json, cut, nearly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from proxy.wire import Choice, Surface
+    from proxy.surfaces.contract import Choice, Surface
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from gating.conditions import Group
 from gating.early import watch
 from gating.gate import tightened
 from gating.tuning import Collector, FixedThreshold, TargetRisk, WrongCost, tune
-from proxy.watching import Target
+from proxy.control.risk_watch import Target
 from tests.gating.test_conditions import certificate, conditions, evidence, policy
 
 CLOSED = evidence(context=False)

@@ -11,8 +11,8 @@ import yaml
 from proxy.app import App, Parts, build
 from proxy.cli.serving import main as serve
 from proxy.config import parse
+from proxy.control.recording import StoreLink
 from proxy.metrics import Metrics
-from proxy.recording import StoreLink
 from proxy.storage import Sealer, make_store
 from tests.fakes import FakeUpstream
 from tests.proxy.asgi_client import Reply, ask
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from proxy.recording import Recorder
+    from proxy.control.recording import Recorder
 
 
 @pytest.fixture(autouse=True)

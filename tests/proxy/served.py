@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from proxy.config import Server
-from proxy.server import server_of
+from proxy.server.protocol import server_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gating import Evidence
-from proxy.exchange import Exchange, Judged
+from proxy.requests.exchange import Exchange, Judged
+from proxy.surfaces.contract import Completion, Request, Verdict
 from proxy.upstreams.lean.response import LeanResponse
-from proxy.wire import Completion, Request, Verdict
 from tests.fakes import answer, says
 
 if TYPE_CHECKING:

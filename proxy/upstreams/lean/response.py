@@ -11,8 +11,8 @@ from proxy.upstreams.encoding import too_large
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from proxy.asgi import Push, Wait
     from proxy.exceptions import UpstreamError
+    from proxy.server.asgi import Push, Wait
     from proxy.upstreams.lean.connection import Connection
 
 #: A reader this far behind makes the connection stop reading, until the reader has taken what is there.

@@ -9,7 +9,7 @@ import pytest
 from proxy.cli import serving
 from proxy.cli.main import run
 from proxy.config import Server
-from proxy.server import server_of
+from proxy.server.protocol import server_of
 
 ROUTE = "upstreams: {u: {base_url: http://127.0.0.1:9/v1}}\nroutes: [{name: r, models: [m], upstream: u}]\n"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from proxy.cli.main import run
-from proxy.policies import load_policy
+from proxy.control.policies import load_policy
 
 DATA = Path(os.environ.get("IDK_DATA", Path(__file__).parents[4] / "shared/data"))
 

@@ -11,15 +11,15 @@ import pytest
 from proxy.cli.main import run
 from proxy.demo import Asked, Setting, ask_gated, ask_openly, fit, serving
 from proxy.demo.asked import client_of
+from proxy.demo.questions import questions
 from proxy.exceptions import RunError
-from proxy.questions import questions
 from tests.fakes import FakeUpstream, answer, error, says
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from proxy.questions import Question
+    from proxy.demo.questions import Question
 
 #: One question of each fact, so that nothing but the halves is shared.
 QUESTIONS = list({question.group: question for question in questions()}.values())[:80]
@@ -112,6 +112,6 @@ def test_without_the_extra_nothing_is_fetched(
 ) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr("proxy.cli.demo.find_spec", lambda name: None if name == "xllamacpp" else found(name))
-    monkeypatch.setattr("proxy.embedded.fetch.fetch", lambda _: pytest.fail("fetched"))
+    monkeypatch.setattr("proxy.demo.embedded.fetch.fetch", lambda _: pytest.fail("fetched"))
     assert run(["demo"]) == 1
     assert capsys.readouterr().err == "idk: demo: xllamacpp not installed: pip install 'idk-proxy[demo]'\n"

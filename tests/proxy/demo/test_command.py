@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.cli.main import run
-from proxy.questions import questions
+from proxy.demo.questions import questions
 from tests.fakes import FakeUpstream, answer, says
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             known = says(question.answers[0], logprob=near)
             upstream.serve(question.question, answer(known if place % 2 else says("?", logprob=near - 2)))
         running = SimpleNamespace(base_url=upstream.base_url, model="m")
-        monkeypatch.setattr("proxy.embedded.fetch.fetch", lambda model: model)
+        monkeypatch.setattr("proxy.demo.embedded.fetch.fetch", lambda model: model)
         monkeypatch.setattr(
-            "proxy.embedded.server.EmbeddedServer", lambda *_, **__: contextlib.nullcontext(running)
+            "proxy.demo.embedded.server.EmbeddedServer", lambda *_, **__: contextlib.nullcontext(running)
         )
         yield
     signal.signal(signal.SIGTERM, before)

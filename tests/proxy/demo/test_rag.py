@@ -14,9 +14,9 @@ from proxy import records
 from proxy.cli import demo_rag
 from proxy.cli.main import run
 from proxy.demo import rag, rag_text
+from proxy.demo.questions import sample
 from proxy.demo.setting import Setting
 from proxy.exceptions import ConfigError
-from proxy.questions import sample
 from tests.proxy.table_upstream import TableUpstream
 
 DRAWN = sample(90, 0, with_passage=True)

@@ -8,8 +8,8 @@ import pytest
 
 from proxy.demo import Setting
 from proxy.demo.fit import fit
+from proxy.demo.questions import sample
 from proxy.demo.sources import compared, verdict, worth
-from proxy.questions import sample
 from tests.fakes import FakeUpstream, answer, says
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from gating.tuning import Collector, Tuned, WrongCost, tune
 from gating.types import Evidence
 from proxy.cli.demo import examples, halves
 from proxy.demo import Asked, Tally, tally
+from proxy.demo.questions import questions
 from proxy.demo.tally import gain, separation
 from proxy.demo.telling import figures, fitted, show_examples, show_table
-from proxy.questions import questions
 
 QUESTION = questions()[0]
 

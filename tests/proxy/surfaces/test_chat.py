@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from gating.types import Unmeasured
 from proxy.exceptions import BadRequest, NotFound, UpstreamGarbage
 from proxy.surfaces import SURFACES
-from proxy.surfaces.chat import Chat
-from proxy.wire import Ask
+from proxy.surfaces.chat.surface import Chat
+from proxy.surfaces.contract import Ask
 from tests.proxy.surfaces.verdicts import LOGPROBS, NOTHING, TEXT, TOPS, verdict
 
 CHAT = Chat()

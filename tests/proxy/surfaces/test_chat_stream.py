@@ -14,7 +14,7 @@ from gating.early import watch
 from gating.gate import Uncalibrated
 from gating.types import Unmeasured
 from proxy.exceptions import UpstreamCut, UpstreamGarbage, UpstreamStatus
-from proxy.surfaces.chat import Chat
+from proxy.surfaces.chat.surface import Chat
 from tests.proxy.surfaces.verdicts import LOGPROBS, NOTHING, TEXT, TOPS, verdict
 
 CHAT = Chat()

@@ -10,7 +10,7 @@ from msgspec import Raw
 from gating.types import Unmeasured
 from proxy.exceptions import BadRequest, UpstreamGarbage
 from proxy.surfaces import SURFACES
-from proxy.surfaces.completions import Completions
+from proxy.surfaces.completions.surface import Completions
 from tests.proxy.surfaces.verdicts import LOGPROBS, NOTHING, TEXT, TOPS, verdict
 
 SURFACE = Completions()

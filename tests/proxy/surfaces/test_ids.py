@@ -7,7 +7,7 @@ import json
 import pytest
 
 from proxy.surfaces import SURFACES
-from proxy.wire import Ask
+from proxy.surfaces.contract import Ask
 
 ANSWERS = {
     "chat": {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "x"}}]},

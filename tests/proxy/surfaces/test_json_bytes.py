@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.exceptions import UpstreamGarbage
-from proxy.large import Turns
-from proxy.surfaces.chat_wire import Spans
+from proxy.server.large_bodies import Turns
+from proxy.surfaces.chat.wire import Spans
 from proxy.surfaces.json_bytes import SENTINEL, joined, null, replace_logprobs, strict_json, with_field
 
 TEXT = st.one_of(

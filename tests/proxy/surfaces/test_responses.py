@@ -10,10 +10,10 @@ from msgspec import Raw
 from gating import SCORERS
 from gating.types import Unmeasured
 from proxy.exceptions import BadRequest, UpstreamCut, UpstreamGarbage, UpstreamStatus, UpstreamTooLarge
-from proxy.shape import EVENT_STRINGS
+from proxy.server.json_budget import EVENT_STRINGS
 from proxy.surfaces import SURFACES
-from proxy.surfaces.responses import Responses
-from proxy.surfaces.responses_wire import INCLUDE
+from proxy.surfaces.responses.surface import Responses
+from proxy.surfaces.responses.wire import INCLUDE
 from tests.fake_formats import FORMATS
 from tests.fakes import calls_tool, says
 from tests.proxy.surfaces.verdicts import LOGPROBS, NOTHING, TEXT, TOPS, verdict

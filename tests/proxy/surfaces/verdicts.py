@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gating.types import Decision
-from proxy.wire import Ask, Report, Verdict, report_choices
+from proxy.surfaces.contract import Ask, Report, Verdict, report_choices
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from proxy.wire import Completion
+    from proxy.surfaces.contract import Completion
 
 TEXT = "I don't know."
 #: What the gate asks of an upstream: nothing, logprobs, or alternatives too.

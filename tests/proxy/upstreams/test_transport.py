@@ -27,7 +27,7 @@ from tests.proxy.upstreams.peer import Peer, Server, answering, serving
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from proxy.asgi import Wait
+    from proxy.server.asgi import Wait
     from proxy.upstreams.transport import Transport
     from tests.proxy.upstreams.peer import Script
 

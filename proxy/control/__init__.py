@@ -1,0 +1,1 @@
+"""Services that run beside requests: reload, policies, risk watch, drift watch and recording."""

@@ -1,0 +1,182 @@
+"""What one request leaves behind for the record, and how it becomes what the store keeps."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gating.gate import ELSEWHERE
+from gating.types import Unmeasured
+from proxy.records import Answer, Condition, Observed, turned
+from proxy.requests.route import fingerprint
+from proxy.storage import AuditItem, DecisionRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gating.types import Evidence
+    from proxy.requests.route import Route
+    from proxy.surfaces.contract import Choice, Completion, Request, Verdict
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """A judged request. ``request`` and ``completion`` are there only where their texts are kept."""
+
+    id: str
+    at: float
+    route: Route
+    verdict: Verdict
+    completion_id: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    request: Request | None
+    completion: Completion | None
+    #: Whether it is in the audit sample.
+    drawn: bool
+    log_text: bool
+    #: Of its texts, in bytes, about.
+    size: int = 0
+
+
+def records_of(event: Event) -> tuple[list[DecisionRecord], list[AuditItem]]:
+    """A record for each choice, and an audit item for each where the request was drawn."""
+    question = None if event.request is None else question_of(event.request)
+    records = []
+    for place, report in enumerate(event.verdict.report.choices):
+        detail = event.verdict.decisions[place].detail
+        answer = None if event.completion is None else event.completion.choices[place].evidence.answer
+        first = place == 0  # the tokens are the whole request's
+        records.append(
+            DecisionRecord(
+                id=event.id,
+                choice=report.index,
+                at=event.at,
+                route=event.route.name,
+                mode=event.verdict.report.mode,
+                decision=report.decision,
+                reason=report.reason,
+                source=report.source,
+                policy=event.route.version,
+                certified=event.verdict.report.certified,
+                confidence=report.confidence,
+                threshold=report.threshold,
+                score=report.score,
+                applies=detail != ELSEWHERE,
+                detail=detail,
+                completion_id=event.completion_id,
+                prompt_tokens=event.prompt_tokens if first else None,
+                completion_tokens=event.completion_tokens if first else None,
+                extra_calls=event.verdict.report.extra.calls if first else 0,
+                extra_tokens=_extra_tokens(event) if first else 0,
+                question=question if event.log_text else None,
+                answer=answer if event.log_text else None,
+            )
+        )
+    return records, _drawn(event, records, question)
+
+
+def _extra_tokens(event: Event) -> int:
+    extra = event.verdict.report.extra
+    return extra.prompt_tokens + extra.completion_tokens
+
+
+def _drawn(event: Event, records: list[DecisionRecord], question: str | None) -> list[AuditItem]:
+    if not event.drawn or event.request is None or event.completion is None:
+        return []
+    request, config = event.request, event.route.config
+    made_with = fingerprint(event.route, request.model, request.sampling)
+    return [
+        AuditItem(
+            decision=_without_texts(record),
+            propensity=config.audit,
+            answer=_answer(record, choice, question, made_with),
+        )
+        for record, choice in zip(records, event.completion.choices, strict=True)
+    ]
+
+
+def _without_texts(record: DecisionRecord) -> DecisionRecord:
+    """They stand in the item's answer: a long one is written once."""
+    if record.question is None and record.answer is None:
+        return record
+    return msgspec.structs.replace(record, question=None, answer=None)
+
+
+def _answer(
+    record: DecisionRecord, choice: Choice, question: str | None, made_with: Mapping[str, Any]
+) -> Answer:
+    observed = observed_of(choice.evidence)
+    # Copies of one question must stay on one side of every split.
+    group = None if question is None else hashlib.sha256(question.encode()).hexdigest()[:16]
+    return Answer(
+        id=record.id if record.choice == 0 else f"{record.id}:{record.choice}",
+        group=group,
+        question=question,
+        made_with=dict(made_with),
+        condition="rescued" if record.decision == "rescue" else _CONDITIONS[choice.evidence.context],
+        **msgspec.structs.asdict(observed),
+    )
+
+
+#: What a live answer tells of its passages: nobody knows what they are to the question.
+_CONDITIONS: Mapping[bool | None, Condition | None] = {None: None, False: "none", True: "context"}
+
+
+def observed_of(evidence: Evidence) -> Observed:
+    """Evidence as a line of ``records.jsonl`` has it; what cannot be used is left out."""
+    logprobs = evidence.token_logprobs
+    known = {"p_true": evidence.p_true, "verbalised": evidence.verbalised}
+    features = {
+        **evidence.features, **{name: value for name, value in known.items() if value is not None}
+    }  # fmt: skip
+    return Observed(
+        answer=evidence.answer,
+        token_logprobs=None if logprobs is None or isinstance(logprobs, Unmeasured) else list(logprobs),
+        top_logprobs=None
+        if evidence.top_logprobs is None
+        else [list(place) for place in evidence.top_logprobs],
+        samples=list(evidence.samples) or None,
+        embeddings=None if evidence.embeddings is None else turned(evidence.embeddings),
+        meanings=None if evidence.meanings is None else list(evidence.meanings),
+        closed_book=None if evidence.closed_book is None else observed_of(evidence.closed_book),
+        features=features or None,
+    )
+
+
+def question_of(request: Request) -> str | None:
+    """What was asked, for a person to judge the answer by; None where no text is found.
+
+    The user's words where they are all there is beside instructions, else every turn with its role.
+    """
+    for name in ("messages", "input", "prompt"):
+        raw = request.fields.get(name)
+        if raw is not None:
+            return _spoken(msgspec.json.decode(raw))
+    return None
+
+
+def _spoken(asked: Any) -> str | None:
+    if isinstance(asked, str):
+        return asked
+    if not isinstance(asked, list):
+        return None
+    turns = [
+        (str(turn.get("role", "")), text)
+        for turn in asked
+        if isinstance(turn, dict) and (text := _text(turn.get("content")))
+    ]
+    spoken = [(role, text) for role, text in turns if role not in ("system", "developer")]
+    if len(spoken) == 1:
+        return spoken[0][1]
+    return "\n".join(f"{role}: {text}" for role, text in spoken) or None
+
+
+def _text(content: Any) -> str:
+    """The text of a turn: a string, or the text parts of a list."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    return "\n".join(str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)

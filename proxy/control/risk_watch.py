@@ -1,0 +1,182 @@
+"""The watch over what a policy promised: labels of the audit sample, and volunteered ones.
+
+Audit labels count in the order in which their answers were drawn, up to the first that has none yet: whoever
+labels may begin with the least confident ones, and an alarm that took them as they come would be false too
+often. One that was passed over, with PATIENCE labelled after it, is taken for right: that can only make the risk
+look smaller. Volunteered labels are another matter: people report wrong answers, not right ones. Counting every served
+answer that nobody reported as right can only make the risk look smaller than it is, so that an alarm on them is
+as valid as one on audit labels; a certificate they never make. What a route does beyond an alarm follows audit
+labels alone: whoever has a key could otherwise close a route for everyone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from time import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from gating.drift import RiskWatch, log_e_of_counts, tightened
+from gating.policy import Policy
+from proxy.control.policies import Alarm
+from proxy.storage import RiskState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from proxy.control.recording import StoreLink
+    from proxy.metrics import Metrics
+    from proxy.requests.route import Route
+    from proxy.storage import Store, Tally, Watched
+    from proxy.storage.types import LabelName
+
+logger = logging.getLogger("idk")
+
+#: So many labels after one that is missing say that nobody will give it.
+PATIENCE = 50
+#: How often a state is written anew where other processes wrote it first.
+_TRIES = 5
+
+
+class Target(NamedTuple):
+    """What a policy promises: the risk at confidences from ``threshold`` on (None: each answer has its own)."""
+
+    risk: float
+    delta: float
+    threshold: float | None
+
+    @classmethod
+    def of(cls, policy: Policy) -> Target | None:
+        """That of its certificate; with conditions the weakest of theirs, which holds for any mixture of them."""
+        if policy.conditions is None:
+            made = [policy.certificate]
+        else:
+            made = [group.certificate for group in policy.conditions.asked.values()]
+        known = [one for one in made if one is not None]
+        if not known or len(known) < len(made):
+            return None
+        threshold = policy.threshold if policy.conditions is None else None
+        return cls(max(one.target_risk for one in known), min(one.delta for one in known), threshold)
+
+
+def assess(
+    before: RiskState, target: Target | None, seen: Sequence[Watched], tally: Tally, at: float
+) -> RiskState:
+    """The state after all labels that count; an alarm of ``before`` stays."""
+    counted = list(_counted(seen, None if target is None else target.threshold))
+    wrong = [label == "incorrect" for label in counted]
+    after = msgspec.structs.replace(
+        before,
+        labels=sum(label is not None for label in counted),
+        errors=sum(wrong),
+        answered=tally.answered,
+        reported=tally.reported,
+    )
+    if target is not None:
+        after = _bet(after, target, wrong)
+    # What went out meanwhile changes no alarm: only labels are worth telling everyone.
+    if (
+        msgspec.structs.replace(after, answered=before.answered, log_e_feedback=before.log_e_feedback)
+        == before
+    ):
+        return before
+    return msgspec.structs.replace(after, at=at, revision=before.revision + 1)
+
+
+def _bet(state: RiskState, target: Target, wrong: Sequence[bool]) -> RiskState:
+    watch = RiskWatch.of_labels(target.risk, target.delta, wrong)
+    threshold = floor = 0.0 if target.threshold is None else target.threshold
+    for one in wrong:
+        threshold = tightened(threshold, one, target_risk=target.risk, certified=floor)
+    volunteered = log_e_of_counts(max(state.answered, state.reported), state.reported, target.risk)
+    cause = state.cause
+    if watch.alarm:
+        cause = "audit"
+    elif cause is None and volunteered >= -math.log(target.delta):
+        cause = "feedback"
+    return msgspec.structs.replace(
+        state,
+        log_e=watch.log_e,
+        log_e_feedback=volunteered,
+        alarm=state.alarm or cause is not None,
+        cause=cause,
+        threshold=threshold if target.threshold is not None else None,
+    )
+
+
+def _counted(seen: Sequence[Watched], threshold: float | None) -> Iterable[LabelName | None]:
+    """The labels that count, in the order of the draw; None where one was passed over."""
+    served = [
+        item.label
+        for item in seen
+        if item.decision == "answer"
+        and item.confidence is not None
+        and (threshold is None or item.confidence >= threshold)  # else a request's own threshold let it out
+        and item.label != "abstained"  # the model itself said that it does not know
+    ]
+    later = sum(label is not None for label in served)
+    for label in served:
+        if label is not None:
+            later -= 1
+        elif later < PATIENCE:
+            return
+        yield label
+
+
+class Watch:
+    """Brings the kept states up to date, exactly, whichever process does it first; and shows them."""
+
+    def __init__(self, link: StoreLink, metrics: Metrics) -> None:
+        self._link = link
+        self._metrics = metrics
+
+    async def look(self, routes: Iterable[Route]) -> None:
+        """Assess every route with a policy; raises StoreError."""
+        for route in routes:
+            if route.gate is not None and isinstance(route.gate.rule, Policy) and route.version is not None:
+                state = await self._assessed(route.name, route.version, Target.of(route.gate.rule))
+                self._show(state, revoked=Alarm.of(state).revokes(route.config) is not None)
+
+    async def _assessed(self, route: str, version: str, target: Target | None) -> RiskState:
+        for _ in range(_TRIES):
+            before = await self._link.do("risk", lambda store: _begun(store, route, version))
+            after = await self._link.do("risk", lambda store, known=before: _assess(store, known, target))  # type: ignore[misc] # bound now
+            if after is before:
+                break
+            if await self._link.do("risk", lambda store, state=after: store.put_risk(state)):  # type: ignore[misc] # bound now
+                if after.cause != before.cause:
+                    logger.warning(
+                        "%s: the risk of %s is above its target by the labels of the %s: its certificate is "
+                        "revoked; tune and push another policy",
+                        route, version, after.cause,
+                    )  # fmt: skip
+                return after
+        return before
+
+    def _show(self, state: RiskState, *, revoked: bool) -> None:
+        self._metrics.alarm.labels(state.route).set(int(revoked))
+        if state.risk is not None:
+            self._metrics.observed_risk.labels(state.route).set(state.risk)
+        if state.drift is not None:
+            self._metrics.drift.labels(state.route).set(state.drift)
+
+
+async def _begun(store: Store, route: str, version: str) -> RiskState:
+    """The kept state of this version, or a new one, kept unless another process was first."""
+    kept = await store.risk(route)
+    if kept is not None and kept.policy == version:
+        return kept
+    now, revision = time(), 0 if kept is None else kept.revision
+    state = RiskState(route=route, policy=version, at=now, since=now, revision=revision + 1)
+    await store.put_risk(state)
+    return state
+
+
+async def _assess(store: Store, before: RiskState, target: Target | None) -> RiskState:
+    seen = await store.watched(before.route, before.policy)
+    tally = await store.tally(before.route, before.policy)
+    # Thousands of labels take milliseconds: requests do not wait for them.
+    return await asyncio.to_thread(assess, before, target, seen, tally, time())

@@ -1,6 +1,0 @@
-"""What the upstreams can do, found out by asking them, and whether that is enough for the routes."""
-
-from proxy.doctor.probing import Deployment, probe
-from proxy.doctor.routes import Diagnosis, diagnosis
-
-__all__ = ["Deployment", "Diagnosis", "diagnosis", "probe"]

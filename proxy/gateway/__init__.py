@@ -1,0 +1,1 @@
+"""What a request meets first: router, endpoints, pass-through, feedback, health and tracing."""

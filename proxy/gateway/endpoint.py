@@ -1,0 +1,273 @@
+"""The ASGI door of one surface: from a client's request to a gated answer, a stream of it, or an error."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from proxy.exceptions import BadRequest, HttpError, UpstreamError, UpstreamGarbage, UpstreamStatus
+from proxy.gateway import trace_context
+from proxy.requests import pipeline
+from proxy.requests.deadline import before, deadline_of
+from proxy.requests.exchange import Exchange
+from proxy.requests.upstream_call import ask_upstream
+from proxy.server import asgi
+from proxy.server.json_budget import check_shape
+from proxy.server.large_bodies import LARGE, LARGE_ANSWER, is_large
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxy.clients.authentication import Caller, Keys
+    from proxy.clients.limits import Limits
+    from proxy.config import Server
+    from proxy.gateway.passthrough import Relay
+    from proxy.gateway.tracing import Tracing
+    from proxy.requests.exchange import Judged
+    from proxy.requests.route import Route, RouteTable
+    from proxy.server.asgi import Headers, Push, Receive, Scope, Send
+    from proxy.server.large_bodies import Turns
+    from proxy.surfaces.contract import ChoiceReport, Request, Surface, Verdict
+    from proxy.surfaces.translation import TranslatedSurface
+
+logger = logging.getLogger("idk")
+
+#: One request's most choices; several prompts in one may have more.
+_MOST_TOLD = 128
+#: What a vendor's answer says of itself that clients may use; everything else stays behind.
+_PASSED_PREFIXES = (b"x-ratelimit-", b"openai-processing-ms", b"retry-after")
+
+
+class GatedEndpoint:
+    """Answers one path of a surface."""
+
+    def __init__(
+        self,
+        surface: Surface,
+        over_chat: TranslatedSurface | None,
+        routes: RouteTable,
+        keys: Keys,
+        relay: Relay,
+        server: Server,
+        limits: Limits,
+        turns: Turns,
+        tracing: Tracing | None,
+    ) -> None:
+        self._surface = surface
+        self._over_chat = over_chat
+        self._routes = routes
+        self._keys = keys
+        self._relay = relay
+        self._server = server
+        self._limits = limits
+        self._turns = turns
+        self._tracing = tracing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        request_id = asgi.request_id()
+        base = [(b"x-request-id", request_id)]
+        try:
+            if scope["method"] != "POST":
+                base.append((b"allow", b"POST"))
+                raise HttpError("use POST", status=405, type="invalid_request_error")
+            await self._answer(scope, receive, send, base, request_id)
+        except asgi.ClientGone:
+            return
+        except HttpError as exc:
+            await asgi.respond(
+                send, exc.http_status, [*base, asgi.JSON, *asgi.retry_after(exc)], self._surface.error(exc)
+            )
+
+    async def _answer(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        base: list[tuple[bytes, bytes]],
+        request_id: bytes,
+    ) -> None:
+        headers = scope["headers"]
+        caller = self._keys.caller(headers)
+        if caller.limited:
+            await self._limits.admit(caller)
+        with self._limits.under_way(caller):
+            await self._admitted(caller, scope, receive, send, base, request_id)
+
+    async def _admitted(
+        self,
+        caller: Caller,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        base: list[tuple[bytes, bytes]],
+        request_id: bytes,
+    ) -> None:
+        headers = scope["headers"]
+        body = await asgi.read_body(receive, headers, self._server.max_body_bytes, self._turns)
+        request = await self._turns.run(len(body) > LARGE, self._read, body)
+        route = self._routes.find(request.model, caller, _named_route(headers))
+        base.append((b"x-idk-route", route.name.encode()))
+        credentials = self._keys.credentials(headers) if route.forwards_credentials else None
+        exchange = await self._exchange(route, request, body, credentials)
+        exchange.deadline = deadline_of(route.config.deadline_s, headers)
+        exchange.metered = caller.tokens_per_minute is not None
+        push = asgi.pusher(scope, send)
+        if route.recorder is not None:
+            exchange.id = request_id.decode()
+            exchange.drawn = route.recorder.drawn(route.config.audit)
+        async with asgi.CancelOnDisconnect(receive, asgi.leaving(scope)) as client:
+            try:
+                if self._tracing is None:
+                    trace_context.take(headers)
+                    await self._served(exchange, send, push, base)
+                else:
+                    with self._tracing.span(exchange, scope["headers"]):
+                        await self._served(exchange, send, push, base)
+            except UpstreamError as exc:
+                route.upstream_metrics.failed(exc.kind)
+                if not self._lacks_format(exchange, exc):
+                    raise
+                route.upstream.formats.discard(self._surface.name)
+                request = await self._turns.run(exchange.large, self._surface.parse, body)
+                again = await self._exchange(route, request, body, exchange.credentials)
+                exchange.surface, exchange.request = again.surface, again.request
+                await self._served(exchange, send, push, base)
+        if caller.limited:
+            await self._limits.used(caller, exchange.paid_tokens)
+        if client.gone:
+            route.metrics.cancelled("disconnect")
+        else:
+            pipeline.record_times(exchange)
+
+    def _read(self, body: bytes) -> Request:
+        """The request as its format has it; raises HttpError's kinds."""
+        check_shape(body, self._server.max_body_strings)
+        return self._surface.parse(body)
+
+    async def _exchange(
+        self, route: Route, request: Request, body: bytes, credentials: bytes | None
+    ) -> Exchange:
+        """In the client's own format where the upstream speaks it, else translated; raises BadRequest."""
+        surface: Surface = self._surface
+        over_chat, large = self._over_chat, len(body) > LARGE
+        if surface.name not in route.upstream.formats:
+            if over_chat is None or "chat" not in route.upstream.formats:
+                raise BadRequest(
+                    f"the route's upstream does not speak the format of /v1{surface.path}; "
+                    f"use one of {', '.join(sorted(route.upstream.formats))}",
+                    code="format_not_spoken",
+                )
+            request = await self._turns.run(large, over_chat.parse, body)
+            surface = over_chat
+        return Exchange(
+            route,
+            surface,
+            request,
+            credentials,
+            self._server.max_answer_bytes,
+            most_strings=self._server.max_answer_strings,
+            turns=self._turns,
+            large=large,
+        )
+
+    def _lacks_format(self, exchange: Exchange, exc: UpstreamError) -> bool:
+        """Whether the upstream has no such path, rather than no such model; nothing was sent to the client yet."""
+        return (
+            isinstance(exc, UpstreamStatus)
+            and exc.http_status in (404, 405, 501)
+            and "model" not in f"{exc.code} {exc.message}".lower()
+            and exchange.surface is self._surface
+            and self._over_chat is not None
+            and "chat" in exchange.route.upstream.formats
+        )
+
+    async def _served(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
+        try:
+            if exchange.route.gate is None:
+                await self._relay.ungated(exchange, send, push, base)
+            elif exchange.request.stream:
+                await self._stream(exchange, send, push, base)
+            else:
+                await self._whole(exchange, send, base)
+        except RecursionError as exc:
+            raise _too_deep() from exc
+
+    async def _whole(self, exchange: Exchange, send: Send, base: Headers) -> None:
+        await self._turns.run(exchange.large, pipeline.check, exchange)
+        async with before(exchange.deadline):
+            reply = await pipeline.answer(exchange)
+        headers = [*base, asgi.JSON, *verdict_headers(reply.verdict), *passed_on(reply.upstream_headers)]
+        large = is_large(reply.completion.body)
+        body = await self._turns.run(True, reply.rendered) if large else reply.rendered()
+        await asgi.respond(send, 200, headers, body)
+
+    async def _stream(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
+        await self._turns.run(exchange.large, pipeline.check, exchange)
+        async with pipeline.gathering(exchange) as gathered:
+            async with before(exchange.deadline):
+                ask, response = await ask_upstream(exchange)
+            judged: Judged | None = None
+
+            def headers() -> Headers:
+                known = verdict_headers(judged.verdict) if judged is not None else []
+                return [*base, *asgi.EVENT_STREAM, *known, *passed_on(response.headers)]
+
+            with asgi.EventStream(send, headers, self._server.keepalive_s, push) as out:
+                try:
+                    events = pipeline.reader(exchange, ask)
+                    async with before(exchange.deadline):
+                        await pipeline.flow(exchange, events, response, out.push)
+                        judged = await pipeline.close_stream(exchange, events, response, gathered)
+                    end = await self._turns.run(exchange.received > LARGE_ANSWER, judged.rendered)
+                except (HttpError, RecursionError) as exc:
+                    if not out.started:
+                        raise
+                    await self._broken(exchange, out, exc if isinstance(exc, HttpError) else _too_deep())
+                    return
+                finally:
+                    response.close()
+                await out.end(end)
+
+    async def _broken(self, exchange: Exchange, out: asgi.EventStream, exc: HttpError) -> None:
+        """A stream that has begun ends with the error."""
+        logger.warning("%s: stream ended by an error: %s", exchange.route.name, exc)
+        if isinstance(exc, UpstreamError):
+            exchange.route.upstream_metrics.failed(exc.kind)
+        await out.end(exchange.surface.error_event(exc))
+
+
+def _too_deep() -> UpstreamGarbage:
+    """What the client sent was followed to its end: it is the answer that nobody can."""
+    return UpstreamGarbage("the upstream's answer is nested too deeply")
+
+
+def _named_route(headers: Headers) -> str | None:
+    name = asgi.header(headers, b"x-idk-route")
+    return None if name is None else name.decode("latin-1")
+
+
+def passed_on(headers: Headers) -> Iterator[tuple[bytes, bytes]]:
+    """The upstream's headers that the client may see."""
+    return ((name, value) for name, value in headers if name.startswith(_PASSED_PREFIXES))
+
+
+def verdict_headers(verdict: Verdict) -> list[tuple[bytes, bytes]]:
+    """``x-idk-decision``, ``-reason`` and ``-confidence``; several choices comma separated.
+
+    None of them where they would not fit into a head: the body tells.
+    """
+    choices = verdict.report.choices
+    if len(choices) > _MOST_TOLD:
+        return []
+    found = [
+        (b"x-idk-decision", ",".join(choice.decision for choice in choices).encode()),
+        (b"x-idk-reason", ",".join(choice.reason for choice in choices).encode()),
+    ]
+    if any(choice.confidence is not None for choice in choices):
+        found.append((b"x-idk-confidence", ",".join(map(_confidence, choices)).encode()))
+    return found
+
+
+def _confidence(choice: ChoiceReport) -> str:
+    return "" if choice.confidence is None else f"{choice.confidence:.4f}"

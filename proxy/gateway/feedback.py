@@ -1,0 +1,127 @@
+"""``POST /v1/feedback``: a client's word on an answer. It is volunteered: it raises alarms and never certifies."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import time
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from proxy.control.recording.recorder import GATHER_S
+from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, Overloaded, StoreError
+from proxy.server import asgi
+from proxy.storage import Label
+from proxy.surfaces.chat.wire import error_body
+
+if TYPE_CHECKING:
+    from proxy.clients.authentication import Caller, Keys
+    from proxy.control.recording import Recorder, StoreLink
+    from proxy.metrics import Metrics
+    from proxy.server.asgi import Receive, Scope, Send
+    from proxy.storage import DecisionRecord
+
+logger = logging.getLogger("idk")
+
+#: A label is a few words.
+MAX_BYTES = 10_000
+#: How often an id that is not known yet is looked for: another process may be about to write it.
+LOOKS = 4
+
+
+class Feedback(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body; ``id`` is the response's ``x-request-id`` or the completion's own id."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=256)]
+    label: Literal["correct", "incorrect"]
+    choice: Annotated[int, Meta(ge=0, le=127)] = 0
+
+
+class FeedbackEndpoint:
+    """Answers 200 once the label is kept for good; without a store there is nothing to label."""
+
+    def __init__(
+        self, keys: Keys, metrics: Metrics, link: StoreLink | None, recorder: Recorder | None
+    ) -> None:
+        self._keys = keys
+        self._metrics = metrics
+        self._link = link
+        self._recorder = recorder
+        self._body = msgspec.json.Decoder(Feedback)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        base = [(b"x-request-id", asgi.request_id()), asgi.JSON]
+        try:
+            if scope["method"] != "POST":
+                base.append((b"allow", b"POST"))
+                raise HttpError("use POST", status=405, type="invalid_request_error")
+            caller = self._keys.caller(scope["headers"])
+            body = await asgi.read_body(receive, scope["headers"], MAX_BYTES)
+            label = await self._keep(self._read(body), caller)
+        except asgi.ClientGone:
+            return
+        except HttpError as exc:
+            headers = [*base]
+            if exc.retry_after_s is not None:
+                headers.append((b"retry-after", b"%d" % exc.retry_after_s))
+            await asgi.respond(send, exc.http_status, headers, error_body(exc))
+            return
+        said = {"id": label.id, "choice": label.choice, "label": label.label, "recorded": True}
+        await asgi.respond(send, 200, base, msgspec.json.encode(said))
+
+    def _read(self, body: bytes) -> Feedback:
+        try:
+            return self._body.decode(body)
+        except msgspec.ValidationError as exc:
+            raise BadRequest(
+                f'feedback is {{"id", "label": "correct" or "incorrect", "choice"?}}: {exc}'
+            ) from exc
+        except UNREADABLE as exc:
+            raise BadRequest(f"the body is not JSON: {exc}") from exc
+
+    async def _keep(self, feedback: Feedback, caller: Caller) -> Label:
+        """Keep the label; raises NotFound, and Overloaded where the store does not take it now."""
+        try:
+            record = await self._find(feedback, caller)
+            label = Label(
+                id=record.id, choice=record.choice, label=feedback.label, source="feedback", at=time(),
+                who=caller.name or "",
+            )  # fmt: skip
+            link = self._store
+            if await link.do("feedback", lambda store: store.add_label(label)):
+                self._metrics.feedback.labels(record.route, feedback.label).inc()
+        except StoreError as exc:
+            logger.warning("feedback is not kept: %s", exc)
+            raise Overloaded(
+                "the label is not kept: the store does not answer; send it again", retry_after_s=2.0
+            ) from exc
+        return label
+
+    async def _find(self, feedback: Feedback, caller: Caller) -> DecisionRecord:
+        for look in range(LOOKS):
+            if look == 1 and self._recorder is not None:
+                await self._recorder.flush()
+            elif look:
+                await asyncio.sleep(GATHER_S)
+            found = await self._store.do("feedback", lambda store: store.decision(feedback.id))
+            if found:
+                break
+        for record in found:
+            # Of a route that the key may not use nothing is said, not even that the id is known.
+            if record.choice == feedback.choice and caller.may_use(record.route):
+                return record
+        raise NotFound(
+            "no decision of this id and choice is known here: it is the response's x-request-id or the "
+            "completion's id, of a route that is not off, and as old as the retention allows",
+            param="id",
+            code="unknown_id",
+        )
+
+    @property
+    def _store(self) -> StoreLink:
+        if self._link is None:
+            raise NotFound("this proxy keeps no decisions, so there is nothing to label", code="no_store")
+        return self._link

@@ -1,0 +1,127 @@
+"""What each rule for choosing a threshold would have let through, on the same labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gating.rules import RULES
+from gating.tuning import Judged
+from gating.tuning.splits import one_of_each, split
+from gating.walk import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from gating.rules import Rule
+    from gating.types import Certificate
+    from proxy.offline.report.reading import Reading
+
+    Array = NDArray[Any]
+
+#: Target risks that are compared, with the certificate's own.
+TARGETS = (0.05, 0.1, 0.2)
+DELTA = 0.1
+#: Of the labels, those that the split walk spends on its start; the other rules certify on all.
+PILOT = 0.15
+#: More labels than this settle nothing further about the rules, and their tables of binomial tails grow.
+MOST_COMPARED = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChoice:
+    """Answered among all at the threshold that a rule takes for ``target_risk``, and the risk seen there.
+
+    ``coverage`` is 0 and ``risk`` None where the rule takes none; ``coverage`` is None without labels.
+    """
+
+    target_risk: float
+    coverage: float | None
+    risk: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFigures:
+    """One rule at every target; a rule that is not ``valid`` promises nothing."""
+
+    name: str
+    valid: bool
+    citation: str
+    choices: tuple[RuleChoice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All rules on ``n`` labels, one of each question, at level 1 - ``delta``."""
+
+    n: int
+    delta: float
+    rules: tuple[RuleFigures, ...]
+
+
+def halves(reading: Reading, rng: np.random.Generator) -> tuple[Judged, Judged]:
+    """A pilot and the rest, one answer of each question, which is what a binomial bound may count."""
+    parts = split(reading.group, {"pilot": PILOT, "certify": 1 - PILOT}, rng)
+    pilot, certify = (_at(reading.judged, one_of_each(reading.group, rows, rng)) for rows in parts.values())
+    return pilot, certify
+
+
+def one_of_each_question(judged: Judged, questions: Sequence[str], rng: np.random.Generator) -> Judged:
+    """Of ``judged`` (n,) one answer, drawn at random, to each of ``questions`` (n,)."""
+    _, group = np.unique(np.array(questions, dtype=object), return_inverse=True)
+    return _at(judged, one_of_each(group, np.arange(len(judged)), rng))
+
+
+def compare(
+    pilot: Judged, certify: Judged, certificate: Certificate | None, rng: np.random.Generator
+) -> Comparison:
+    """Every rule of ``RULES`` at TARGETS and at the certificate's own target, on MOST_COMPARED labels at most."""
+    pilot, certify = (_drawn(part, MOST_COMPARED // 2, rng) for part in (pilot, certify))
+    delta = DELTA if certificate is None else certificate.delta
+    own = () if certificate is None else (certificate.target_risk,)
+    targets = sorted({*TARGETS, *own})
+    rules = tuple(
+        RuleFigures(
+            name,
+            rule.valid,
+            rule.citation,
+            tuple(_choice(rule, pilot, certify, target, delta) for target in targets),
+        )
+        for name, rule in RULES.items()
+    )
+    return Comparison(len(pilot) + len(certify), delta, rules)
+
+
+def _choice(rule: Rule, pilot: Judged, certify: Judged, target: float, delta: float) -> RuleChoice:
+    both = (pilot, certify)
+    if not sum(int(part.usable.sum()) for part in both):
+        return RuleChoice(target, None, None)
+    if rule.uses_pilot:
+        problem = Problem.of(*pilot.labelled(), *certify.labelled(), target, delta, None)
+    else:
+        confidence, correct = _joined([part.labelled() for part in both])
+        problem = Problem.of((), (), confidence, correct, target, delta, None)
+    threshold = rule.choose(problem).threshold
+    if threshold is None:
+        return RuleChoice(target, 0.0, None)
+    outcomes = np.concatenate([part.outcome[part.answered(threshold)] for part in both])
+    coverage = outcomes.size / (len(pilot) + len(certify))
+    return RuleChoice(target, coverage, float((outcomes == 0).mean()) if outcomes.size else None)
+
+
+def _joined(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    confidence, correct = zip(*parts, strict=True)
+    return np.concatenate(confidence), np.concatenate(correct)
+
+
+def _drawn(judged: Judged, most: int, rng: np.random.Generator) -> Judged:
+    return _at(judged, np.sort(rng.permutation(len(judged))[:most]))
+
+
+def _at(judged: Judged, rows: Array) -> Judged:
+    return Judged(judged.rows[rows], judged.outcome[rows], judged.confidence[rows], judged.measured[rows])

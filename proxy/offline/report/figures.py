@@ -1,0 +1,276 @@
+"""Everything that the page shows, as numbers. Unknown figures are None, never NaN."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from calibrators.metrics import (
+    aurc,
+    auroc,
+    auroc_interval,
+    brier,
+    brier_skill,
+    ece,
+    ece_noise_floor,
+    excess_aurc,
+    group_bootstrap,
+    log_loss,
+    smooth_ece,
+)
+from gating.risk import lower_bound
+from gating.tuning.figures import HeldOut, always, held_out
+from proxy import records as files
+from proxy.offline.report.comparison import Comparison, compare, halves, one_of_each_question
+from proxy.offline.report.curves import (
+    LEVEL,
+    CurvePoint,
+    Histogram,
+    Interval,
+    ReliabilityBin,
+    histogram,
+    reliability_bins,
+    risk_curve,
+    share_interval,
+)
+from proxy.offline.report.reading import Source, read
+from proxy.offline.report.stages import Draws, manners
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from gating import Policy
+    from gating.tuning import Judged, ScorerFigures, Tuned
+    from proxy.offline.evaluation.overrefusal import Tally
+    from proxy.offline.report.examples import Example
+    from proxy.offline.report.reading import Reading
+    from proxy.offline.report.stages import Cascade, Way
+    from proxy.records import Record
+
+#: Resampling more answers than this takes long, and the interval is narrower than the digits shown.
+MOST_RESAMPLED = 50_000
+DRAWS = 500
+#: Of the resampling and of the comparison's split: the same records give the same page.
+SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How good the confidences are, over the ``n`` answers that have one and a label.
+
+    Intervals have level LEVEL; that of the skill is resampled by question, None over MOST_RESAMPLED answers.
+    """
+
+    n: int
+    base_rate: float | None
+    auroc: float | None
+    auroc_interval: Interval | None
+    brier: float | None
+    brier_skill: float | None
+    brier_skill_interval: Interval | None
+    log_loss: float | None
+    ece: float | None
+    ece_noise_floor: float | None
+    smooth_ece: float | None
+    aurc: float | None
+    excess_aurc: float | None
+
+    @classmethod
+    def of(cls, judged: Judged, group: NDArray[np.intp]) -> Self:
+        """From the judged answers and the number of each one's question, ``group`` (n,)."""
+        told = confidence, correct = judged.labelled()
+        few = correct.size <= MOST_RESAMPLED
+        return cls(
+            n=correct.size,
+            base_rate=float(correct.mean()) if correct.size else None,
+            auroc=auroc(*told),
+            auroc_interval=auroc_interval(*told, LEVEL),
+            brier=brier(*told),
+            brier_skill=brier_skill(*told),
+            brier_skill_interval=group_bootstrap(
+                brier_skill,
+                *told,
+                np.random.default_rng(SEED),
+                groups=group[judged.usable],
+                draws=DRAWS,
+                level=LEVEL,
+            )
+            if few
+            else None,
+            log_loss=log_loss(*told),
+            ece=ece(*told),
+            ece_noise_floor=ece_noise_floor(confidence),
+            smooth_ece=smooth_ece(*told),
+            aurc=aurc(*told),
+            excess_aurc=excess_aurc(*told),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFigures:
+    """What ``policy`` does on ``n`` answers to ``questions``; ``gated`` is None where it has no threshold.
+
+    ``unmeasured`` answers have no confidence and are withheld; ``unlike`` were made with something else than
+    the policy was fitted on. ``scorers`` is each scorer alone, where a fit that did not see these answers can
+    tell. ``contradicted``: on these answers the risk is above the certified one at the certificate's level.
+    """
+
+    policy: Policy
+    source: Source
+    n: int
+    questions: int
+    unmeasured: int
+    unlike: int
+    quality: Quality
+    always: HeldOut
+    gated: HeldOut | None
+    gated_risk_interval: Interval | None
+    contradicted: bool
+    curve: tuple[CurvePoint, ...]
+    reliability: tuple[ReliabilityBin, ...]
+    histogram: Histogram
+    comparison: Comparison
+    scorers: Mapping[str, ScorerFigures]
+    examples: Mapping[str, tuple[Example, ...]]
+    #: What passages do, by condition, to the model ``alone`` and ``gated``; empty where no record tells.
+    contexts: Mapping[str, Mapping[str, Tally]] = field(default_factory=dict)
+    #: What each manner of drawing samples does; empty where the policy reads none.
+    sampling: Mapping[str, Way] = field(default_factory=dict)
+    #: What comes of asking a stronger route where this policy withholds; None where nobody asked.
+    cascade: Cascade | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, the same that the page shows."""
+        policy = self.policy
+        certificate = policy.certificate
+        return {
+            "policy": {
+                "name": policy.name,
+                "scorers": [scorer.name for scorer in policy.scorers],
+                "calibrator": policy.calibrator.kind,
+                "threshold": policy.threshold,
+                "certificate": None if certificate is None else certificate.to_dict(),
+                "fingerprint": dict(policy.fingerprint),
+                "created": policy.created,
+                "fitted_on": dict(policy.fitted_on),
+            },
+            "records": asdict(self.source),
+            "n": self.n,
+            "questions": self.questions,
+            "unmeasured": self.unmeasured,
+            "unlike": self.unlike,
+            "quality": asdict(self.quality),
+            "always": asdict(self.always),
+            "gated": None if self.gated is None else asdict(self.gated),
+            "gated_risk_interval": self.gated_risk_interval,
+            "contradicted": self.contradicted,
+            "risk_coverage": [asdict(point) for point in self.curve],
+            "reliability": [asdict(one) for one in self.reliability],
+            "histogram": asdict(self.histogram),
+            "rules": asdict(self.comparison),
+            "scorers": {name: asdict(figures) for name, figures in self.scorers.items()},
+            "contexts": {
+                who: {name: tally.to_dict() for name, tally in some.items()}
+                for who, some in self.contexts.items()
+            },
+            "sampling": {name: asdict(way) for name, way in self.sampling.items()},
+            "cascade": None if self.cascade is None else asdict(self.cascade),
+            "examples": {kind: [asdict(one) for one in some] for kind, some in self.examples.items()},
+        }
+
+
+def figures_of(
+    records: Iterable[Record],
+    policy: Policy,
+    source: Source,
+    *,
+    level: float | None = None,
+    cascade: Cascade | None = None,
+) -> ReportFigures:
+    """The policy on graded answers, which are read once; ``level``: see ``manners``."""
+    reading = read(records, policy, level)
+    rng = np.random.default_rng(SEED)
+    compared = compare(*halves(reading, rng), policy.certificate, rng)
+    return replace(_figures(reading, policy, source, compared, {}), cascade=cascade)
+
+
+def sampling_of_tuned(path: Path, tuned: Tuned, level: float | None = None) -> dict[str, Way]:
+    """What each manner of drawing samples does on the test split of the records at ``path``."""
+    draws = Draws(tuned.policy, manners(level))
+    test = set(tuned.splits["test"].tolist())
+    for row, (record, _) in enumerate(files.lines(path, files.Record)):
+        if row in test:
+            draws.add(record)
+    return draws.ways()
+
+
+def figures_of_tuned(path: Path, tuned: Tuned, level: float | None = None) -> ReportFigures:
+    """What was tuned from the records at ``path``, on the test split, which neither fit nor threshold saw.
+
+    The rules are compared on the labels that chose the threshold, where there are such. Raises ConfigError.
+    """
+    test, judged = set(tuned.splits["test"].tolist()), tuned.judged
+    pilot = dict.fromkeys(judged["pilot"].rows.tolist(), "") if "pilot" in judged else {}
+
+    def of_test() -> Iterator[Record]:
+        for row, (record, _) in enumerate(files.lines(path, files.Record)):
+            if row in pilot:
+                pilot[row] = record.group or record.id
+            if row in test:
+                yield record
+
+    reading = read(of_test(), tuned.policy, level)
+    rng = np.random.default_rng(SEED)
+    if pilot:
+        # The certification split has one answer of each question already.
+        parts = one_of_each_question(judged["pilot"], list(pilot.values()), rng), judged["certify"]
+    else:
+        parts = halves(reading, rng)
+    compared = compare(*parts, tuned.policy.certificate, rng)
+    return _figures(reading, tuned.policy, Source(path.name, "test"), compared, tuned.figures.scorers)
+
+
+def _figures(
+    reading: Reading,
+    policy: Policy,
+    source: Source,
+    comparison: Comparison,
+    scorers: Mapping[str, ScorerFigures],
+) -> ReportFigures:
+    judged = reading.judged
+    gated = held_out(judged, policy.threshold if reading.thresholds is None else reading.thresholds)
+    return ReportFigures(
+        policy=policy,
+        source=source,
+        n=len(judged),
+        questions=reading.questions,
+        unmeasured=int((~judged.measured).sum()),
+        unlike=reading.unlike,
+        quality=Quality.of(judged, reading.group),
+        always=always(judged),
+        gated=gated,
+        gated_risk_interval=None if gated is None else share_interval(gated.wrong, gated.right + gated.wrong),
+        # Of several conditions each has a certificate of its own, which says nothing of all together.
+        contradicted=policy.conditions is None and _contradicted(policy, gated),
+        curve=risk_curve(judged),
+        reliability=reliability_bins(judged),
+        histogram=histogram(judged),
+        comparison=comparison,
+        scorers=scorers,
+        examples=reading.examples,
+        contexts=reading.contexts,
+        sampling=reading.sampling,
+    )
+
+
+def _contradicted(policy: Policy, gated: HeldOut | None) -> bool:
+    certificate = policy.certificate
+    if certificate is None or gated is None:
+        return False
+    least = lower_bound(gated.wrong, gated.right + gated.wrong, certificate.delta)
+    return least > certificate.target_risk

@@ -1,0 +1,1 @@
+"""One request from its route to its verdict."""

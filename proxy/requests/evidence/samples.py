@@ -1,0 +1,262 @@
+"""Further samples of the answer: drawn beside it, or after it where they can change the verdict.
+
+The k samples of a request are shared by its choices, which are all answers to the one prompt: each choice is
+held against the same samples.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gating.sampled import SILENT, fewest, is_open
+from proxy.config import Budget
+from proxy.exceptions import HttpError, UpstreamError, UpstreamGarbage, UpstreamStatus
+from proxy.requests.evidence.base import Answer, OverBudget, is_judged
+from proxy.requests.evidence.budget import Slots, tokens_left
+from proxy.requests.upstream_call import further
+from proxy.surfaces.contract import Ask
+from proxy.upstreams.abilities import is_refusal, refuses
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.config import Route as RouteConfig
+    from proxy.requests.evidence.base import Fields
+    from proxy.requests.exchange import Exchange
+    from proxy.surfaces.contract import Choice, Completion
+
+logger = logging.getLogger("idk")
+
+#: Seeds are those of a signed 32 bit integer, which every server takes.
+_SEEDS = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Draws ``config.samples`` answers at ``config.sampling``; see ``Gatherer``."""
+
+    config: RouteConfig
+    slots: Slots
+    early: bool = True
+
+    async def __call__(self, exchange: Exchange, answer: Answer) -> Sequence[Fields]:
+        """The samples of each choice; they are fewer where no others can change the verdict, or none come."""
+        if exchange.request.prompts > 1:
+            return ()  # which choice answers which prompt is its surface's secret
+        if self.config.sampling.temperature == 0.0:
+            return ()  # all of them would be the same, whatever the model knows
+        drawing = Drawing(exchange, answer, self.config, self.slots)
+        await drawing.run()
+        completion = await answer.get()
+        return [{"samples": tuple(drawing.samples)} for _ in completion.choices]
+
+
+async def draw(exchange: Exchange, k: int) -> list[str]:
+    """``k`` samples of a request at its route's sampling, whatever a gate would make of them; for records.
+
+    Raises HttpError where a call fails.
+    """
+    config = msgspec.structs.replace(
+        exchange.route.config,
+        samples=k,
+        sampling=msgspec.structs.replace(exchange.route.config.sampling, wait="none"),
+        budget=Budget(samples=k),
+    )
+    drawing = Drawing(exchange, Answer(), config, Slots(k))
+    await drawing.run()
+    if len(drawing.samples) < k:
+        raise drawing.error or UpstreamGarbage(f"the upstream gave {len(drawing.samples)} of {k} samples")
+    return drawing.samples
+
+
+@dataclass(slots=True)
+class Drawing:
+    """The samples of one request as they come."""
+
+    exchange: Exchange
+    answer: Answer
+    config: RouteConfig
+    slots: Slots
+    samples: list[str] = field(default_factory=list)
+    #: A call brought nothing: what is missing now stays missing.
+    failed: bool = False
+    #: How one failed, if any did.
+    error: HttpError | None = None
+
+    @property
+    def most(self) -> int:
+        """How many may be drawn."""
+        return min(self.config.samples, self.config.budget.samples)
+
+    async def run(self) -> None:
+        """Draw until none is wanted, all are there, a call fails, or the budget ends."""
+        if self.config.sampling.wait != "none" or self.config.budget.tokens is not None:
+            await self.answer.get()
+        try:
+            while len(self.samples) < self.most and not self.failed and self.are_wanted():
+                await self._draw(self._asks(self._batch()))
+        except OverBudget as exc:
+            self.exchange.over_budget = str(exc)
+            return
+        if self.most == self.config.samples:
+            return
+        completion, drawn = await self.answer.get(), tuple(self.samples)
+        if any(is_judged(choice) and self._is_open(choice, drawn) for choice in completion.choices):
+            self.exchange.over_budget = f"samples: {self.most} of {self.config.samples} may be drawn"
+
+    def are_wanted(self) -> bool:
+        """Whether a further sample is to be drawn; before the answer is there nobody knows better."""
+        return self.answer.now is None or bool(self._open(self.answer.now))
+
+    def _open(self, completion: Completion) -> list[Choice]:
+        """The choices that wait for samples; what the route waits for says how that is seen."""
+        judged = [choice for choice in completion.choices if is_judged(choice)]
+        wait = self.config.sampling.wait
+        if wait == "none":
+            return judged  # all are drawn, so that every confidence is of k samples
+        # In the band it is the answer alone that says whether any are drawn, and then all are.
+        samples = tuple(self.samples) if wait == "sequential" else ()
+        return [choice for choice in judged if self._is_open(choice, samples)]
+
+    def _is_open(self, choice: Choice, samples: Sequence[str]) -> bool:
+        return is_open(
+            self.exchange.gate,
+            replace(choice.evidence, samples=samples),
+            self.config.samples,
+            threshold=self.exchange.request.threshold,
+            level=self.config.sampling.level,
+        )
+
+    def _batch(self) -> int:
+        """How many to draw now: in sequence the fewest that can settle a verdict, else all."""
+        left = self.most - len(self.samples)
+        completion, sampling = self.answer.now, self.config.sampling
+        if sampling.wait != "sequential" or completion is None:
+            return left
+        gate, threshold = self.exchange.gate, self.exchange.request.threshold
+        settling = (
+            fewest(
+                gate,
+                replace(choice.evidence, samples=tuple(self.samples)),
+                self.config.samples,
+                threshold=threshold,
+                level=sampling.level,
+            )
+            for choice in self._open(completion)
+        )
+        return min(left, *settling)
+
+    def _asks(self, count: int) -> deque[Ask]:
+        """The calls for so many samples: one, where the format and the upstream take ``n``."""
+        exchange = self.exchange
+        abilities = exchange.route.upstream.abilities
+        whole = count > 1 and exchange.surface.takes_n and abilities.takes(exchange.model, "n")
+        calls = 1 if whole else count
+        sampling = self.config.sampling
+        own = {"temperature": sampling.temperature}
+        if sampling.top_p is not None:
+            own["top_p"] = sampling.top_p
+        ask = Ask(
+            model=self.config.model,
+            params={**self.config.params, **own},
+            logprobs=False,
+            top_logprobs=0,
+            samples=count if whole else 1,
+            max_tokens=self._max_tokens(count, calls),
+        )
+        if calls == 1:
+            return deque([ask])
+        return deque(msgspec.structs.replace(ask, seed=seed) for seed in self._seeds(calls))
+
+    def _seeds(self, calls: int) -> Sequence[int | None]:
+        """A seed for each of several calls: equal requests must not come out of one cache."""
+        exchange = self.exchange
+        if not exchange.route.upstream.abilities.takes(exchange.model, "seed"):
+            return [None] * calls
+        given = self.config.params.get("seed", exchange.request.seed)
+        # From the client's seed, so that its answers can be had again, and never the answer's own.
+        first = secrets.randbelow(_SEEDS) if given is None else int(given) + 1 + len(self.samples)
+        return [(first + place) % _SEEDS for place in range(calls)]
+
+    def _max_tokens(self, count: int, calls: int) -> int | None:
+        """What each sample may take at most, so that all together stay within the budget of tokens."""
+        completion = self.answer.now
+        left = None if completion is None else tokens_left(self.exchange, completion)
+        if completion is None or left is None:
+            return None
+        each = (left - calls * (completion.prompt_tokens or 0)) // count
+        if each < 1:
+            raise OverBudget(f"tokens: {left} are left, too few for {count} samples")
+        own = self.exchange.request.max_tokens
+        return None if own is not None and own <= each else each
+
+    async def _draw(self, asks: deque[Ask]) -> None:
+        """Make the calls, several at a time, until they are done or no longer wanted."""
+        granted = self.slots.take(len(asks))
+        arriving = asyncio.ensure_future(self.answer.get())
+        calling: set[asyncio.Task[None]] = set()
+        try:
+            while self.are_wanted() and (asks or calling):
+                while asks and len(calling) < granted and not self.failed:
+                    calling.add(asyncio.ensure_future(self._call(asks.popleft())))
+                if not calling:
+                    return
+                awaited = calling if arriving.done() else calling | {arriving}
+                done, _ = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+                for call in done & calling:
+                    call.result()
+                calling -= done
+        finally:
+            arriving.cancel()
+            for call in calling:
+                call.cancel()
+            await asyncio.wait({arriving, *calling})
+            self.slots.give(granted)
+
+    async def _call(self, ask: Ask) -> None:
+        """One call's samples; one that refuses ``n`` or a seed is made again without, and remembered."""
+        exchange = self.exchange
+        abilities, model = exchange.route.upstream.abilities, exchange.model
+        try:
+            completion = await further(exchange, ask)
+        except UpstreamStatus as exc:
+            if ask.samples > 1 and is_refusal(exc):
+                abilities.refuse(model, "n")
+            elif ask.seed is not None and refuses(exc, "seed"):
+                abilities.refuse(model, "seed")
+                await self._call(msgspec.structs.replace(ask, seed=None))
+            else:
+                self._fails(exc)
+            return
+        except HttpError as exc:
+            self._fails(exc)
+            return
+        said = [text for choice in completion.choices if (text := _said(choice, ask)) is not None]
+        if len(completion.choices) < ask.samples:
+            abilities.refuse(model, "n")
+        elif len(said) < ask.samples:
+            exchange.over_budget = "tokens: a sample was cut off by what was left of them"
+            self.failed = True
+        if not completion.choices:
+            self.failed = True
+        self.samples += said[: ask.samples]
+
+    def _fails(self, exc: HttpError) -> None:
+        self.failed, self.error = True, exc
+        logger.warning("%s: a sample failed: %s", self.exchange.route.name, exc)
+        if isinstance(exc, UpstreamError):
+            self.exchange.route.upstream_metrics.failed(exc.kind)
+
+
+def _said(choice: Choice, ask: Ask) -> str | None:
+    """What a sample says; None of one that the budget cut off, which says nothing of how it would have ended."""
+    if ask.max_tokens is not None and choice.finish_reason == "length":
+        return None
+    return SILENT if choice.refusal or choice.tool_call else choice.evidence.answer

@@ -1,0 +1,178 @@
+"""Which route a request takes, and everything that a route brings with it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import translate
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from gating.policy import OF_SAMPLES, OF_VECTORS, Policy
+from proxy.exceptions import Forbidden, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gating.gate import Gate
+    from proxy.clients.authentication import Caller
+    from proxy.config import Route as RouteConfig
+    from proxy.control.recording import Recorder
+    from proxy.metrics import RouteMetrics, UpstreamMetrics
+    from proxy.requests.evidence import Gatherer
+    from proxy.requests.prompt.context import Finder
+    from proxy.requests.prompt.examples import Examples
+    from proxy.requests.remedies import Remedy
+    from proxy.surfaces.contract import Request
+    from proxy.upstreams.client import UpstreamClient
+
+#: Model names that clients sent lately; what is not among them is matched again. Bounded: clients choose them.
+_REMEMBERED = 1_024
+#: A longer name is no model's: the memory of those names is bounded in bytes too.
+_LONGEST_NAME = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route with its parts joined; ``gate`` is None where its mode is off."""
+
+    config: RouteConfig
+    upstream: UpstreamClient
+    gate: Gate | None
+    policy: str | None
+    metrics: RouteMetrics
+    upstream_metrics: UpstreamMetrics
+    #: How many alternatives of each token the scorers read.
+    top_logprobs: int
+    #: What no other policy shares: ``support@3``, or a file's name and digest.
+    version: str | None = None
+    #: Whether the policy's certificate holds no longer: labels have refuted it, or confidences have moved.
+    revoked: bool = False
+    #: Whether its policy applies to nothing any more, for the same reason (``on_alarm`` or ``on_drift: abstain``).
+    closed: bool = False
+    recorder: Recorder | None = None
+    #: What brings the evidence that the gate needs and an answer does not hold.
+    gatherers: tuple[Gatherer, ...] = ()
+    #: The same route with the gate that judges what this one cannot measure.
+    lower: Route | None = None
+    #: What may bring another answer where the gate withholds everything, in the order in which they are tried.
+    remedies: tuple[Remedy, ...] = ()
+    #: Worked examples that are put before every question.
+    examples: Examples | None = None
+    #: Where a request's context stands; None where nobody said.
+    context: Finder | None = None
+    #: Whether the client's own Authorization goes on, to its upstream or to one of those that it may turn to.
+    forwards_credentials: bool = False
+    #: LiteLLM's name of the upstream's provider; OpenAI's for what speaks its format.
+    provider: str = "openai"
+
+    @property
+    def certified(self) -> bool:
+        """Whether answers of the route are certified, unless a request brings its own threshold."""
+        return self.gate is not None and not self.revoked and self.gate.certified()
+
+    @property
+    def name(self) -> str:
+        """As in the configuration."""
+        return self.config.name
+
+    @property
+    def holds(self) -> bool:
+        """Whether an answer waits for its verdict."""
+        return self.config.mode == "enforce"
+
+    def applies(self, request: Request) -> bool:
+        """Whether the request is like those that the route's policy was fitted on."""
+        if self.closed:
+            return False
+        rule = self.gate.rule if self.gate is not None else None
+        if not isinstance(rule, Policy) or not rule.fingerprint:
+            return True
+        return rule.matches(fingerprint(self, request.model, request.sampling))
+
+
+def fingerprint(route: Route, model: str, sampling: Mapping[str, float]) -> dict[str, object]:
+    """What an answer is made with, as far as its confidence depends on it."""
+    config = route.config
+    made_with: dict[str, object] = {"upstream": config.upstream, "model": config.model or model}
+    for name in SAMPLING:
+        made_with[name] = config.params.get(name, sampling.get(name))
+    if config.rag.template is not None:
+        made_with["template"] = config.rag.template
+    if route.examples is not None:
+        made_with["examples"] = route.examples.digest
+    if config.confidence_prompt is not None:
+        made_with["confidence_prompt"] = config.confidence_prompt
+    if config.samples:
+        drawn = (config.samples, config.sampling.temperature, config.sampling.top_p)
+        made_with |= dict(zip(OF_SAMPLES, drawn, strict=True))
+        if config.embeddings is not None:
+            given = config.embeddings
+            made_with[OF_VECTORS] = given.local or f"{given.upstream}/{given.model}"
+    return made_with
+
+
+#: The sampling parameters of the wire formats that change what is answered, or how sure it looks.
+SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+
+
+def turns_to(route: RouteConfig) -> list[str]:
+    """The names of the routes that it may ask."""
+    return [name for name in (route.escalate_to, route.judge) if name is not None]
+
+
+def in_order(routes: Sequence[RouteConfig]) -> list[RouteConfig]:
+    """The routes so that each comes after those that it turns to; there is no circle among them."""
+    by_name = {route.name: route for route in routes}
+    found: dict[str, RouteConfig] = {}
+
+    def add(route: RouteConfig) -> None:
+        if route.name not in found:
+            for name in turns_to(route):
+                add(by_name[name])
+            found[route.name] = route
+
+    for route in routes:
+        add(route)
+    return list(found.values())
+
+
+class RouteTable:
+    """The routes in the order of the configuration; the first that matches wins."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self.routes = tuple(routes)
+        #: Whether any of them withholds answers.
+        self.any_holds = any(route.holds for route in self.routes)
+        self._by_name = {route.name: route for route in routes}
+        self._patterns = [
+            (re.compile("|".join(translate(pattern) for pattern in route.config.models)), route)
+            for route in routes
+        ]
+        self._match = lru_cache(maxsize=_REMEMBERED)(self._first_match)
+
+    def find(self, model: str, caller: Caller, name: str | None = None) -> Route:
+        """The route of a request by its ``x-idk-route``, or else by its model; raises NotFound or Forbidden."""
+        if name is not None:
+            route = self._by_name.get(name)
+            if route is None or not caller.may_use(name):
+                raise NotFound("x-idk-route names no route that this key may use", code="route_not_found")
+            return route
+        route = self._match(model) if len(model) <= _LONGEST_NAME else None
+        if route is None:
+            raise NotFound(
+                "the model does not exist or no route takes it", param="model", code="model_not_found"
+            )
+        if not caller.may_use(route.name):
+            raise Forbidden("this key may not use the model's route", param="model")
+        return route
+
+    def _first_match(self, model: str) -> Route | None:
+        """By the patterns; a route's own name, which ``/v1/models`` lists, is the last resort."""
+        return next(
+            (route for pattern, route in self._patterns if pattern.match(model)), self._by_name.get(model)
+        )
+
+    def usable(self, caller: Caller) -> list[Route]:
+        """The routes that a caller may use."""
+        return [route for route in self.routes if caller.may_use(route.name)]

@@ -1,0 +1,80 @@
+"""Asking a route's upstream: for the answer, and for whatever else the gate needs of it."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proxy.exceptions import UpstreamStatus
+from proxy.server.json_budget import check_answer
+from proxy.server.large_bodies import DECODING, is_large, prefault
+from proxy.upstreams.abilities import refuses
+
+if TYPE_CHECKING:
+    from proxy.requests.exchange import Exchange
+    from proxy.surfaces.contract import Ask, Completion
+    from proxy.upstreams.transport import Response
+
+
+async def ask_upstream(exchange: Exchange) -> tuple[Ask, Response]:
+    """The upstream's answer, its head read. One that refuses logprobs is asked again without, and remembered."""
+    ask = exchange.ask
+    exchange.asked = perf_counter()
+    while True:
+        try:
+            return ask, await post(exchange, ask)
+        except UpstreamStatus as exc:
+            # Where the client itself asked for logprobs, the refusal is its answer.
+            less = None if exchange.request.logprobs else _with_less(exchange, ask, exc)
+            if less is None:
+                raise
+            ask = less
+
+
+def _with_less(exchange: Exchange, ask: Ask, exc: UpstreamStatus) -> Ask | None:
+    """The same without what was refused, which is remembered; None where that is nothing of ours."""
+    abilities, model = exchange.route.upstream.abilities, exchange.model
+    if ask.top_logprobs and refuses(exc, "top_logprobs"):
+        abilities.refuse(model, "top_logprobs")
+        return msgspec.structs.replace(ask, top_logprobs=0)
+    if ask.logprobs and refuses(exc, "logprobs"):
+        abilities.refuse(model, "logprobs")
+        return msgspec.structs.replace(ask, logprobs=False, top_logprobs=0)
+    return None
+
+
+async def post(exchange: Exchange, ask: Ask) -> Response:
+    """Send the request as ``ask`` has it; raises UpstreamError's kinds."""
+    body = await exchange.turns.run(exchange.large, exchange.surface.outgoing, exchange.request, ask)
+    upstream = exchange.route.upstream
+    return await upstream.post(exchange.surface.path, body, exchange.credentials, fresh=ask.samples > 0)
+
+
+async def read_large(exchange: Exchange, body: bytes, ask: Ask) -> Completion:
+    """Read a large answer apart from the loop, if reading it takes no longer than others can wait.
+
+    Raises UpstreamError's kinds.
+    """
+    return await exchange.turns.run(True, _read_large, exchange, body, ask)
+
+
+def _read_large(exchange: Exchange, body: bytes, ask: Ask) -> Completion:
+    check_answer(body, exchange.most_strings)
+    prefault(DECODING * len(body))
+    return exchange.surface.read(body, ask)
+
+
+async def further(exchange: Exchange, ask: Ask) -> Completion:
+    """One further call, whole, counted as spent; raises UpstreamError's kinds."""
+    spending = exchange.spending
+    spending.calls += 1
+    response = await post(exchange, ask)
+    try:
+        body = await response.read(exchange.limit)
+    finally:
+        response.close()
+    completion = await read_large(exchange, body, ask) if is_large(body) else exchange.surface.read(body, ask)
+    spending.tokens_of(completion.prompt_tokens, completion.completion_tokens)
+    return completion

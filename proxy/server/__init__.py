@@ -1,0 +1,1 @@
+"""The HTTP server: protocol, inbound limits, ASGI helpers, workers, shutdown, logs and large bodies."""

@@ -1,0 +1,287 @@
+"""The few things that plain ASGI callables need: bodies, replies, ids, and clients that go away."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from random import getrandbits
+from typing import TYPE_CHECKING, Any, Self
+
+from proxy.exceptions import BadRequest, BodyTooLarge
+from proxy.server.large_bodies import LARGE
+from proxy.surfaces import sse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+    from types import TracebackType
+
+    from proxy.exceptions import HttpError
+    from proxy.server.large_bodies import Turns
+
+    Scope = MutableMapping[str, Any]
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    Headers = Sequence[tuple[bytes, bytes]]
+    #: Waits until more can be taken.
+    Wait = Callable[[], Awaitable[None]]
+    #: Takes a piece of a body at once; None, or what to wait for before it takes another.
+    Push = Callable[[bytes], Wait | None]
+    #: Takes what to call when the request's client leaves; None: nothing any more.
+    Leaving = Callable[[Callable[[], None] | None], None]
+
+JSON = (b"content-type", b"application/json")
+EVENT_STREAM = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    # nginx holds a response back until its buffer is full, unless it is told not to.
+    (b"x-accel-buffering", b"no"),
+)
+
+#: The server's own ``Push``, among ASGI's extensions of a scope: a response's body without a task for each piece.
+PUSH = "idk.push"
+#: The server's own ``Leaving``: a client is seen to leave without a task that listens for it.
+LEAVING = "idk.leaving"
+#: How long a request goes on before anyone looks whether its client is still there.
+UNWATCHED_S = 0.01
+
+
+class ClientGone(Exception):
+    """The client left before its request was read."""
+
+
+def request_id() -> bytes:
+    """A new ``x-request-id``: 128 random bits, so that ids of several processes do not meet.
+
+    Names, not secrets: the system's own randomness would give the interpreter up to the store's thread each time.
+    """
+    return b"idk-%032x" % getrandbits(128)
+
+
+def header(headers: Headers, name: bytes) -> bytes | None:
+    """The first value of a header, by its name in lower case."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
+
+
+async def read_body(receive: Receive, headers: Headers, limit: int, turns: Turns | None = None) -> bytes:
+    """The whole body; raises BodyTooLarge over ``limit`` bytes (before reading them, if they are announced).
+
+    A large one is put together in ``turns``.
+    """
+    refuse_encoded(headers)
+    announced = header(headers, b"content-length")
+    if announced is not None and announced.isdigit() and int(announced) > limit:
+        raise _too_large(limit)
+    pieces: list[bytes] = []
+    size = 0
+    more = True
+    while more:  # no async generator: the loop keeps account of each, which costs more than the reading
+        piece, more = await _piece(receive)
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        pieces.append(piece)
+    if len(pieces) == 1:
+        return pieces[0]
+    return b"".join(pieces) if turns is None else await turns.run(size > LARGE, b"".join, pieces)
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is over {limit} bytes (server.max_body_bytes)", code="body_too_large")
+
+
+def refuse_encoded(headers: Headers) -> None:
+    """Raise BadRequest where a body is compressed: a small one may stand for one without end, so none is unpacked."""
+    coding = header(headers, b"content-encoding")
+    if coding is not None and coding.strip().lower() not in (b"", b"identity"):
+        raise BadRequest(
+            "content-encoding: send the body as it is; compressed ones are not read",
+            status=415,
+            code="content_encoding",
+        )
+
+
+async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:
+    """The body as it comes; raises ClientGone where the client leaves in the middle."""
+    more = True
+    while more:
+        piece, more = await _piece(receive)
+        if piece:
+            yield piece
+
+
+async def _piece(receive: Receive) -> tuple[bytes, bool]:
+    """The next piece of the body, perhaps empty, and whether there may be more."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def retry_after(exc: HttpError) -> Headers:
+    """The header that says when to come back, where the error says it."""
+    return [] if exc.retry_after_s is None else [(b"retry-after", b"%d" % max(1, round(exc.retry_after_s)))]
+
+
+async def respond(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """One whole response."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*headers, (b"content-length", b"%d" % len(body))],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+def pusher(scope: Scope, send: Send) -> Push:
+    """What takes a begun response's body: the server's own way where it has one, else ``send``."""
+    found: Push | None = _extension(scope, PUSH)
+
+    def through_send(data: bytes) -> Wait:
+        return partial(send, {"type": "http.response.body", "body": data, "more_body": True})
+
+    return found or through_send
+
+
+def leaving(scope: Scope) -> Leaving | None:
+    """The server's own way to tell that the client leaves, where it has one."""
+    found: Leaving | None = _extension(scope, LEAVING)
+    return found
+
+
+def _extension(scope: Scope, name: str) -> Any:
+    return (scope.get("extensions") or {}).get(name)
+
+
+class CancelOnDisconnect:
+    """``async with``: the body is cancelled as soon as the client leaves; ``gone`` then says so.
+
+    Where the server does not tell by itself (``leaving``) a task listens for it, which begins after
+    ``UNWATCHED_S``: what is done by then would have cost a task for nothing. A server's own cancellation is not
+    taken for the client's: it goes on.
+    """
+
+    def __init__(self, receive: Receive, leaving: Leaving | None = None) -> None:
+        self._receive = receive
+        self._leaving = leaving
+        self._start: asyncio.TimerHandle | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self.gone = False
+
+    async def __aenter__(self) -> Self:
+        self._loop = loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(loop)
+        if self._leaving is None:
+            self._start = loop.call_later(UNWATCHED_S, self._begin)
+        else:
+            self._leaving(self._leave)
+        return self
+
+    def _begin(self) -> None:
+        self._watcher = self._loop.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._leave()
+
+    def _leave(self) -> None:
+        self.gone = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if self._leaving is not None:
+            self._leaving(None)
+        if self._start is not None:
+            self._start.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if kind is not None and issubclass(kind, asyncio.CancelledError) and self.gone and self._task:
+            return self._task.uncancel() == 0
+        return False
+
+
+class EventStream:
+    """A streamed response that begins late: with its first bytes, or with a keep-alive if they take long.
+
+    ``headers`` gives the headers at that moment, so that what is known by then can stand in them.
+    """
+
+    def __init__(
+        self, send: Send, headers: Callable[[], Headers], keepalive_s: float, push: Push | None = None
+    ) -> None:
+        self._send = send
+        self._push = pusher({}, send) if push is None else push
+        self._headers = headers
+        self._keepalive_s = keepalive_s
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        #: One write at a time, since the server may suspend any of them while the client reads slowly: no
+        #: keep-alive begins within another write, and other writes wait for one that has begun.
+        self._keepalive: asyncio.Task[None] | None = None
+        self._writing = False
+        self.started = False
+
+    def __enter__(self) -> Self:
+        self._schedule(self._keepalive_s)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._keepalive is not None:
+            self._keepalive.cancel()
+
+    def _schedule(self, wait_s: float) -> None:
+        self._timer = self._loop.call_later(wait_s, self._idle)
+
+    def _idle(self) -> None:
+        quiet = self._loop.time() - self._last
+        if quiet < self._keepalive_s:
+            self._schedule(self._keepalive_s - quiet)
+            return
+        if not self._writing and (self._keepalive is None or self._keepalive.done()):
+            self._keepalive = self._loop.create_task(self._write(sse.KEEPALIVE))
+        self._schedule(self._keepalive_s)
+
+    def push(self, data: bytes) -> Wait | None:
+        """Send some of the stream at once, or give what sends it."""
+        if self._writing or self._keepalive is not None or not self.started:
+            return partial(self.write, data)
+        self._last = self._loop.time()
+        wait = self._push(data)
+        return None if wait is None else partial(self._waiting, wait)
+
+    async def _waiting(self, wait: Wait) -> None:
+        self._writing = True
+        await wait()
+        self._writing = False
+
+    async def write(self, data: bytes, *, more: bool = True) -> None:
+        """Send some of the stream; ``more=False``: the last of it."""
+        self._writing = True
+        if self._keepalive is not None:
+            await self._keepalive
+            self._keepalive = None
+        await self._write(data, more=more)
+        self._writing = False
+
+    async def _write(self, data: bytes, *, more: bool = True) -> None:
+        self._last = self._loop.time()
+        if not self.started:
+            self.started = True
+            await self._send({"type": "http.response.start", "status": 200, "headers": [*self._headers()]})
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def end(self, data: bytes) -> None:
+        """Send the rest."""
+        await self.write(data, more=False)
