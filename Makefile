@@ -1,234 +1,239 @@
-# Every target does its own set-up: on a bare machine with Python 3.11 and make, `make demo` and
-# `make test` need no other step.
-PYTHON ?= python3.11
+# Every target does its own set-up: with Python 3.11 or later, make and git, `make demo` and `make test` need no other
+# step. `make` alone lists the targets; the text after ## is their line in that list.
+
+# The first Python from 3.11 on that is found; `make PYTHON=/path/to/python` overrides it.
+ifndef PYTHON
+PYTHON := $(firstword $(foreach name,python3.11 python3.12 python3.13 python3.14 python3 python,$(shell \
+  $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(name))))
+endif
 VENV := .venv
 BIN := $(VENV)/bin
-# uv brings certificates of its own unless told; pip goes by the machine's, which know a proxy that looks into TLS.
+# uv brings its own certificates unless told; pip uses the machine's, which know a proxy that inspects TLS.
 export UV_SYSTEM_CERTS := 1
-STAMP := $(VENV)/.ready
 
-.PHONY: setup test test-crash redis lint types test-browser test-clients test-api test-faults test-hostile fuzz demo demo-rag demo-loop bench bench-quick bench-agreement bench-samples bench-calibration bench-risk bench-drift bench-hostile bench-evaluate bench-tune bench-scale soak soak-memory clean
-.PHONY: lock audit image-steps sbom test-deploy test-wheel docs test-docs release picture dashboard-pictures scan
+.DEFAULT_GOAL := help
+.PHONY: help setup check lint types prose test demo demo-rag demo-loop clean
 
-setup: $(STAMP)
+help:  ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(STAMP): pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: install Python 3.11 or later, or run make PYTHON=python3"; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $(STAMP)
-
-# $(call installed,TEST,PACKAGES): where TEST fails, root gets Debian's packages; for all others the tests say what to install.
-installed = @{ $(1); } >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+# $(call environment,DIR): create a virtual environment where there is none.
+environment = @test -n "$(PYTHON)" || { echo "no Python 3.11 or later is on the PATH: install one, or run make PYTHON=/path/to/python"; exit 2; }; \
+  test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+# $(call install,DIR,ARGUMENTS): install into an environment.
+install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2)
+# $(call debian,TEST,PACKAGES): where TEST fails, install Debian's packages as root; other users are told by the tests.
+debian = @{ $(1); } >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
   && apt-get update -qq && apt-get install -y -qq --no-install-recommends $(2); } || true
 
-lint: setup
+##@ Start here
+
+setup: $(VENV)/.ready  ## install the project with its development tools into .venv
+$(VENV)/.ready: pyproject.toml
+	$(call environment,$(VENV))
+	@echo "installing the project and its development tools (about a minute)"
+	@$(call install,$(VENV),--editable '.[dev]')
+	@touch $@
+
+# The demos need a fifth of the development tools.
+$(VENV)/.demo: pyproject.toml
+	$(call environment,$(VENV))
+	@test -e $(VENV)/.ready || { echo "installing idk and the embedded model's runtime (about a minute)"; \
+	  $(call install,$(VENV),--editable '.[demo]'); }
+	@touch $@
+
+MODEL ?= 0.5b
+demo: $(VENV)/.demo  ## gate a real embedded model, from fitting to a table (MODEL=1.5b for the larger one)
+	$(BIN)/idk demo --model $(MODEL)
+
+demo-rag: $(VENV)/.demo  ## the same with passages, conditions and a rescue
+	$(BIN)/idk demo-rag --model $(MODEL)
+
+# STORE=redis://127.0.0.1:6379/0 (an empty one) runs two proxies.
+demo-loop: setup  ## observe, label, tune, enforce, and an alarm when the model gets worse
+	$(BIN)/idk demo-loop --model $(MODEL) $(if $(STORE),--store $(STORE))
+
+clean:  ## remove the environments and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage*
+
+##@ Check a change
+
+# Suites with their own targets, which `make test` leaves out.
+SLOW := browser clients api faults e2e/hostile deploy docs attack
+# The tests of `make check`: the packages without servers, databases and models.
+FAST := tests/calibrators tests/gating tests/test_imports.py tests/test_prose.py tests/proxy/config tests/proxy/records
+
+check: lint types  ## lint, types and fast tests, in under a minute
+	$(BIN)/python -m pytest -q $(wildcard $(FAST))
+
+lint: setup  ## ruff: lint and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: setup
+types: setup  ## mypy, strict
 	$(BIN)/mypy
 
-# The store's tests start real Redis servers; without them they fail and say what to install.
+prose: setup  ## list prose that does not make sense by itself
+	$(BIN)/python -m tests.prose
+
+.PHONY: redis
 redis:
-	$(call installed,command -v redis-server,redis-server)
+	$(call debian,command -v redis-server,redis-server)
 
-test: setup redis lint types
-	COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/browser --ignore=tests/clients --ignore=tests/api --ignore=tests/faults --ignore=tests/e2e/hostile --ignore=tests/deploy --ignore=tests/docs
+# AREA=gating runs one area's tests, without coverage: a folder under tests/, or under tests/proxy/.
+test: setup redis  ## lint, types, tests and coverage (AREA=gating: the tests of one area alone)
+ifdef AREA
+	$(BIN)/python -m pytest $(firstword $(wildcard tests/$(AREA) tests/proxy/$(AREA)) tests/$(AREA))
+else
+	@$(MAKE) --no-print-directory lint types
+	COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/python -m pytest --cov --cov-report=term $(SLOW:%=--ignore=tests/%)
+endif
 
-# The same tests that `make test` runs with three kills each.
-test-crash: setup redis
+##@ Slow suites
+
+.PHONY: test-crash test-browser test-clients test-api test-attack test-faults test-hostile fuzz
+test-crash: setup redis  ## kill the process 50 times (make test: three times)
 	IDK_CRASHES=50 $(BIN)/python -m pytest tests/e2e/test_crash.py
 
-# Debian's chromium is what the pages are looked at with; elsewhere the tests say what to install.
-test-browser: setup
-	$(call installed,command -v chromium,chromium)
+test-browser: setup  ## the admin page and the report in a real Chromium
+	$(call debian,command -v chromium,chromium)
 	$(BIN)/python -m pytest tests/browser
 
-# Each real client has an environment of its own, made once.
-test-clients: setup
-	$(call installed,command -v npm,nodejs npm)
+test-clients: setup  ## real clients, each in its own environment
+	$(call debian,command -v npm,nodejs npm)
 	$(BIN)/python -m tests.clients.environments
 	$(BIN)/python -m pytest tests/clients
 
-# What asks by OpenAI's own document, which is not part of the project: IDK_OPENAPI names it.
-ASKING := $(VENV)/api
-ASKED := $(ASKING)/.ready
-
-$(ASKED): tests/api/tools.txt
-	@test -x $(ASKING)/bin/python || $(PYTHON) -m venv $(ASKING)
-	$(ASKING)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/api/tools.txt
-	@touch $(ASKED)
-
-test-api: setup $(ASKED)
+# The requests are generated from OpenAI's own document, which is not part of the project: IDK_OPENAPI names it.
+test-api: setup $(VENV)/api/.ready  ## requests generated from OpenAI's API document
 	$(BIN)/python -m pytest tests/api
+$(VENV)/api/.ready: tests/api/tools.txt
+	$(call environment,$(VENV)/api)
+	@$(call install,$(VENV)/api,-r $<)
+	@touch $@
 
-# Faults of the upstream, the network, the store and the process itself; what was seen goes into a table.
-test-faults: setup
-	$(call installed,command -v nginx || test -x /usr/sbin/nginx,nginx-light)
-	$(call installed,ls /usr/lib/*/faketime/libfaketimeMT.so.1,libfaketime)
+test-attack: setup  ## ways round the gate, generated from tables
+	$(BIN)/python -m pytest tests/attack
+
+test-faults: setup redis  ## faults of upstreams, network, store and process
+	$(call debian,command -v nginx || test -x /usr/sbin/nginx,nginx-light)
+	$(call debian,ls /usr/lib/*/faketime/libfaketimeMT.so.1,libfaketime)
 	@rm -f $(VENV)/faults.json
 	IDK_RELIABILITY=$(CURDIR)/$(VENV)/faults.json $(BIN)/python -m pytest tests/faults
 	$(BIN)/python -m tests.faults.table $(VENV)/faults.json
 
-# Slow, broken, huge and strange requests against a real proxy, which must be well after each of them.
-test-hostile: setup
+test-hostile: setup  ## slow, broken, huge and strange requests
 	$(BIN)/python -m pytest tests/e2e/hostile
 
-# New inputs for a while; what breaks a property is kept in tests/fuzz/corpus, which `make test` replays.
+# Inputs that break a property are kept in tests/fuzz/corpus, which `make test` replays.
 FUZZ_S ?= 240
-fuzz: setup
+fuzz: setup  ## new inputs for FUZZ_S seconds
 	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_S)
 
-# What builds, locks and checks the deployment has an environment of its own.
-TOOLS := $(VENV)/deploy
-TOOLED := $(TOOLS)/.ready
+##@ Documentation
 
-$(TOOLED): deploy/tools.txt
-	@test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
-	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/tools.txt
-	@touch $(TOOLED)
+.PHONY: docs test-docs picture
+docs: setup  ## build the site; a broken link fails
+	@$(BIN)/python -c 'import mkdocstrings' 2>/dev/null || $(call install,$(VENV),--editable '.[docs]')
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+test-docs: setup  ## run every command and snippet of the README and the documentation
+	$(BIN)/python -m pytest tests/docs
+
+RECORDS ?= ../shared/data/generations/qwen2.5-coder-0.5b.jsonl
+picture: setup  ## the front page's curve, from graded answers (RECORDS=file)
+	$(BIN)/python -m tests.docs.picture $(RECORDS) docs/risk-coverage.svg
+
+##@ Deployment and release
+
+.PHONY: lock audit image-steps test-deploy test-wheel dashboard-pictures sbom scan release
+# The tools that build, lock and check the deployment have their own environment.
+TOOLS := $(VENV)/deploy
+$(TOOLS)/.ready: deploy/tools.txt
+	$(call environment,$(TOOLS))
+	@$(call install,$(TOOLS),-r $<)
+	@touch $@
+
+$(VENV)/audit/.ready: deploy/audit.txt
+	$(call environment,$(VENV)/audit)
+	@$(call install,$(VENV)/audit,-r $<)
+	@touch $@
 
 LOCK := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 SHIPPED := --extra redis --extra seal pyproject.toml
-
-# What the image installs, every file by its hash.
-lock: $(TOOLED)
+lock: $(TOOLS)/.ready  ## pin what the image installs, each file by its hash
 	$(LOCK) $(SHIPPED) -o deploy/requirements.lock
 	$(LOCK) $(SHIPPED) --extra litellm -o deploy/requirements-litellm.lock
 	$(LOCK) deploy/build.in -o deploy/build.lock
 
-AUDIT := $(VENV)/audit
-AUDITED := $(AUDIT)/.ready
+# Exit status 1: there are advisories. 3: they could not be looked up.
+audit: $(VENV)/audit/.ready  ## compare the pinned packages with the published advisories
+	@$(VENV)/audit/bin/python -m tests.deploy.audit $(VENV)/audit/bin/pip-audit
 
-$(AUDITED): deploy/audit.txt
-	@test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
-	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/audit.txt
-	@touch $(AUDITED)
-
-# What is pinned, against the published advisories. Error 1: there are some. Error 3: they could not be looked up.
-audit: $(AUDITED)
-	@$(AUDIT)/bin/python -m tests.deploy.audit $(AUDIT)/bin/pip-audit
-
-# Every RUN line of the Dockerfile, with no engine; the installed size; the health check.
-image-steps:
+image-steps:  ## run the Dockerfile's RUN lines without an engine
 	$(PYTHON) -m tests.deploy.image_steps
 
-# The built wheel in an empty environment.
-test-wheel: setup $(TOOLED)
-	$(BIN)/python -m pytest tests/deploy/test_wheel.py
-
-# The front page's curve, from graded answers of your own or of the demo's kind.
-RECORDS ?= ../shared/data/generations/qwen2.5-coder-0.5b.jsonl
-picture: setup
-	$(BIN)/python -m tests.docs.picture $(RECORDS) docs/risk-coverage.svg
-
-# The dashboard's panels, from what a real Prometheus answers about some minutes of a real run.
-dashboard-pictures: setup
-	$(BIN)/python -m tests.deploy.pictures docs/dashboard.svg
-
-# What the image holds, as CycloneDX.
-sbom: $(TOOLED)
-	@mkdir -p dist
-	$(TOOLS)/bin/cyclonedx-py requirements deploy/requirements.lock --pyproject pyproject.toml --output-reproducible -o dist/idk.cdx.json
-
-# Debian's prometheus brings promtool and the server that the dashboard's queries are asked of.
-test-deploy: setup $(TOOLED) $(AUDITED)
-	$(call installed,command -v promtool,prometheus)
+test-deploy: setup $(TOOLS)/.ready $(VENV)/audit/.ready  ## image, chart, dashboard, alerts and the audit
+	$(call debian,command -v promtool,prometheus)
 	$(BIN)/python -m pytest tests/deploy
 	$(MAKE) image-steps
 
-# The site, strictly: a broken link or a page that is not there fails.
-docs: setup
-	@$(BIN)/python -c 'import mkdocstrings' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+test-wheel: setup $(TOOLS)/.ready  ## the built wheel in an empty environment
+	$(BIN)/python -m pytest tests/deploy/test_wheel.py
 
-# Every command and snippet of README and docs.
-test-docs: setup
-	$(BIN)/python -m pytest tests/docs
+dashboard-pictures: setup  ## the dashboard's panels, from a real Prometheus
+	$(BIN)/python -m tests.deploy.pictures docs/dashboard.svg
 
+sbom: $(TOOLS)/.ready  ## what the image holds, as CycloneDX
+	@mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py requirements deploy/requirements.lock --pyproject pyproject.toml --output-reproducible -o dist/idk.cdx.json
+
+# checkov is heavy and not part of .ci/run. CKV_K8S_11 asks for a CPU limit, which would throttle a proxy under load;
+# requests and the autoscaler bound it.
 QUIETLY := --quiet --compact --skip-download
-# checkov is heavy: an environment of its own, and not in .ci/run. CKV_K8S_11 wants a CPU limit, which would throttle
-# a proxy at the moment that it is needed; requests and the autoscaler bound it.
-scan: $(TOOLED)
-	@test -x $(VENV)/checkov/bin/checkov || { $(PYTHON) -m venv $(VENV)/checkov && $(VENV)/checkov/bin/python -m pip install -q 'checkov>=3,<4'; }
+scan: $(TOOLS)/.ready  ## checkov on the rendered chart and the Dockerfile
+	$(call environment,$(VENV)/checkov)
+	@test -x $(VENV)/checkov/bin/checkov || $(call install,$(VENV)/checkov,'checkov>=3,<4')
 	rm -rf $(VENV)/rendered && $(TOOLS)/bin/python -m tests.deploy.render $(VENV)/rendered </dev/null
 	$(VENV)/checkov/bin/checkov $(QUIETLY) -d $(VENV)/rendered/everything --framework kubernetes --skip-check CKV_K8S_11
 	$(VENV)/checkov/bin/checkov $(QUIETLY) -f Dockerfile --framework dockerfile
 
-# Builds and checks what would be uploaded, and uploads nothing.
-release: $(TOOLED) sbom
+release: $(TOOLS)/.ready sbom  ## build and check what would be uploaded; uploads nothing
 	rm -rf dist/*.whl dist/*.tar.gz
 	$(TOOLS)/bin/python -m build --outdir dist .
 	$(TOOLS)/bin/twine check --strict dist/*.whl dist/*.tar.gz
 	cd dist && sha256sum *.whl *.tar.gz *.cdx.json > SHA256SUMS && cat SHA256SUMS
 
-MODEL ?= 0.5b
+##@ Measurements (tests/benchmarks)
 
-# The demos need a fifth of what the tests need: a newcomer waits for that alone.
-DEMO := $(VENV)/.demo
-
-$(DEMO): pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: install Python 3.11 or later, or run make PYTHON=python3"; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@test -e $(STAMP) || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
-	@touch $(DEMO)
-
-demo: $(DEMO)
-	$(BIN)/idk demo --model $(MODEL)
-
-demo-rag: $(DEMO)
-	$(BIN)/idk demo-rag --model $(MODEL)
-
-# STORE=redis://127.0.0.1:6379/0 (an empty one) runs it on two proxies.
-demo-loop: setup
-	$(BIN)/idk demo-loop --model $(MODEL) $(if $(STORE),--store $(STORE))
-
-clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage*
-
-bench: setup
-	$(BIN)/python -m tests.benchmarks.run
-
-bench-quick: setup
-	$(BIN)/python -m tests.benchmarks.run --quick
-
-bench-agreement: setup
-	$(BIN)/python -m tests.benchmarks.bench_agreement
-
-# Asks the embedded model, some ten minutes.
-bench-samples: setup
-	$(BIN)/python -m tests.benchmarks.bench_samples
-
-bench-calibration: setup
-	$(BIN)/python -m tests.benchmarks.bench_calibration
-
-bench-risk: setup
-	$(BIN)/python -m tests.benchmarks.bench_risk
-
-bench-evaluate: setup
-	$(BIN)/python -m tests.benchmarks.bench_evaluate
-
-bench-tune: setup
-	$(BIN)/python -m tests.benchmarks.bench_tune
-
-# How long hostile requests keep the loop, into tests/HOSTILE.md.
-bench-hostile: setup
-	$(BIN)/python -m tests.benchmarks.bench_hostile
-
-bench-drift: setup
-	$(BIN)/python -m tests.benchmarks.bench_drift
-
-# Four replicas behind nginx, a Redis Cluster of three nodes; writes deploy/SCALING.md, and fails where what is promised
-# of replicas was not seen.
-bench-scale: setup redis
-	$(BIN)/python -m tests.benchmarks.scale.run
-
-# An hour of everything at once; what was seen goes into tests/benchmarks/SOAK.md.
+.PHONY: bench bench-quick bench-agreement bench-calibration bench-drift bench-evaluate bench-hostile
+.PHONY: bench-risk bench-samples bench-scale bench-tune soak soak-memory
+BENCH = $(BIN)/python -m tests.benchmarks
+bench: setup  ## the proxy beside other gateways, into RESULTS.md
+	$(BENCH).run
+bench-quick: setup  ## the same, shorter
+	$(BENCH).run --quick
+bench-agreement: setup  ## scorers of samples on real generations
+	$(BENCH).bench_agreement
+bench-calibration: setup  ## calibrators beside scikit-learn's
+	$(BENCH).bench_calibration
+bench-drift: setup  ## false alarms and delays of the drift watch
+	$(BENCH).bench_drift
+bench-evaluate: setup  ## idk evaluate on many questions
+	$(BENCH).bench_evaluate
+bench-hostile: setup  ## how long hostile requests block the event loop, into tests/HOSTILE.md
+	$(BENCH).bench_hostile
+bench-risk: setup  ## coverage and false certificates of each threshold rule
+	$(BENCH).bench_risk
+bench-samples: setup  ## samples and other evidence on the embedded model, about ten minutes
+	$(BENCH).bench_samples
+# Four replicas behind nginx and a Redis Cluster of three nodes; fails where a promise about replicas was not seen.
+bench-scale: setup redis  ## several replicas, into deploy/SCALING.md
+	$(BENCH).scale.run
+bench-tune: setup  ## idk tune on a million records
+	$(BENCH).bench_tune
 MINUTES ?= 60
-soak: setup
-	$(BIN)/python -m tests.benchmarks.soak_hour --minutes $(MINUTES)
-
-# Memory alone, under as many requests as the machine gives.
-soak-memory: setup
-	$(BIN)/python -m tests.benchmarks.soak
+soak: setup  ## MINUTES of everything at once, into SOAK.md
+	$(BENCH).soak_hour --minutes $(MINUTES)
+soak-memory: setup  ## memory under load
+	$(BENCH).soak
