@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from gating.logistic import fit_logistic
-from gating.saved import MEND, Saved
+from gating.saved import REMEDY, Saved
 from gating.transform import TO_LOG_ODDS
 from gating.types import GatingError, Unmeasured
 
@@ -79,7 +79,7 @@ class Single:
     def load(cls, scorers: tuple[Scorer, ...], saved: Saved) -> Single:
         """The one scorer of the file."""
         if len(scorers) != 1:
-            raise GatingError(f"{saved.place}: kind single takes one scorer, not {len(scorers)}; {MEND}")
+            raise GatingError(f"{saved.place}: kind single takes one scorer, not {len(scorers)}; {REMEDY}")
         return cls(scorers[0])
 
 
@@ -97,7 +97,9 @@ class Term:
     def __post_init__(self) -> None:
         """Refuse a weight that would break monotony; NaN is none that is >= 0."""
         if not self.weight >= 0.0:
-            raise GatingError(f"policy.combination: a term's weight must be >= 0, not {self.weight}; {MEND}")
+            raise GatingError(
+                f"policy.combination: a term's weight must be >= 0, not {self.weight}; {REMEDY}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Logistic:
         """Refuse terms that are not the scorers'."""
         if len(self.scorers) != len(self.terms) or not self.terms:
             raise GatingError(
-                f"policy.combination: has {len(self.terms)} terms for {len(self.scorers)} scorers; {MEND}"
+                f"policy.combination: has {len(self.terms)} terms for {len(self.scorers)} scorers; {REMEDY}"
             )
 
     @classmethod

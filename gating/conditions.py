@@ -15,7 +15,7 @@ from calibrators import CalibrationError
 from calibrators.groups import GroupedCalibrator
 from gating.answers import is_abstention
 from gating.relatedness import Vocabulary
-from gating.saved import MEND, Saved
+from gating.saved import REMEDY, Saved
 from gating.scorers.closed_book import agreement
 from gating.types import GatingError, Unmeasured
 
@@ -105,9 +105,11 @@ class Group:
     def __post_init__(self) -> None:
         """Refuse a threshold that is no probability, and a certificate without one."""
         if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
-            raise GatingError(f"policy.conditions: the threshold {self.threshold!r} is not in [0, 1]; {MEND}")
+            raise GatingError(
+                f"policy.conditions: the threshold {self.threshold!r} is not in [0, 1]; {REMEDY}"
+            )
         if self.threshold is None and self.certificate is not None:
-            raise GatingError(f"policy.conditions: a certificate without a threshold; {MEND}")
+            raise GatingError(f"policy.conditions: a certificate without a threshold; {REMEDY}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +125,14 @@ class Conditions:
         """Refuse a grouping that is unknown, and no groups."""
         if self.by not in GROUPINGS:
             raise GatingError(
-                f"policy.conditions.by: must be one of {', '.join(GROUPINGS)}, not {self.by!r}; {MEND}"
+                f"policy.conditions.by: must be one of {', '.join(GROUPINGS)}, not {self.by!r}; {REMEDY}"
             )
         if GROUPINGS[self.by].fitted != (self.vocabulary is not None):
-            raise GatingError(f"policy.conditions.vocabulary: belongs to by: passages alone; {MEND}")
+            raise GatingError(f"policy.conditions.vocabulary: belongs to by: passages alone; {REMEDY}")
         if not self.groups:
-            raise GatingError(f"policy.conditions.groups: there are none; {MEND}")
+            raise GatingError(f"policy.conditions.groups: there are none; {REMEDY}")
         if RESCUED in self.groups and self.groups[RESCUED].certificate is not None:
-            raise GatingError(f"policy.conditions.groups.{RESCUED}: is never certified; {MEND}")
+            raise GatingError(f"policy.conditions.groups.{RESCUED}: is never certified; {REMEDY}")
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -184,7 +186,7 @@ class Conditions:
         try:
             calibrator = GroupedCalibrator.from_dict(saved.object("calibrator").values)
         except CalibrationError as exc:
-            raise GatingError(f"{saved.place}.calibrator: {exc}; {MEND}") from exc
+            raise GatingError(f"{saved.place}.calibrator: {exc}; {REMEDY}") from exc
         words = saved.get("vocabulary")
         vocabulary = None if words is None else Vocabulary.load(saved.object("vocabulary"))
         return cls(saved.text("by"), calibrator, loaded, vocabulary)

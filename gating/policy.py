@@ -1,4 +1,4 @@
-"""The fitted artefact of a route: how evidence becomes a confidence, and the confidence that is enough."""
+"""The policy of a route: how evidence becomes a confidence, and which confidence is enough to answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from calibrators import from_dict as calibrator_from_dict
 from gating.combine import COMBINATIONS, Combination
 from gating.conditions import Conditions
 from gating.risk import upper_bound
-from gating.saved import MEND, Saved
+from gating.saved import REMEDY, Saved
 from gating.scorers import SCORERS, FeatureScorer
 from gating.transform import TO_LOG_ODDS
 from gating.types import Certificate, GatingError, Unmeasured
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from gating.scorers import Need, Scorer
     from gating.types import Evidence
 
-#: The saved form that this code writes and reads.
+#: Version of the saved form of a policy without conditions.
 VERSION = 1
-#: That of a policy with conditions, which a reader of the first must not take for one without.
+#: Version of the saved form of a policy with conditions: code that reads version 1 alone must refuse it.
 VERSION_CONDITIONS = 2
-#: A saved bound may lie this share below the exact one, which another machine's libm rounds otherwise.
+#: Relative tolerance for a saved bound: the mathematical library of another machine may round differently.
 ROUNDING = 1e-9
 #: The keys of a fingerprint that say how many samples are drawn, and how.
 OF_SAMPLES = ("samples", "sample_temperature", "sample_top_p")
-#: The key that says which model makes vectors of them.
+#: The key of a fingerprint that names the embedding model.
 OF_VECTORS = "embeddings"
-#: Keys that matter only to a policy that reads evidence of this kind.
+#: Keys of a fingerprint that matter only to a policy whose scorers need this kind of evidence.
 _MATTERS_TO: Mapping[str, Need] = {**dict.fromkeys(OF_SAMPLES, "samples"), OF_VECTORS: "embeddings"}
 _ABSENT = object()
 
@@ -48,12 +48,12 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Scorers, their combination, a calibrator, a threshold on the confidence, and what they hold for.
+    """Scorers, their combination, a calibrator, a threshold on the confidence, and the requests they apply to.
 
-    ``threshold`` in [0, 1], or None where no threshold met the target: the route must give its own then.
-    ``fingerprint`` names what the labels were made with; ``fitted_on`` counts the labels of each split. With
-    ``conditions`` each group has a calibrator and a threshold of its own, and these two are of the answers
-    without passages.
+    ``threshold`` in [0, 1] is None where no threshold met the target; the route must then set one.
+    ``fingerprint`` describes how the labelled answers were made; ``fitted_on`` counts the labels of each split.
+    With ``conditions`` each group has its own calibrator and threshold, and the policy's ``calibrator`` and
+    ``threshold`` are those for answers without passages.
     """
 
     name: str
@@ -67,41 +67,41 @@ class Policy:
     conditions: Conditions | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a threshold that is no probability, and a certificate without one or of other answers."""
+        """Check that the threshold is a probability and that the certificates belong to this policy."""
         if self.threshold is not None:
             check_threshold(self.threshold, "policy.threshold")
         elif self.certificate is not None:
-            raise GatingError(f"policy.certificate: certifies a threshold, and there is none; {MEND}")
+            raise GatingError(f"policy.certificate: there is a certificate but no threshold; {REMEDY}")
         groups = () if self.conditions is None else self.conditions.groups.values()
         for certificate in (self.certificate, *(group.certificate for group in groups)):
             if certificate is not None and certificate.fingerprint not in (None, dict(self.fingerprint)):
                 raise GatingError(
-                    f"policy.certificate.fingerprint: is not the policy's own, so that it certifies others; {MEND}"
+                    f"policy.certificate.fingerprint: differs from the policy's fingerprint; {REMEDY}"
                 )
 
     @property
     def scorers(self) -> tuple[Scorer, ...]:
-        """What reads the evidence."""
+        """The scorers that read the evidence, in the order of the policy's file."""
         return self.combination.scorers
 
     @property
     def needs(self) -> frozenset[Need]:
-        """The kinds of evidence that its scorers read, or that tell its conditions apart."""
+        """The kinds of evidence that the scorers read or that determine an answer's condition."""
         own: frozenset[Need] = frozenset() if self.conditions is None else self.conditions.needs
         return own.union(*(scorer.needs for scorer in self.scorers))
 
     def threshold_for(self, evidence: Evidence) -> float | None:
-        """The threshold in force for an answer: its group's, where there are conditions."""
+        """Return the threshold on the confidence for an answer: that of its group, where there are conditions."""
         if self.conditions is None:
             return self.threshold
         name = self.conditions.of(evidence)
         return None if name is None else self.conditions.groups[name].threshold
 
     def certificate_for(self, evidence: Evidence) -> Certificate | None:
-        """The certificate that was made for answers like this one.
+        """Return the certificate that covers answers like this one, or None.
 
-        Without conditions nothing says that its labels had passages, so it covers no answer that is known to
-        have some.
+        A policy without conditions does not record whether its labelled answers had passages, so its certificate
+        covers no answer that is known to have some.
         """
         if self.conditions is None:
             return None if evidence.context else self.certificate
@@ -109,17 +109,17 @@ class Policy:
         return None if name is None else self.conditions.groups[name].certificate
 
     def matches(self, live: Mapping[str, Any]) -> bool:
-        """Whether the policy applies to requests of the fingerprint ``live``.
+        """Return whether the policy applies to requests with the fingerprint ``live``.
 
-        Every key of the policy must be there with an equal value; an empty fingerprint applies anywhere. How
-        samples are drawn matters to a policy that reads some, whatever else its labels came with, and what makes
-        vectors of them to one that reads vectors.
+        Each key of the policy's fingerprint must have an equal value in ``live``; an empty fingerprint applies
+        to every request. Keys about samples are compared only where a scorer reads samples, and the embedding
+        model only where a scorer reads vectors.
         """
         unlike = (key for key, value in self.fingerprint.items() if live.get(key, _ABSENT) != value)
         return all(key in _MATTERS_TO and _MATTERS_TO[key] not in self.needs for key in unlike)
 
     def read(self, evidence: Evidence) -> Measured | Unmeasured:
-        """The raw score (one scorer's own, or the combination's) and the confidence."""
+        """Return the raw score (of the single scorer or of the combination) and the confidence."""
         group = None
         if self.conditions is not None:
             group = self.conditions.of(evidence)
@@ -130,9 +130,10 @@ class Policy:
     def read_scores(
         self, scores: Sequence[float | Unmeasured], group: str | None = None
     ) -> Measured | Unmeasured:
-        """The same from what the policy's scorers (n,) said, in their order: how many answers are read at once.
+        """Return the raw score and the confidence, given the ``scores`` (n,) of the policy's scorers in order.
 
-        ``group`` is the answer's condition, which a policy with conditions must know.
+        ``group`` is the answer's condition; it is required for a policy with conditions. Tuning uses this to
+        read many answers whose scores are already known.
         """
         if self.conditions is not None and group not in self.conditions.groups:
             return Unmeasured("the policy was fitted on no answers of this condition")
@@ -147,12 +148,15 @@ class Policy:
         return Measured(reading.score, confidence)
 
     def confidence(self, evidence: Evidence) -> float | Unmeasured:
-        """The probability in [0, 1] that the answer is right."""
+        """Return the probability in [0, 1] that the answer is right."""
         measured = self.read(evidence)
         return measured if isinstance(measured, Unmeasured) else measured.confidence
 
     def confidence_at(self, log_odds: float, group: str | None = None) -> float | Unmeasured:
-        """The calibrator's reading (that of the ``group``, where there are conditions) of log-odds; never NaN."""
+        """Return the calibrated confidence in [0, 1] for ``log_odds``; never NaN.
+
+        Where there are conditions, the calibrator of ``group`` is used.
+        """
         if isnan(log_odds):
             return Unmeasured("the score is NaN")
         if self.conditions is None or group is None:
@@ -162,7 +166,7 @@ class Policy:
         return confidence if 0.0 <= confidence <= 1.0 else Unmeasured("the calibrator gave no probability")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, for ``load``."""
+        """Return plain JSON values that ``load`` reads."""
         conditions = self.conditions
         return {
             "version": VERSION if conditions is None else VERSION_CONDITIONS,
@@ -180,16 +184,16 @@ class Policy:
 
     @classmethod
     def load(cls, saved: Mapping[str, Any]) -> Policy:
-        """The policy that ``to_dict`` saved; keys that it does not know are left aside.
+        """Read the policy that ``to_dict`` saved; unknown keys are ignored.
 
-        Raises GatingError, naming the key and the mend, on another version, a missing key, an unknown scorer
+        Raises GatingError, naming the key and the remedy, on another version, a missing key, an unknown scorer
         or kind, and any number that is NaN or out of range.
         """
         policy = Saved(saved, "policy")
         version = policy.get("version")
         if isinstance(version, bool) or version not in (VERSION, VERSION_CONDITIONS):
             raise GatingError(
-                f"policy.version: must be {VERSION} or {VERSION_CONDITIONS}, not {version!r}; {MEND}"
+                f"policy.version: must be {VERSION} or {VERSION_CONDITIONS}, not {version!r}; {REMEDY}"
             )
         features = policy.object("features")
         scorers = tuple(_scorer(name, policy, features) for name in policy.texts("scorers"))
@@ -211,13 +215,13 @@ class Policy:
 
 
 def check_threshold(threshold: float, place: str) -> None:
-    """Raise GatingError, naming ``place``, where ``threshold`` is no number in [0, 1]."""
+    """Raise GatingError, naming ``place``, unless ``threshold`` is a number in [0, 1]."""
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0.0 <= threshold <= 1.0:
         raise GatingError(f"{place}: must be a number in [0, 1], not {threshold!r}")
 
 
 def _scorer(name: str, policy: Saved, features: Saved) -> Scorer:
-    """The scorer of the table that is meant, or the feature on its saved scale."""
+    """Return the scorer of this name from the table, or a feature's scorer on its saved scale."""
     known = SCORERS.get(name)
     if name not in features.values:
         if known is None:
@@ -228,7 +232,7 @@ def _scorer(name: str, policy: Saved, features: Saved) -> Scorer:
     if scale is None:
         raise features.wrong(name, f"one of {', '.join(TO_LOG_ODDS)}")
     if known is not None:
-        raise GatingError(f"{features.place}.{name}: is the name of a scorer; {MEND}")
+        raise GatingError(f"{features.place}.{name}: a feature must not have the name of a scorer; {REMEDY}")
     return FeatureScorer(name, scale)
 
 
@@ -243,11 +247,11 @@ def _calibrator(saved: Saved) -> Calibrator:
     try:
         return calibrator_from_dict(saved.values)
     except CalibrationError as exc:
-        raise GatingError(f"{saved.place}: {exc}; {MEND}") from exc
+        raise GatingError(f"{saved.place}: {exc}; {REMEDY}") from exc
 
 
 def _certificate(saved: Saved) -> Certificate:
-    """The certificate; refused where its bound is below the one that its own counts give."""
+    """Read a certificate; raise GatingError where its bound is below the exact bound of its counts."""
     certificate = Certificate(
         target_risk=saved.number("target_risk"),
         delta=saved.number("delta"),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from gating.saved import MEND
+from gating.saved import REMEDY
 from gating.types import GatingError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Vocabulary:
         """Refuse a cut that is no share; NaN is none."""
         if not 0.0 < self.cut <= 1.0:
             raise GatingError(
-                f"policy.conditions.vocabulary.cut: must be in (0, 1], not {self.cut!r}; {MEND}"
+                f"policy.conditions.vocabulary.cut: must be in (0, 1], not {self.cut!r}; {REMEDY}"
             )
 
     @classmethod

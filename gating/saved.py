@@ -9,7 +9,7 @@ from typing import Any
 
 from gating.types import GatingError
 
-MEND = "tune the policy again, or read it with the idk that wrote it"
+REMEDY = "tune the policy again, or read it with the idk that wrote it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +22,17 @@ class Saved:
     def __post_init__(self) -> None:
         """Refuse what is no object."""
         if not isinstance(self.values, Mapping):
-            raise GatingError(f"{self.place}: must be an object, not {self.values!r}; {MEND}")
+            raise GatingError(f"{self.place}: must be an object, not {self.values!r}; {REMEDY}")
 
     def get(self, key: str) -> Any:
         """Whatever stands at ``key``, which must be there."""
         if key not in self.values:
-            raise GatingError(f"{self.place}.{key}: is missing; {MEND}")
+            raise GatingError(f"{self.place}.{key}: is missing; {REMEDY}")
         return self.values[key]
 
     def wrong(self, key: str, noun: str) -> GatingError:
         """The error for a value that is not ``noun``."""
-        return GatingError(f"{self.place}.{key}: must be {noun}, not {self.values[key]!r}; {MEND}")
+        return GatingError(f"{self.place}.{key}: must be {noun}, not {self.values[key]!r}; {REMEDY}")
 
     def text(self, key: str) -> str:
         """A string."""

@@ -175,7 +175,7 @@ def test_a_certificate_of_other_answers_is_refused():
     signed = saved()
     signed["certificate"]["fingerprint"] = dict(signed["fingerprint"])
     assert Policy.load(signed).certificate.fingerprint == signed["fingerprint"]
-    with pytest.raises(GatingError, match=r"policy.certificate.fingerprint: is not the policy's own"):
+    with pytest.raises(GatingError, match=r"policy.certificate.fingerprint: differs from the policy's fingerprint"):
         Policy.load({**signed, "fingerprint": {"model": "another"}})
 
 
@@ -197,13 +197,13 @@ def test_a_missing_key_is_named(key):
         ("threshold", 1.5, r"policy.threshold: must be a number in \[0, 1\], not 1.5"),
         ("threshold", "0.8", "policy.threshold: must be a finite number"),
         ("threshold", True, "policy.threshold: must be a finite number"),
-        ("threshold", None, "policy.certificate: certifies a threshold, and there is none"),
+        ("threshold", None, "policy.certificate: there is a certificate but no threshold"),
         ("scorers", {}, "policy.scorers: must be a list of strings"),
         ("scorers", [], "policy.combination: kind single takes one scorer, not 0"),
         ("scorers", [{"name": "mean_logprob"}], "policy.scorers: must be a list of strings"),
         ("scorers", ["mean_logprop"], "policy.scorers: must be names among mean_logprob, "),
         ("features", [], "policy.features: must be an object"),
-        ("features", {"mean_logprob": "real"}, "policy.features.mean_logprob: is the name of a scorer"),
+        ("features", {"mean_logprob": "real"}, "policy.features.mean_logprob: a feature must not have"),
         ("combination", "single", "policy.combination: must be an object"),
         ("combination.kind", "product", "policy.combination.kind: must be one of single, logistic"),
         ("calibrator", None, "policy.calibrator: must be an object"),
