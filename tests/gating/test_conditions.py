@@ -8,21 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibrators.groups import GroupedCalibrator
 from gating import SCORERS, Evidence, Gate, GatingError, Policy, Unmeasured
-from gating.combine import Single
-from gating.conditions import Conditions, Group, by_context, by_contrast
+from gating.conditions import Group, by_context, by_contrast
 from gating.early import watch
 from gating.gate import Uncalibrated, tightened
-from gating.risk import upper_bound
 from gating.tuning import Collector, FixedThreshold, Provenance, TargetRisk, WrongCost, tune
-from gating.types import Certificate
+from tests.gating.conditional import certificate, conditions, evidence, policy
 
 CLOSED = Evidence("Paris", token_logprobs=[-0.2])
-
-
-def evidence(score=-0.1, *, answer="Paris", context=None, closed=None):
-    return Evidence(answer, token_logprobs=[score], closed_book=closed, context=context)
 
 
 @pytest.mark.parametrize(("found", "plain", "contrast"), [
@@ -39,25 +32,6 @@ def evidence(score=-0.1, *, answer="Paris", context=None, closed=None):
 ])  # fmt: skip
 def test_the_condition_of_an_answer(found, plain, contrast):
     assert (by_context(found), by_contrast(found)) == (plain, contrast)
-
-
-def conditions(**groups):
-    rng = np.random.default_rng(0)
-    scores = rng.normal(size=400)
-    names = ["none", "context"] * 200
-    right = rng.random(400) < np.where(np.array(names) == "none", 0.8, 0.2)
-    fitted = GroupedCalibrator().fit(scores, right.astype(float), names)
-    return Conditions("context", fitted, groups or {"none": Group(0.6, n=200), "context": Group(0.9, n=200)})
-
-
-def certificate():
-    return Certificate(0.1, 0.1, 3, 120, 200, upper_bound(3, 120, 0.1), splits={"certify": 200})
-
-
-def policy(made=None, **changes):
-    made = made or conditions()
-    values = {"threshold": 0.6, "fingerprint": {"model": "m"}, "conditions": made, **changes}
-    return Policy("rag", Single(SCORERS["mean_logprob"]), made.calibrator.global_, **values)
 
 
 def test_passages_have_a_confidence_and_a_threshold_of_their_own():

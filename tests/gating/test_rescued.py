@@ -14,7 +14,7 @@ from gating.early import watch
 from gating.gate import tightened
 from gating.tuning import Collector, FixedThreshold, TargetRisk, WrongCost, tune
 from proxy.control.risk_watch import Target
-from tests.gating.test_conditions import certificate, conditions, evidence, policy
+from tests.gating.conditional import certificate, conditions, evidence, policy
 
 CLOSED = evidence(context=False)
 RESCUED = replace(CLOSED, rescued=True)

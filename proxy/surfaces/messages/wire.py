@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 
 from gating.types import Evidence
 from proxy.surfaces import sse
-from proxy.surfaces.chat import wire as chat
+from proxy.surfaces.chat import wire as chat  # noqa: TC001
 from proxy.surfaces.contract import Choice
 from proxy.surfaces.identity import UNREAD
 

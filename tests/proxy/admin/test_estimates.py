@@ -91,7 +91,7 @@ def test_a_certificate_goes_with_its_threshold():
 
 def test_a_condition_that_is_stricter_stays_so():
     from gating.conditions import Group
-    from tests.gating.test_conditions import conditions, policy
+    from tests.gating.conditional import conditions, policy
 
     made = policy(conditions(none=Group(0.6), context=Group(0.9), other=Group(None)))
     for threshold, expected in ((0.4, (0.4, 0.9)), (0.95, (0.95, 0.95))):

@@ -6,13 +6,13 @@ import asyncio
 import json
 
 import pytest
-from tests.proxy.test_pipeline import POLICY
 
 from proxy.app import TOP_LOGPROBS, App, build
 from proxy.config import parse
 from proxy.control.policies import load_policy
 from proxy.exceptions import ConfigError
 from tests.fakes import answer, says
+from tests.proxy.policies import POLICY
 
 ENFORCE = {"name": "r", "mode": "enforce", "scorers": ["mean_logprob"], "score_threshold": -1.0}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.proxy.test_pipeline import POLICY
 
 from proxy.cli.main import run
+from tests.proxy.policies import POLICY
 
 STORE = ["--store", "sqlite:///idk.db"]
 

@@ -9,7 +9,6 @@ from time import time
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from tests.proxy.test_pipeline import POLICY
 
 from proxy.config import Route
 from proxy.control import drift_watch as drift
@@ -17,6 +16,7 @@ from proxy.control.drift_watch import WINDOW, DriftWatch, compared, ends
 from proxy.control.risk_watch import Watch
 from proxy.metrics import Metrics
 from proxy.storage import RiskState
+from tests.proxy.policies import POLICY
 from tests.proxy.storage.making import decided
 
 BEGUN = RiskState(route="support", policy="support@1", since=1_000.0, revision=1)

@@ -7,7 +7,6 @@ import json
 import os
 
 import pytest
-from tests.proxy.test_pipeline import POLICY
 
 from proxy.app import Setting, application, build
 from proxy.control.policies import Alarm, Known, PolicyName
@@ -18,6 +17,7 @@ from proxy.metrics import Metrics
 from proxy.storage import Sealer, make_store
 from tests.fakes import answer, held, says
 from tests.proxy.asgi_client import ask
+from tests.proxy.policies import POLICY
 
 TEXT = """
 server: {{store: "sqlite:///idk.db"{server}}}

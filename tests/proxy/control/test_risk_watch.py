@@ -7,7 +7,6 @@ import logging
 
 import numpy as np
 import pytest
-from tests.proxy.test_pipeline import POLICY
 
 from gating import Certificate
 from gating.drift import RiskWatch
@@ -16,6 +15,7 @@ from proxy.config import Route
 from proxy.control.risk_watch import Target, Watch, assess
 from proxy.metrics import Metrics
 from proxy.storage import RiskState, Tally, Watched
+from tests.proxy.policies import POLICY
 from tests.proxy.storage.making import decided, drawn, said
 
 TARGET = Target(0.1, 0.1, 0.6)

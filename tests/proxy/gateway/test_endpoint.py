@@ -44,7 +44,7 @@ async def test_several_choices_stand_comma_separated_in_the_headers(serving, ups
 
 
 async def test_confidences_stand_in_the_headers_where_there_is_a_policy(serving, upstream, tmp_path):
-    from tests.proxy.test_pipeline import POLICY
+    from tests.proxy.policies import POLICY
 
     (tmp_path / "p.json").write_text(json.dumps({**POLICY.to_dict(), "fingerprint": {}}))
     prompt = upstream.script(answer(SURE, says("?", logprob=-2.0), says("!", logprobs='"none"')))

@@ -9,11 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibrators import CALIBRATORS
-from gating import SCORERS, Certificate, Evidence, Gate, Policy, Unmeasured
-from gating.combine import Single
+from gating import SCORERS, Evidence, Gate, Policy, Unmeasured
 from gating.gate import Uncalibrated
-from gating.risk import upper_bound
 from proxy.config import Route as RouteConfig
 from proxy.exceptions import BadRequest
 from proxy.metrics import Metrics
@@ -23,20 +20,12 @@ from proxy.requests.route import Route
 from proxy.surfaces.chat.surface import Chat
 from proxy.surfaces.contract import Choice, Completion
 from proxy.upstreams.abilities import Abilities
+from tests.proxy.policies import POLICY
 
 CHAT = Chat()
 MEAN = SCORERS["mean_logprob"]
 RAW = Gate(Uncalibrated(MEAN, -1.0))
 OBSERVING = Gate(Uncalibrated(MEAN))
-SCORES = [-6.0, -3.0, -1.0, 0.0, 1.0, 3.0, 6.0] * 20
-POLICY = Policy(
-    name="support",
-    combination=Single(MEAN),
-    calibrator=CALIBRATORS["platt"]().fit(SCORES, [index % 20 < 1 + 3 * (index % 7) for index in range(140)]),
-    threshold=0.6,
-    certificate=Certificate(0.1, 0.1, 3, 120, 200, upper_bound(3, 120, 0.1)),
-    fingerprint={"model": "m"},
-)
 
 
 class Knows:

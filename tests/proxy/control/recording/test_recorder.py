@@ -9,7 +9,6 @@ import time
 from random import Random
 
 import pytest
-from tests.proxy.test_pipeline import POLICY
 
 from gating import SCORERS
 from proxy.control.recording import Recorder, StoreLink
@@ -20,34 +19,10 @@ from proxy.server.large_bodies import LARGE
 from proxy.storage import DecisionQuery, Sealer, make_store
 from proxy.surfaces import SURFACES
 from tests.fakes import answer, raw, says
+from tests.proxy.control.recording.failing import Failing
+from tests.proxy.policies import POLICY
 
 ROUTE = {"name": "r", "mode": "enforce", "scorers": ["mean_logprob"], "score_threshold": -1.0}
-
-
-class Failing:
-    """A store that is down, or slow, as long as it is told to be."""
-
-    name = "test://"
-
-    def __init__(self, store):
-        self._store = store
-        self.down = False
-        self.slow = False
-        self.broken = False
-        self.asked = 0
-
-    def __getattr__(self, name):
-        async def call(*arguments, **given):
-            self.asked += 1
-            if self.down:
-                raise StoreError("test://: is down")
-            if self.broken:
-                raise ValueError("a defect")
-            if self.slow:
-                await asyncio.sleep(60)
-            return await getattr(self._store, name)(*arguments, **given)
-
-        return call
 
 
 @pytest.fixture

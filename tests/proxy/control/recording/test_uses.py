@@ -17,7 +17,7 @@ from proxy.metrics import Metrics
 from proxy.storage import Sealer, make_store
 from tests.fakes import answer, says
 from tests.proxy.asgi_client import ask
-from tests.proxy.control.recording.test_recorder import Failing
+from tests.proxy.control.recording.failing import Failing
 
 CONFIG = """
 server: {{store: "sqlite:///idk.db", stored_keys: true}}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.proxy.test_evaluation import evaluate
 
 from gating.answers import normalise
 from proxy.cli.main import run
@@ -13,6 +12,7 @@ from proxy.exceptions import ConfigError
 from proxy.offline.evaluation.contexts import conditions, posed
 from proxy.offline.evaluation.overrefusal import Case, case_of, tallies
 from proxy.records import Question, Record
+from tests.proxy.offline.evaluation.evaluating import evaluate
 from tests.proxy.table_upstream import TableUpstream
 
 CAPITALS = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Peru": "Lima", "Chad": "N'Djamena"}

@@ -10,16 +10,11 @@ import sys
 import pytest
 
 from proxy.cli.main import run
+from tests.proxy.offline.evaluation.evaluating import evaluate, questions
 from tests.proxy.table_upstream import TableUpstream, pieces
 
 CAPITALS = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Peru": "Lima", "Chad": "N'Djamena"}
 ANSWERS = {f"Capital of {country}?": capital for country, capital in CAPITALS.items()}
-
-
-def questions(folder, rows):
-    path = folder / "questions.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 def capitals(count=None):
@@ -27,15 +22,6 @@ def capitals(count=None):
         {"id": country, "question": f"Capital of {country}?", "answers": [capital]}
         for country, capital in list(CAPITALS.items())[:count]
     ]
-
-
-def evaluate(folder, upstream, rows, *options, **route):
-    out = folder / "records.jsonl"
-    config = upstream.config(folder, **route)
-    arguments = ["--config", str(config), "--route", "support", "--data", str(questions(folder, rows))]
-    status = run(["evaluate", *arguments, "--out", str(out), *options])
-    written = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
-    return status, [json.loads(line) for line in written]
 
 
 @pytest.mark.parametrize("mode", ["observe", "off"])

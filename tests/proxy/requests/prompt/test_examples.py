@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.proxy.test_evaluation import evaluate
-from tests.proxy.test_rescue import DECLINES, GATE, SURE, said, texts
 
 from proxy.config import Example
 from proxy.exceptions import ConfigError
 from proxy.requests.prompt.examples import Examples, load
 from tests.fakes import answer, says
+from tests.proxy.offline.evaluation.evaluating import evaluate
+from tests.proxy.requests.remedies.replies import DECLINES, GATE, SURE, said, texts
 from tests.proxy.table_upstream import TableUpstream
 
 SHOWN = [

@@ -6,18 +6,17 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.proxy.test_pipeline import POLICY
 
 from gating import SCORERS, Policy
 from gating.combine import Single
 from gating.conditions import Group
 from tests.fakes import answer, error, says
-from tests.gating.test_conditions import conditions
+from tests.gating.conditional import conditions
+from tests.proxy.policies import POLICY
+from tests.proxy.requests.remedies.replies import DECLINES, GATE, SURE, said, texts
 
-SURE, UNSURE = -0.01, -3.0
-GATE = {"mode": "enforce", "scorers": ["mean_logprob"], "score_threshold": -0.5, "name": "docs"}
+UNSURE = -3.0
 RESCUE = GATE | {"rag": {"context": "(?s)<c>(.*?)</c>", "rescue": True}}
-DECLINES = says("The context", " does not", " mention it.", logprob=SURE)
 
 
 def in_context(prompt):
@@ -30,27 +29,6 @@ def script(upstream, opened, closed):
     whole = in_context(bare)
     upstream._replies[whole] = [opened]
     return whole, bare
-
-
-def events(reply):
-    """The payloads of an event stream; none where the answer came whole."""
-    if not reply.headers["content-type"].startswith("text/event-stream"):
-        return []
-    lines = [line.removeprefix(b"data: ") for line in reply.body.splitlines() if line.startswith(b"data: ")]
-    assert lines[-1] == b"[DONE]"
-    return [json.loads(line) for line in lines[:-1]]
-
-
-def said(reply):
-    came = events(reply)
-    return (came[-1] if came else reply.json)["idk"]
-
-
-def texts(reply):
-    came = events(reply)
-    if not came:
-        return reply.json["choices"][0]["message"]["content"]
-    return "".join(choice["delta"].get("content") or "" for event in came for choice in event["choices"])
 
 
 @pytest.mark.parametrize("stream", [False, True])

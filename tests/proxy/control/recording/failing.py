@@ -1,0 +1,33 @@
+"""A store whose failures the tests choose."""
+
+from __future__ import annotations
+
+import asyncio
+
+from proxy.exceptions import StoreError
+
+
+class Failing:
+    """A store that is down, or slow, as long as it is told to be."""
+
+    name = "test://"
+
+    def __init__(self, store):
+        self._store = store
+        self.down = False
+        self.slow = False
+        self.broken = False
+        self.asked = 0
+
+    def __getattr__(self, name):
+        async def call(*arguments, **given):
+            self.asked += 1
+            if self.down:
+                raise StoreError("test://: is down")
+            if self.broken:
+                raise ValueError("a defect")
+            if self.slow:
+                await asyncio.sleep(60)
+            return await getattr(self._store, name)(*arguments, **given)
+
+        return call
