@@ -49,7 +49,7 @@ def configuration() -> str:
             "known one; secrets come from the environment, by name."
         ),
     ]
-    for _, section in reversed(SECTIONS):
+    for section in SECTIONS:
         doc = " ".join((inspect.getdoc(section) or "").split())
         doc = re.sub(r"``(.+?)``", r"`\1`", doc)
         lines += ["", f"## {section.__name__}", "", doc, ""]

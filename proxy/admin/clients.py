@@ -29,7 +29,9 @@ async def make(store: Store, config: Config, routes: Collection[str], asked: Mak
     """``POST keys``; raises BadRequest, and StoreRefused where the name is taken."""
     for name in asked.routes or ():
         if name not in routes:
-            raise BadRequest(f"routes: `{name}` is no route; known are {', '.join(routes)}", param="routes")
+            raise BadRequest(
+                f"routes: `{name}` is not a route; known are {', '.join(routes)}", param="routes"
+            )
     made = await keys.create(
         store,
         asked.name,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from proxy.config.kinds import Name  # noqa: TC001 - msgspec reads the annotations when it runs
+from proxy.config.sections import Name  # noqa: TC001 - msgspec reads the annotations when it runs
 
 #: Who did it, for the history.
 Who = Annotated[str, Meta(min_length=1, max_length=64)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gating.policy import Policy
 from proxy.app.gates import gate_of
-from proxy.config import Rag, lower
+from proxy.config import Rag, fallback_of
 from proxy.exceptions import ConfigError
 from proxy.requests.evidence import gatherers_of
 from proxy.requests.prompt.context import finder
@@ -104,7 +104,7 @@ def _lower(
     provider: str,
 ) -> Route:
     """The route by its fallback; raises ConfigError where that reads what the route's gate may have missed."""
-    found = route_of(lower(config), upstream, joining, made, provider)
+    found = route_of(fallback_of(config), upstream, joining, made, provider)
     if found.gate is not None and found.gate.needs & {"logprobs", "top_logprobs"}:
         raise ConfigError(
             f"routes.{config.name}.fallback.scorers: {config.fallback.scorers[0] if config.fallback else ''} reads "

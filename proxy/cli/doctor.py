@@ -50,11 +50,11 @@ def doctor(
     import msgspec
 
     from proxy.app import build
-    from proxy.config import load, naming
+    from proxy.config import error_prefix, load
     from proxy.control.policies import known_of
 
     loaded, folder = load(config), config.resolve().parent
-    with naming(str(config)):
+    with error_prefix(str(config)):
         known = known_of(loaded, folder, os.environ)
         parts = build(loaded, folder=folder, environ=os.environ, known=known)
     deployments, routes = asyncio.run(_probed(parts, config, model, api_key_env))

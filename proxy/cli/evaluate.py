@@ -58,12 +58,12 @@ def evaluate(
     import msgspec
 
     from proxy import app
-    from proxy.config import load, naming
+    from proxy.config import error_prefix, load
     from proxy.control.policies import known_of
     from proxy.offline.evaluation import Asker, Judge
 
     loaded, folder = load(config), config.resolve().parent
-    with naming(str(config)):
+    with error_prefix(str(config)):
         known = known_of(loaded, folder, os.environ)
         parts = app.build(loaded, folder=folder, environ=os.environ, known=known)
     params = {"temperature": temperature, "max_tokens": max_tokens}

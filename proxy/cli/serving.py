@@ -74,7 +74,7 @@ def serve(arguments: Arguments) -> None:
     else:
         source, where = None, "--upstream"
         loaded = configuration.with_server(configuration.for_upstream(arguments.upstream), given, where)
-    with configuration.naming(where):
+    with configuration.error_prefix(where):
         run(loaded, path.resolve().parent, source)
 
 

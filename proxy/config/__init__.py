@@ -1,13 +1,18 @@
-"""`idk.yaml` as frozen, typed values; whatever is wrong in it is one line that names file, key and mend."""
+"""The configuration file `idk.yaml`: its sections as frozen, typed values, how it is read, and how it is checked."""
 
-from proxy.config.evidence import Budget, Embeddings
-from proxy.config.keys import Key
-from proxy.config.rag import Example, Rag
-from proxy.config.reading import for_upstream, load, naming, parse, with_server
-from proxy.config.routes import Route, lower
-from proxy.config.server import Server
-from proxy.config.upstreams import Upstream
-from proxy.config.whole import Config
+from proxy.config.reading import error_prefix, for_upstream, load, parse, with_server
+from proxy.config.sections import (
+    Budget,
+    Config,
+    Embeddings,
+    Example,
+    Key,
+    Rag,
+    Route,
+    Server,
+    Upstream,
+    fallback_of,
+)
 
 __all__ = [
     "Budget",
@@ -19,10 +24,10 @@ __all__ = [
     "Route",
     "Server",
     "Upstream",
+    "error_prefix",
+    "fallback_of",
     "for_upstream",
     "load",
-    "lower",
-    "naming",
     "parse",
     "with_server",
 ]

@@ -1,4 +1,4 @@
-"""A file or a text becomes a checked configuration."""
+"""Reading `idk.yaml`: from a file or a text to a checked configuration."""
 
 from __future__ import annotations
 
@@ -6,56 +6,53 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import yaml
 
 from proxy.config.checks import problems
-from proxy.config.sections import schema_problem
-from proxy.config.whole import Config
-from proxy.config.yaml_text import tree_of
+from proxy.config.schema import config_of
+from proxy.config.yaml_reader import tree_of
 from proxy.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from proxy.config.sections import Config
+
 
 def load(path: Path) -> Config:
-    """Read and check one file; raises ConfigError."""
+    """Read and check one file; raise ConfigError where it cannot be used."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as exc:
         raise ConfigError(f"{path}: no such file; `idk init` writes a commented one") from exc
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path}: cannot be read: {exc}") from exc
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path}: cannot be read: it is not UTF-8 text") from exc
     return parse(text, str(path))
 
 
 def parse(text: str, where: str) -> Config:
-    """Check the text of a configuration; ``where`` names it in errors."""
-    tree = tree_of(text, where)
-    try:
-        config = msgspec.convert(tree, Config)
-    except msgspec.ValidationError as exc:
-        raise ConfigError(f"{where}: {schema_problem(exc, tree)}") from exc
-    return checked(config, where)
+    """Read and check the text of a configuration; ``where`` names it in errors."""
+    return checked(config_of(tree_of(text, where), where), where)
 
 
 def checked(config: Config, where: str) -> Config:
-    """The same, if nothing is wrong that types cannot say; else raises ConfigError."""
+    """Return the configuration if its values fit together; raise ConfigError otherwise."""
     for problem in problems(config):
         raise ConfigError(f"{where}: {problem}")
     return config
 
 
 def with_server(config: Config, given: Mapping[str, Any], where: str) -> Config:
-    """The same with these values in its ``server`` section, checked anew; raises ConfigError."""
+    """Replace values of the ``server`` section and check the result; raise ConfigError where it cannot be used."""
     server = msgspec.structs.replace(config.server, **given)
     return checked(msgspec.structs.replace(config, server=server), where)
 
 
 @contextmanager
-def naming(where: str) -> Iterator[None]:
-    """Begin every ConfigError of the body with ``where``, the file whose values are being used."""
+def error_prefix(where: str) -> Iterator[None]:
+    """Begin every ConfigError of the body with ``where``, the file whose values are used."""
     try:
         yield
     except ConfigError as exc:
@@ -63,17 +60,11 @@ def naming(where: str) -> Iterator[None]:
 
 
 def for_upstream(base_url: str) -> Config:
-    """The configuration of ``idk serve --upstream URL``: one route for every model, observing."""
-    return parse(
-        yaml.safe_dump(
-            {
-                # Nobody who names no file expects to find one afterwards.
-                "server": {"store": "memory://"},
-                "upstreams": {"upstream": {"base_url": base_url, "auth": "forward"}},
-                "routes": [
-                    {"name": "default", "models": ["*"], "upstream": "upstream", "scorers": ["mean_logprob"]}
-                ],
-            }
-        ),
-        "--upstream",
-    )
+    """Return the configuration of ``idk serve --upstream URL``: one route for every model, observing."""
+    tree = {
+        # Without a configuration file, the proxy leaves no file behind either.
+        "server": {"store": "memory://"},
+        "upstreams": {"upstream": {"base_url": base_url, "auth": "forward"}},
+        "routes": [{"name": "default", "models": ["*"], "upstream": "upstream", "scorers": ["mean_logprob"]}],
+    }
+    return checked(config_of(tree, "--upstream"), "--upstream")

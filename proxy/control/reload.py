@@ -170,7 +170,7 @@ class Keeper:
             fixed = [
                 name for name in _FIXED if getattr(config.server, name) != getattr(self._config.server, name)
             ]
-            with configuration.naming(str(source.path)):
+            with configuration.error_prefix(str(source.path)):
                 known = await self._known_for(config)
                 self._put(config, known)
         except (ConfigError, StoreError) as exc:

@@ -1,4 +1,4 @@
-"""A configuration is read as it is written, and what is wrong in it is one line with place and mend."""
+"""The configuration file: what is read, what is rejected, and the line that names each problem."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def test_a_mode_is_read_as_text(mode):
 )
 def test_only_true_and_false_are_booleans(text):
     assert parse(route(f"abstain_text: {text}")).routes[0].abstain_text == text
-    assert problem(route(f"allow_override: {text}")).startswith("routes[0].allow_override: expected `bool`")
+    assert problem(route(f"allow_override: {text}")).startswith(
+        "routes[0].allow_override: must be true or false, not text"
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,21 +121,21 @@ def test_the_examples_commented_lines_are_sound_too(shown, hidden):
     [
         ("a: [", "line 1: "),
         ("a: b: c", "line 1: mapping values are not allowed here"),
-        ("server: {port: 1}\nserver: {port: 2}\n", "line 2: the key `server` stands here twice; keep one"),
-        (route("model: a, model: b"), "line 2: the key `model` stands here twice; keep one"),
+        ("server: {port: 1}\nserver: {port: 2}\n", "line 2: duplicate key `server`; keep one of them"),
+        (route("model: a, model: b"), "line 2: duplicate key `model`; keep one of them"),
         ("a: \0", "not YAML: unacceptable character"),
         ("a: 1\n---\nb: 2\n", "line 2: "),
         ("a: !!python/object:os.system x", "line 1: could not determine a constructor"),
         ("[a]: 1", "line 1: a key must be plain text"),
         ("{{a: 1}: 1}", "line 1: a key must be plain text"),
-        ("x: &a {b: 1}\ny: {<<: *a}", "line 2: merging (<<) is not read here; write the keys out"),
+        ("x: &a {b: 1}\ny: {<<: *a}", "line 2: merge keys (<<) are not supported; write the keys out"),
         ("a: 2024-99-99", "a value cannot be read: month must be in 1..12"),
         ("a: 0b_", "a value cannot be read: "),
         ("[" * 3_000, "nested too deeply"),
-        ("", "the file: expected `object`, got `null`"),
-        ("[]", "the file: expected `object`, got `array`"),
-        ("text", "the file: expected `object`, got `str`"),
-        ("1: 2", "the file: expected `str`"),
+        ("", "the file: must be a mapping, not null"),
+        ("[]", "the file: must be a mapping, not an empty list"),
+        ("text", "the file: must be a mapping, not text"),
+        ("1: 2", "the file: the key 1 is not text; known are keys, routes, server, upstreams"),
     ],
 )
 def test_what_is_no_configuration(text, said):
@@ -181,31 +183,40 @@ def test_an_unknown_key_gives_the_nearest_at_every_level(text, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (UPSTREAM, "the file: object missing required field `routes`"),
-        (route(upstream=""), "the file: object missing"),
-        (UPSTREAM + "routes: []\n", "routes: expected `array` of length >= 1"),
-        (route("mode: hard"), "routes[0].mode: invalid enum value 'hard'"),
-        (route("threshold: 1.5"), "routes[0].threshold: expected `float` <= 1.0"),
-        (route("threshold: .nan"), "routes[0].threshold: expected `float`"),
-        (route(before="server: {port: 70000}\n"), "server.port: expected `int` <= 65535"),
-        (route(before="server: {drain_s: 0}\n"), "server.drain_s: expected `float` > 0.0"),
+        (UPSTREAM, "the file: the required key `routes` is missing"),
+        (route(upstream=""), "the file: the required key `upstreams` is missing"),
+        (UPSTREAM + "routes: []\n", "routes: must be a list of at least one entry, not an empty list"),
+        (route("mode: hard"), "routes[0].mode: 'hard' is not a mode; use enforce, observe or off"),
+        (route("threshold: 1.5"), "routes[0].threshold: must be a number from 0 to 1, or null, not 1.5"),
+        (route("threshold: .nan"), "routes[0].threshold: must be a number from 0 to 1, or null, not nan"),
+        (
+            route(before="server: {port: 70000}\n"),
+            "server.port: must be a whole number from 0 to 65,535, not 70000",
+        ),
+        (
+            route(before="server: {drain_s: 0}\n"),
+            "server.drain_s: must be a number above 0 and of at most 86,400, not 0",
+        ),
         (
             route(upstream="upstreams: {u: {base_url: http://h, timeout_s: x}}\n"),
-            "upstreams.u.timeout_s: expected `float`",
+            "upstreams.u.timeout_s: must be a number above 0",
         ),
-        (route(upstream="upstreams: {u: 3}\n"), "upstreams.u: expected `object`, got `int`"),
+        (route(upstream="upstreams: {u: 3}\n"), "upstreams.u: must be a mapping, not 3"),
         (
             route(upstream="upstreams: {a b: {base_url: http://h}}\n"),
-            "upstreams: expected `str` matching regex",
+            "upstreams: 'a b' is not a name; use 1 to 64 of the letters",
         ),
-        (route(upstream="upstreams: [u]\n"), "upstreams: expected `object`, got `array`"),
-        (route("params: {temperature: hot}"), "routes[0].params[...]: expected `int | float`"),
+        (route(upstream="upstreams: [u]\n"), "upstreams: must be a mapping, not a list"),
+        (route("params: {temperature: hot}"), "routes[0].params.temperature: must be a number"),
         (route("params: {temperature: .nan}"), "routes[0].params.temperature: is not a finite number"),
-        (route("abstain_text: ''"), "routes[0].abstain_text: expected `str` of length >= 1"),
-        (route(before="keys: [{name: k, sha256: short}]\n"), "keys[0].sha256: expected `str` matching regex"),
+        (route("abstain_text: ''"), "routes[0].abstain_text: must be text of at least one character"),
+        (
+            route(before="keys: [{name: k, sha256: short}]\n"),
+            "keys[0].sha256: 'short' is not a SHA-256 hash; use 64 hexadecimal digits",
+        ),
         (
             "upstreams: {u: {base_url: http://h}}\nroutes: [{name: 'a b', models: [m], upstream: u}]",
-            "routes[0].name: expected",
+            "routes[0].name: 'a b' is not a name; use 1 to 64",
         ),
     ],
 )
@@ -230,15 +241,15 @@ HASH = "0" * 64
             ),
         ),
         (route(before="server: {host: my.host}\n"), "server.host: my.host is reachable"),
-        (route(upstream="upstreams: {u: {}}\n"), "upstreams.u: give a base_url, or litellm"),
+        (route(upstream="upstreams: {u: {}}\n"), "upstreams.u: has no address; set base_url, or litellm"),
         (route(upstream="upstreams: {u: {litellm: x, auth: forward}}\n"), "upstreams.u.auth: LiteLLM takes"),
         (
             route(upstream="upstreams: {u: {of: [x]}, w: {base_url: http://h}}\n"),
-            "upstreams.u.of: `x` is no upstream of its own; known are w",
+            "upstreams.u.of: `x` is not a single upstream; known are w",
         ),
         (
             route(upstream="upstreams: {u: {of: [u]}, w: {base_url: http://h}}\n"),
-            "upstreams.u.of: `u` is no upstream",
+            "upstreams.u.of: `u` is not a single upstream",
         ),
         (route(upstream="upstreams: {u: {of: []}}\n"), "upstreams.u.of: names no upstream"),
         (
@@ -252,7 +263,7 @@ HASH = "0" * 64
         (route(upstream="upstreams: {u: {of: {w: -1}}, w: {base_url: http://h}}\n"), "upstreams.u.of"),
         (
             route(upstream="upstreams: {u: {of: [w], timeout_s: 3}, w: {base_url: http://h}}\n"),
-            "upstreams.u: of: makes one upstream of several",
+            "upstreams.u: of: combines other upstreams",
         ),
         (
             route(upstream="upstreams: {u: {base_url: http://h, breaker: {failure: 3}}}\n"),
@@ -264,15 +275,15 @@ HASH = "0" * 64
         ),
         (
             f"{UPSTREAM}routes: [{{{ROUTE}}}, {{{ROUTE}}}]",
-            "routes: the name `r` stands twice; names are unique",
+            "routes: the name `r` is used twice; names are unique",
         ),
         (
             route(before=f"keys: [{{name: k, sha256: '{HASH}'}}, {{name: k, sha256: '{HASH}'}}]\n"),
-            "keys: the name `k` stands",
+            "keys: the name `k` is used twice",
         ),
         (
             route(before=f"keys: [{{name: k, sha256: '{HASH}', routes: [rr]}}]\n"),
-            "keys.k.routes: `rr` is no route; did you mean `r`?",
+            "keys.k.routes: `rr` is not a route; did you mean `r`?",
         ),
         (
             f"{UPSTREAM}routes: [{{name: r, models: [m], upstream: w}}]",
@@ -280,7 +291,7 @@ HASH = "0" * 64
         ),
         (
             route("scorers: [mean_logprb]"),
-            "routes[0].scorers: `mean_logprb` is no scorer; did you mean `mean_logprob`?",
+            "routes[0].scorers: `mean_logprb` is not a scorer; did you mean `mean_logprob`?",
         ),
         (route("mode: enforce"), "routes[0]: enforce needs a policy or a score_threshold"),
         (
@@ -289,29 +300,29 @@ HASH = "0" * 64
         ),
         (
             route("policy: p, scorers: [mean_logprob]"),
-            "routes[0]: a policy brings its own scorers and threshold",
+            "routes[0]: a policy has its own scorers and threshold",
         ),
-        (route("policy: p, score_threshold: -1"), "routes[0]: a policy brings its own scorers and threshold"),
-        (route("threshold: 0.5"), "routes[0].threshold: is on the confidence, which needs a policy"),
+        (route("policy: p, score_threshold: -1"), "routes[0]: a policy has its own scorers and threshold"),
+        (route("threshold: 0.5"), "routes[0].threshold: applies to the confidence, which needs a policy"),
         (
             route("scorers: [mean_logprob, min_logprob]"),
-            "routes[0].scorers: several scorers are combined by a policy",
+            "routes[0].scorers: only a policy can combine several scorers",
         ),
-        (route("score_threshold: -1"), "routes[0].score_threshold: on which score?"),
+        (route("score_threshold: -1"), "routes[0].score_threshold: needs a scorer; name one"),
         (
             route("scorers: [mean_logprob], score_threshold: .nan"),
-            "routes[0].score_threshold: is not a number",
+            "routes[0].score_threshold: is not a finite number",
         ),
-        (route("on_low: escalate"), "routes[0].escalate_to: to which route?"),
-        (route("escalate_to: r"), "routes[0].escalate_to: is used with on_low: escalate alone"),
-        (route("on_low: escalate, escalate_to: r"), "routes[0].escalate_to: is a circle: r -> r"),
-        (route("on_low: escalate, escalate_to: s"), "routes[0].escalate_to: `s` is no route"),
-        (route("judge: r"), "routes[0].judge: `r` is no other route"),
+        (route("on_low: escalate"), "routes[0].escalate_to: is missing"),
+        (route("escalate_to: r"), "routes[0].escalate_to: is used with on_low: escalate only"),
+        (route("on_low: escalate, escalate_to: r"), "routes[0].escalate_to: is a cycle: r -> r"),
+        (route("on_low: escalate, escalate_to: s"), "routes[0].escalate_to: `s` is not a route"),
+        (route("judge: r"), "routes[0].judge: `r` is not another route"),
         (route("embeddings: {upstream: v, model: m}"), "routes[0].embeddings.upstream: `v` is not among"),
-        (route("embeddings: {upstream: u}"), "routes[0].embeddings: say upstream and model, or local"),
-        (route("embeddings: {model: m, local: minilm}"), "routes[0].embeddings: say upstream and model, or"),
-        (route("embeddings: {}"), "routes[0].embeddings: say upstream and model, or local alone"),
-        (route("rag: {instruct: true}"), "routes[0].rag.instruct: says how a rescue asks"),
+        (route("embeddings: {upstream: u}"), "routes[0].embeddings: set upstream and model, or local"),
+        (route("embeddings: {model: m, local: minilm}"), "routes[0].embeddings: set upstream and model, or"),
+        (route("embeddings: {}"), "routes[0].embeddings: set upstream and model, or local alone"),
+        (route("rag: {instruct: true}"), "routes[0].rag.instruct: applies to a rescue only"),
     ],
 )
 def test_what_fits_its_type_and_still_makes_no_sense(text, said):
@@ -375,10 +386,10 @@ routes:
 
 
 @pytest.mark.parametrize(("last", "said"), [
-    ("on_low: escalate, escalate_to: a", "routes[0].escalate_to: is a circle: a -> b -> c -> a"),
-    ("on_low: escalate, escalate_to: b", "routes[1].escalate_to: is a circle: b -> c -> b"),
+    ("on_low: escalate, escalate_to: a", "routes[0].escalate_to: is a cycle: a -> b -> c -> a"),
+    ("on_low: escalate, escalate_to: b", "routes[1].escalate_to: is a cycle: b -> c -> b"),
     ("mode: off", "routes[1].escalate_to: `c` is off"),
-    ("judge: a", "routes[0].judge: is a circle: a -> b -> c -> a"),
+    ("judge: a", "routes[0].judge: is a cycle: a -> b -> c -> a"),
 ])  # fmt: skip
 def test_a_chain_of_routes_must_end_at_a_gate(last, said):
     assert problem(THREE.replace("LAST", last)).startswith(said)

@@ -69,6 +69,6 @@ async def test_a_fallback_that_reads_logprobs_is_refused(serving):
     with pytest.raises(ConfigError, match=r"routes\.r\.fallback\.scorers: min_logprob reads logprobs"):
         async with serving(route(fallback={"scorers": ["min_logprob"], "score_threshold": -1})):
             pass
-    with pytest.raises(ConfigError, match=r"routes\[0\]\.fallback\.scorers: `agreemen` is no scorer"):
+    with pytest.raises(ConfigError, match=r"routes\[0\]\.fallback\.scorers: `agreemen` is not a scorer"):
         async with serving(route(fallback={**LOWER, "scorers": ["agreemen"]})):
             pass

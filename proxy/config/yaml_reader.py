@@ -1,4 +1,4 @@
-"""YAML, read more strictly than PyYAML does."""
+"""A YAML reader that is stricter than PyYAML."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _BOOL = "tag:yaml.org,2002:bool"
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML, stricter: a key may stand once, and only true and false are booleans.
+    """A safe loader that rejects duplicate keys and reads only ``true`` and ``false`` as booleans.
 
-    PyYAML keeps the last of two equal keys and says nothing, and reads ``mode: off`` as YAML 1.1's false.
+    PyYAML keeps the last of two equal keys without a warning, and reads ``mode: off`` as YAML 1.1's false.
     """
 
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own attribute, replaced whole
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own attribute, replaced as a whole
         first: [rule for rule in rules if rule[0] != _BOOL]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         if isinstance(node, yaml.ScalarNode) and any("\ud800" <= sign <= "\udfff" for sign in node.value):
-            raise _refused("holds half of a character; no text can be written with it", node)
+            raise _refused("a text contains an unpaired surrogate, which is not a character; remove it", node)
         return super().construct_scalar(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -34,9 +34,9 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key_node, yaml.ScalarNode):
                 raise _refused("a key must be plain text", key_node)
             if key_node.value == "<<":
-                raise _refused("merging (<<) is not read here; write the keys out", key_node)
+                raise _refused("merge keys (<<) are not supported; write the keys out", key_node)
             if key_node.value in seen:
-                raise _refused(f"the key `{key_node.value}` stands here twice; keep one", key_node)
+                raise _refused(f"duplicate key `{key_node.value}`; keep one of them", key_node)
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
@@ -49,12 +49,12 @@ _Loader.add_implicit_resolver(_BOOL, re.compile("true|false|True|False|TRUE|FALS
 
 
 def tree_of(text: str, where: str) -> Any:
-    """The values as YAML gives them; raises ConfigError, which ``where`` begins."""
+    """Parse YAML to plain values; raise ConfigError, which begins with ``where``."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader that also refuses doubles
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader that also rejects duplicate keys
     except yaml.YAMLError as exc:
         raise ConfigError(f"{where}: {_yaml_problem(exc)}") from exc
-    except ValueError as exc:  # of a date or a number that YAML's grammar takes and Python does not
+    except ValueError as exc:  # a date or number that YAML's grammar allows and Python does not
         raise ConfigError(f"{where}: a value cannot be read: {exc}; put it in quotes") from exc
     except RecursionError as exc:
         raise ConfigError(
