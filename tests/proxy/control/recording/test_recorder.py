@@ -343,8 +343,8 @@ async def test_a_request_unlike_the_policys_is_recorded_as_such(recorded, upstre
 async def test_a_store_that_is_back_before_the_end_gets_what_waits(
     recorded, upstream, store, metrics, monkeypatch
 ):
-    for module in ("recorder", "link"):
-        monkeypatch.setattr(f"proxy.control.recording.{module}.PAUSE_S", 0.0)
+    for module in ("control.recording.recorder", "storage.link"):
+        monkeypatch.setattr(f"proxy.{module}.PAUSE_S", 0.0)
     serve, recorder = recorded()
     store.down = True
     async with serve as proxy:
