@@ -19,8 +19,8 @@ from proxy.control.policies import Alarm
 from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, Overloaded, StoreError, StoreRefused
 from proxy.offline.labelling import block
 from proxy.server import asgi
+from proxy.server.errors import error_body
 from proxy.storage import Label
-from proxy.surfaces.chat.wire import error_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

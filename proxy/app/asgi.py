@@ -15,7 +15,8 @@ from proxy.clients.authentication import Keys
 from proxy.clients.limits import Limits
 from proxy.gateway.feedback import FeedbackEndpoint
 from proxy.gateway.health import Health
-from proxy.server.large_bodies import Turns
+from proxy.server.bodies import Bodies
+from proxy.server.body_thread import BodyThread
 from proxy.server.shutdown import leaving
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class Lasting:
     uses: Uses
     #: Where the admin key is, by the name that the configuration gives.
     environ: Mapping[str, str] = field(default_factory=dict)
-    #: Where large bodies are worked on, and what of them is recorded.
-    turns: Turns = field(default_factory=Turns)
+    #: The worker thread for large bodies and the records of their requests.
+    body_thread: BodyThread = field(default_factory=BodyThread)
 
 
 class App:
@@ -51,7 +52,7 @@ class App:
         self._lasting = lasting
         self._guard: Guard | None = None
         self._limits: Limits | None = None
-        self._turns = Turns() if lasting is None else lasting.turns
+        self._body_thread = BodyThread() if lasting is None else lasting.body_thread
         self._doors = self._open(parts)
         #: Those that still have requests under way, and the present ones.
         self._all = [self._doors]
@@ -78,7 +79,8 @@ class App:
             else FeedbackEndpoint(keys, parts.metrics, lasting.link, lasting.recorder)
         )
         limits, admin = self._limited(parts), self._admin(parts)
-        return Doors(parts, keys, self.health, feedback, limits, self._turns, admin)
+        bodies = Bodies(self._body_thread, parts.config.server)
+        return Doors(parts, keys, self.health, feedback, limits, bodies, admin)
 
     def _limited(self, parts: Parts) -> Limits:
         """One count of what is under way, whichever parts it began with."""
@@ -131,7 +133,7 @@ class App:
         while self._closing:
             await asyncio.gather(*self._closing)
         await self.parts.aclose()
-        self._turns.close()
+        self._body_thread.close()
         if self.parts.tracing is not None:
             await asyncio.to_thread(self.parts.tracing.close)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from proxy.clients.limits import Limits
     from proxy.gateway.health import Health
     from proxy.server.asgi import Receive, Scope, Send
-    from proxy.server.large_bodies import Turns
+    from proxy.server.bodies import Bodies
 
     Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -41,11 +41,11 @@ class Doors:
         health: Health,
         feedback: Endpoint,
         limits: Limits,
-        turns: Turns,
+        bodies: Bodies,
         admin: Sequence[BaseRoute],
     ) -> None:
         server, routes = parts.config.server, parts.routes
-        relay = Relay(routes, keys, server, limits, turns)
+        relay = Relay(routes, keys, limits, bodies)
         self.parts = parts
         #: How many requests are under way.
         self.open = 0
@@ -54,7 +54,7 @@ class Doors:
         for surface in SURFACES.values():
             over_chat = OVER_CHAT.get(surface.name)
             endpoint = GatedEndpoint(
-                surface, over_chat, routes, keys, relay, server, limits, turns, parts.tracing
+                surface, over_chat, routes, keys, relay, server, limits, bodies, parts.tracing
             )
             self._gated |= {surface.path: endpoint, f"/v1{surface.path}": endpoint}
         self._cold = Starlette(

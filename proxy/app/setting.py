@@ -16,7 +16,8 @@ from proxy.control.reload import Keeper
 from proxy.control.risk_watch import Watch
 from proxy.gateway.tracing import Tracing
 from proxy.metrics import Metrics
-from proxy.server.large_bodies import Turns
+from proxy.server.bodies import Bodies
+from proxy.server.body_thread import BodyThread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,9 +45,9 @@ def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics |
     metrics = Metrics() if metrics is None else metrics
     config = setting.config
     link = StoreLink(store_of(config, setting.folder, environ), metrics)
-    turns = Turns()
+    thread = BodyThread()
     rng = Random()  # noqa: S311 - nobody gains by guessing
-    recorder = Recorder(link, rng, log_text=config.server.log_text, turns=turns)
+    recorder = Recorder(link, rng, log_text=config.server.log_text, bodies=Bodies(thread))
     uses = Uses(link)
     lasting = partial(
         build,
@@ -56,7 +57,7 @@ def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics |
         recorder=recorder,
         tracing=Tracing() if config.server.opentelemetry else None,
     )
-    app = App(lasting(config, known=setting.known), Lasting(link, recorder, uses, environ, turns))
+    app = App(lasting(config, known=setting.known), Lasting(link, recorder, uses, environ, thread))
     app.keeper = Keeper(
         config,
         setting.known,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxy.exceptions import ConfigError
+from proxy.server.bodies import Bodies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +75,7 @@ def evaluate(
             route=found,
             model=model or model_of(found, config),
             top_logprobs=app.TOP_LOGPROBS,
-            limit=parts.config.server.max_answer_bytes,
+            bodies=Bodies(server=parts.config.server),
             credentials=credentials_of(found, api_key_env),
         )
 

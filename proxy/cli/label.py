@@ -12,6 +12,7 @@ import typer
 
 from proxy.cli.stores import ConfigFile, StoreUrl, Who, store_for, who_is
 from proxy.exceptions import ConfigError
+from proxy.server.bodies import Bodies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -83,7 +84,7 @@ def _judge(name: str, config: Path, api_key_env: str | None) -> tuple[Proposer, 
         route=found,
         model=model_of(found, config),
         top_logprobs=0,
-        limit=parts.config.server.max_answer_bytes,
+        bodies=Bodies(server=parts.config.server),
         credentials=credentials_of(found, api_key_env),
     )
     return Proposer(asker), parts.aclose

@@ -15,6 +15,7 @@ from proxy.demo.questions import SYSTEM_PROMPT
 from proxy.demo.setting import BEFORE, MAX_TOKENS, WRONG_COST, Setting
 from proxy.exceptions import RunError
 from proxy.offline.evaluation import Asker, Run
+from proxy.server.bodies import Bodies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,7 +75,7 @@ async def _ask(
         route=parts.routes.routes[0],
         model=setting.model,
         top_logprobs=app.TOP_LOGPROBS,
-        limit=loaded.server.max_answer_bytes,
+        bodies=Bodies(server=loaded.server),
         system=SYSTEM_PROMPT,
         params={"max_tokens": MAX_TOKENS},
         samples=setting.samples,

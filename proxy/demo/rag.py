@@ -27,6 +27,7 @@ from proxy.exceptions import RunError
 from proxy.offline.evaluation import Asker, Run
 from proxy.offline.evaluation.contexts import posed
 from proxy.offline.evaluation.overrefusal import Case, Share, Tally, case_of, tallies
+from proxy.server.bodies import Bodies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -200,7 +201,7 @@ async def _ask(
         route=parts.routes.routes[0],
         model=setting.model,
         top_logprobs=app.TOP_LOGPROBS,
-        limit=loaded.server.max_answer_bytes,
+        bodies=Bodies(server=loaded.server),
         system=plan.system,
         params={"max_tokens": MAX_TOKENS},
     )

@@ -12,8 +12,6 @@ from proxy.requests.deadline import before, deadline_of
 from proxy.requests.exchange import Exchange
 from proxy.requests.upstream_call import ask_upstream
 from proxy.server import asgi
-from proxy.server.json_budget import check_shape
-from proxy.server.large_bodies import LARGE, LARGE_ANSWER, is_large
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +24,8 @@ if TYPE_CHECKING:
     from proxy.requests.exchange import Judged
     from proxy.requests.route import Route, RouteTable
     from proxy.server.asgi import Headers, Push, Receive, Scope, Send
-    from proxy.server.large_bodies import Turns
+    from proxy.server.bodies import Bodies
     from proxy.surfaces.contract import ChoiceReport, Request, Surface, Verdict
-    from proxy.surfaces.translation import TranslatedSurface
 
 logger = logging.getLogger("idk")
 
@@ -44,13 +41,13 @@ class GatedEndpoint:
     def __init__(
         self,
         surface: Surface,
-        over_chat: TranslatedSurface | None,
+        over_chat: Surface | None,
         routes: RouteTable,
         keys: Keys,
         relay: Relay,
         server: Server,
         limits: Limits,
-        turns: Turns,
+        bodies: Bodies,
         tracing: Tracing | None,
     ) -> None:
         self._surface = surface
@@ -60,7 +57,7 @@ class GatedEndpoint:
         self._relay = relay
         self._server = server
         self._limits = limits
-        self._turns = turns
+        self._bodies = bodies
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,8 +101,8 @@ class GatedEndpoint:
         request_id: bytes,
     ) -> None:
         headers = scope["headers"]
-        body = await asgi.read_body(receive, headers, self._server.max_body_bytes, self._turns)
-        request = await self._turns.run(len(body) > LARGE, self._read, body)
+        body = await self._bodies.receive(receive, headers)
+        request = await self._bodies.read_request(body, self._surface.parse)
         route = self._routes.find(request.model, caller, _named_route(headers))
         base.append((b"x-idk-route", route.name.encode()))
         credentials = self._keys.credentials(headers) if route.forwards_credentials else None
@@ -129,7 +126,7 @@ class GatedEndpoint:
                 if not self._lacks_format(exchange, exc):
                     raise
                 route.upstream.formats.discard(self._surface.name)
-                request = await self._turns.run(exchange.large, self._surface.parse, body)
+                request = await self._bodies.on_request(len(body), self._surface.parse, body)
                 again = await self._exchange(route, request, body, exchange.credentials)
                 exchange.surface, exchange.request = again.surface, again.request
                 await self._served(exchange, send, push, base)
@@ -140,17 +137,12 @@ class GatedEndpoint:
         else:
             pipeline.record_times(exchange)
 
-    def _read(self, body: bytes) -> Request:
-        """The request as its format has it; raises HttpError's kinds."""
-        check_shape(body, self._server.max_body_strings)
-        return self._surface.parse(body)
-
     async def _exchange(
         self, route: Route, request: Request, body: bytes, credentials: bytes | None
     ) -> Exchange:
         """In the client's own format where the upstream speaks it, else translated; raises BadRequest."""
         surface: Surface = self._surface
-        over_chat, large = self._over_chat, len(body) > LARGE
+        over_chat = self._over_chat
         if surface.name not in route.upstream.formats:
             if over_chat is None or "chat" not in route.upstream.formats:
                 raise BadRequest(
@@ -158,18 +150,9 @@ class GatedEndpoint:
                     f"use one of {', '.join(sorted(route.upstream.formats))}",
                     code="format_not_spoken",
                 )
-            request = await self._turns.run(large, over_chat.parse, body)
+            request = await self._bodies.on_request(len(body), over_chat.parse, body)
             surface = over_chat
-        return Exchange(
-            route,
-            surface,
-            request,
-            credentials,
-            self._server.max_answer_bytes,
-            most_strings=self._server.max_answer_strings,
-            turns=self._turns,
-            large=large,
-        )
+        return Exchange(route, surface, request, credentials, bodies=self._bodies, size=len(body))
 
     def _lacks_format(self, exchange: Exchange, exc: UpstreamError) -> bool:
         """Whether the upstream has no such path, rather than no such model; nothing was sent to the client yet."""
@@ -194,16 +177,15 @@ class GatedEndpoint:
             raise _too_deep() from exc
 
     async def _whole(self, exchange: Exchange, send: Send, base: Headers) -> None:
-        await self._turns.run(exchange.large, pipeline.check, exchange)
+        await self._bodies.on_request(exchange.size, pipeline.check, exchange)
         async with before(exchange.deadline):
             reply = await pipeline.answer(exchange)
         headers = [*base, asgi.JSON, *verdict_headers(reply.verdict), *passed_on(reply.upstream_headers)]
-        large = is_large(reply.completion.body)
-        body = await self._turns.run(True, reply.rendered) if large else reply.rendered()
+        body = await self._bodies.on_answer(reply.completion.body, reply.rendered)
         await asgi.respond(send, 200, headers, body)
 
     async def _stream(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
-        await self._turns.run(exchange.large, pipeline.check, exchange)
+        await self._bodies.on_request(exchange.size, pipeline.check, exchange)
         async with pipeline.gathering(exchange) as gathered:
             async with before(exchange.deadline):
                 ask, response = await ask_upstream(exchange)
@@ -219,7 +201,7 @@ class GatedEndpoint:
                     async with before(exchange.deadline):
                         await pipeline.flow(exchange, events, response, out.push)
                         judged = await pipeline.close_stream(exchange, events, response, gathered)
-                    end = await self._turns.run(exchange.received > LARGE_ANSWER, judged.rendered)
+                    end = await self._bodies.on_answer(exchange.received, judged.rendered)
                 except (HttpError, RecursionError) as exc:
                     if not out.started:
                         raise

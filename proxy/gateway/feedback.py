@@ -13,8 +13,8 @@ from msgspec import Meta, Struct
 from proxy.control.recording.recorder import GATHER_S
 from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, Overloaded, StoreError
 from proxy.server import asgi
+from proxy.server.errors import error_body
 from proxy.storage import Label
-from proxy.surfaces.chat.wire import error_body
 
 if TYPE_CHECKING:
     from proxy.clients.authentication import Caller, Keys

@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Route
 from proxy.exceptions import HttpError, NotFound
 from proxy.metrics import CONTENT_TYPE
 from proxy.server import asgi
-from proxy.surfaces.chat.wire import error_body
+from proxy.server.errors import error_body
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -13,22 +13,20 @@ from gating.types import Decision
 from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, UpstreamError
 from proxy.gateway import trace_context
 from proxy.server import asgi
-from proxy.server.large_bodies import LARGE, in_pieces
-from proxy.surfaces.chat.wire import error_body
+from proxy.server.bodies import in_pieces
+from proxy.server.errors import error_body
 from proxy.surfaces.contract import Ask
-from proxy.surfaces.translation import TranslatedSurface
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from proxy.clients.authentication import Caller, Keys
     from proxy.clients.limits import Limits
-    from proxy.config import Server
     from proxy.requests.exchange import Exchange
     from proxy.requests.route import Route, RouteTable
     from proxy.server.asgi import Headers, Message, Push, Receive, Scope, Send, Wait
-    from proxy.server.large_bodies import Turns
-    from proxy.surfaces.translation import Plain
+    from proxy.server.bodies import Bodies
+    from proxy.surfaces.contract import Translator
     from proxy.upstreams.transport import Response
 
 logger = logging.getLogger("idk")
@@ -61,6 +59,8 @@ _NAMED_MODEL = frozenset((b'name="model"', b"name=model"))
 #: SDKs put a form's fields before its file; how far in the field is looked for.
 _FORM_HEAD = 65_536
 _FORM_VALUE = 256
+#: The longest name of a model in JSON, in bytes.
+_LONGEST_NAME = 1_000_000
 #: Paths that give a model's text. Where a route enforces, one of them that has no gate is a way around it.
 _GENERATES = re.compile(
     r"(?:^|[/:])(?:chat|completions?|responses|messages|runs|edits|infer\w*|(?:stream)?(?:generate|rawpredict)\w*"
@@ -88,12 +88,11 @@ class _Model(msgspec.Struct):
 class Relay:
     """Every path without a gate."""
 
-    def __init__(self, routes: RouteTable, keys: Keys, server: Server, limits: Limits, turns: Turns) -> None:
+    def __init__(self, routes: RouteTable, keys: Keys, limits: Limits, bodies: Bodies) -> None:
         self._routes = routes
         self._keys = keys
-        self._server = server
         self._limits = limits
-        self._turns = turns
+        self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -145,8 +144,8 @@ class Relay:
             head, model = await upload.head(_FORM_HEAD, boundary) if boundary else (b"", None)
             return model, upload.pieces(head)
         if b"json" in kind:
-            body = await asgi.read_body(upload.receive, headers, self._server.max_body_bytes, self._turns)
-            return await self._turns.run(len(body) > LARGE, _named_model, body), body
+            body = await self._bodies.receive(upload.receive, headers)
+            return await self._bodies.on_request(len(body), _named_model, body), body
         return None, upload.pieces(b"")
 
     def _route(self, scope: Scope, caller: Caller, model: str | None) -> Route:
@@ -208,7 +207,7 @@ class Relay:
     async def _redacted(self, response: Response, route: Route) -> bytes:
         """The upstream's error, whole: it may name a key or an address of its own."""
         try:
-            body = await response.read(self._server.max_answer_bytes)
+            body = await response.read(self._bodies.max_answer_bytes)
         finally:
             response.close()
         # Byte for byte there and back: what is no secret stays as it was sent, whatever its encoding.
@@ -220,28 +219,29 @@ class Relay:
         if request.context:
             raise BadRequest("idk: this route is off, and puts no context before a question", param="idk")
         ask = Ask(route.config.model, route.config.params, logprobs=False, top_logprobs=0)
-        body = await self._turns.run(exchange.large, exchange.surface.outgoing, request, ask)
+        body = await self._bodies.on_request(exchange.size, exchange.surface.outgoing, request, ask)
         response = await route.upstream.post(exchange.surface.path, body, exchange.credentials)
         route.metrics.decided(_OFF)
-        plain = (
-            exchange.surface.plain(request, exchange.limit, exchange.most_strings)
-            if isinstance(exchange.surface, TranslatedSurface)
-            else None
-        )
-        whole = (asgi.JSON,) if plain is not None else (asgi.JSON, *_length(response))
-        kind = asgi.EVENT_STREAM if request.stream else whole
-        await self._send_on(response, send, push, [*base, *kind, *_OFF_HEADERS], route, plain)
+        translator = exchange.surface.ungated(request)
+        if request.stream:
+            headers = [*base, *asgi.EVENT_STREAM, *_OFF_HEADERS]
+            out = push if translator is None else _through(translator, push)
+            await self._send_on(response, send, out, headers, route)
+        elif translator is None:
+            headers = [*base, asgi.JSON, *_length(response), *_OFF_HEADERS]
+            await self._send_on(response, send, push, headers, route)
+        else:
+            try:
+                whole = await response.read(self._bodies.max_answer_bytes)
+            finally:
+                response.close()
+            translated = await self._bodies.read_answer(whole, translator.whole)
+            await asgi.respond(send, response.status, [*base, asgi.JSON, *_OFF_HEADERS], translated)
 
     async def _send_on(
-        self,
-        response: Response,
-        send: Send,
-        push: Push,
-        headers: Headers,
-        route: Route,
-        plain: Plain | None = None,
+        self, response: Response, send: Send, push: Push, headers: Headers, route: Route
     ) -> None:
-        """The upstream's answer, piece by piece, through ``plain`` where it is to be translated.
+        """Send the upstream's answer on, piece by piece.
 
         Its head has gone out when the upstream fails in the middle: then the client's connection is cut as the
         upstream's was, by leaving the response unfinished, so that nobody takes a part for the whole.
@@ -251,15 +251,14 @@ class Relay:
             if (asgi.header(headers, b"content-type") or b"").startswith(b"text/event-stream"):
                 # The head now, whenever the first event comes: servers keep it for the body's first piece.
                 await send({"type": "http.response.body", "body": b"", "more_body": True})
-            await response.pour(push if plain is None else in_pieces(_through(plain, push)))
-            rest = b"" if plain is None else await self._turns.run(plain.is_large, plain.end)
+            await response.pour(push)
         except UpstreamError as exc:
             route.upstream_metrics.failed(exc.kind)
             logger.warning("%s: passed-through answer cut short: %s", route.name, exc)
             return
         finally:
             response.close()
-        await send({"type": "http.response.body", "body": rest, "more_body": False})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 _OFF = Decision("answer", "off")
@@ -316,8 +315,8 @@ def _named_model(body: bytes) -> str | None:
     """The field ``model`` of a JSON body; raises BadRequest."""
     try:
         named = msgspec.json.decode(body, type=_Model).model
-        if len(memoryview(named)) > LARGE:
-            raise BadRequest(f"model: a name of over {LARGE} bytes", param="model")
+        if len(memoryview(named)) > _LONGEST_NAME:
+            raise BadRequest(f"model: a name of over {_LONGEST_NAME} bytes", param="model")
         return msgspec.json.decode(named, type=str | None)
     except UNREADABLE as exc:
         raise BadRequest(f"the body is not JSON with a model's name: {exc}") from exc
@@ -345,12 +344,14 @@ def _length(response: Response) -> Headers:
     return [header for header in response.headers if header[0] == b"content-length"]
 
 
-def _through(plain: Plain, push: Push) -> Push:
+def _through(translator: Translator, push: Push) -> Push:
+    """Return a ``Push`` that translates a stream before ``push`` gets it."""
+
     def translated(data: bytes) -> Wait | None:
-        ready = plain.feed(data)
+        ready = translator.feed(data)
         return push(ready) if ready else None
 
-    return translated
+    return in_pieces(translated)
 
 
 def _is_api(path: str) -> bool:

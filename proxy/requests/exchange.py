@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from proxy.server.large_bodies import Turns
+from proxy.server.bodies import Bodies
 from proxy.surfaces.contract import NOTHING_MORE, Ask, Extra
 
 if TYPE_CHECKING:
@@ -43,21 +43,17 @@ class Spent:
 class Exchange:
     """One request on its way; the times are of ``perf_counter``.
 
-    ``limit`` bounds the bytes of one upstream's answer, ``most_strings`` the strings of a large one. ``held``:
-    nothing may go out before its end, whatever
-    the route's mode is.
+    ``held``: nothing may go out before its end, whatever the route's mode is.
     """
 
     route: Route
     surface: Surface
     request: Request
     credentials: bytes | None
-    limit: int = 20_000_000
     held: bool = False
-    most_strings: int = 200_000
-    #: Where what is done with its whole body is done, and whether that is apart from the loop.
-    turns: Turns = field(default_factory=Turns)
-    large: bool = False
+    #: Reads and writes the request's body, which had ``size`` bytes, and its answers.
+    bodies: Bodies = field(default_factory=Bodies)
+    size: int = 0
     started: float = field(default_factory=perf_counter)
     asked: float = 0.0
     answered: float = 0.0
@@ -93,9 +89,9 @@ class Exchange:
     over_budget: str | None = None
 
     def another(self, route: Route, surface: Surface, request: Request, **differing: Any) -> Exchange:
-        """One more exchange for the same client: its credentials, its bounds, and where large bodies are worked on."""
-        differing |= {"turns": self.turns, "large": self.large, "most_strings": self.most_strings}
-        return Exchange(route, surface, request, self.credentials, self.limit, **differing)
+        """Return a further exchange for the same client, with its credentials and its body limits."""
+        differing |= {"bodies": self.bodies, "size": self.size}
+        return Exchange(route, surface, request, self.credentials, **differing)
 
     @property
     def gate(self) -> Gate:

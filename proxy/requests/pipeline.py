@@ -23,8 +23,8 @@ from proxy.requests.evidence import NO_GATHERING, Gathering
 from proxy.requests.evidence.base import is_judged
 from proxy.requests.exchange import Exchange, Judged
 from proxy.requests.prompt.prompting import prompted, prompts
-from proxy.requests.upstream_call import ask_upstream, read_large
-from proxy.server.large_bodies import LARGE_ANSWER, in_pieces, is_large
+from proxy.requests.upstream_call import ask_upstream
+from proxy.server.bodies import LARGE_ANSWER, in_pieces
 from proxy.surfaces.contract import Ask, Report, Sentence, Verdict, report_choices
 from proxy.upstreams.encoding import too_large
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 #: The parameters of the wire formats that bound an answer's tokens.
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
-#: Characters of a question and its passages whose words are read apart from the loop: some milliseconds' work.
-_MANY_WORDS = 100_000
+#: Finding the words of a text takes ten times as long as reading JSON of that size.
+_WORDS_COST = 10
 
 
 def check(exchange: Exchange) -> None:
@@ -103,14 +103,11 @@ async def answer(exchange: Exchange) -> Judged:
             await flow(exchange, events, response, _nowhere)
             return await close_stream(exchange, events, response, gathered)
         try:
-            body = await response.read(exchange.limit)
+            body = await response.read(exchange.bodies.max_answer_bytes)
         finally:
             response.close()
         exchange.answered = perf_counter()
-        if is_large(body):
-            completion = await read_large(exchange, body, ask)
-        else:  # without a coroutine more
-            completion = exchange.surface.read(body, ask)
+        completion = await exchange.bodies.read_answer(body, exchange.surface.read, ask)
         if len(completion.choices) > exchange.request.n:
             raise UpstreamGarbage("the upstream's answer has more choices than were asked for")
         completion = await gathered.finish(completion)
@@ -136,7 +133,9 @@ async def _final(
 ) -> Judged:
     """The verdict that stands, counted: where the first withholds everything the route's remedies were tried."""
     if exchange.context is not None:
-        completion = await exchange.turns.run(_has_many_words(exchange), _in_context, exchange, completion)
+        completion = await exchange.bodies.on_request(
+            _reading_cost(exchange), _in_context, exchange, completion
+        )
     exchange.tokens = (completion.prompt_tokens or 0) + (completion.completion_tokens or 0)
     verdict = judge(exchange, completion, cancelled=cancelled)
     if exchange.route.lower is not None and any(d.reason == "unmeasured" for d in verdict.decisions):
@@ -214,13 +213,12 @@ def _with_sentences(report: ChoiceReport, choice: Choice) -> ChoiceReport:
     return msgspec.structs.replace(report, sentences=found) if found else report
 
 
-def _has_many_words(exchange: Exchange) -> bool:
+def _reading_cost(exchange: Exchange) -> int:
+    """Return the size of a body that takes as long to read as the words of the question and its passages."""
     found = exchange.found
-    return (
-        found is not None
-        and exchange.gate.reads_words
-        and len(found.question or "") + sum(map(len, found.passages)) > _MANY_WORDS
-    )
+    if found is None or not exchange.gate.reads_words:
+        return 0
+    return _WORDS_COST * (len(found.question or "") + sum(map(len, found.passages)))
 
 
 def _in_context(exchange: Exchange, completion: Completion) -> Completion:
@@ -315,7 +313,7 @@ async def flow(exchange: Exchange, events: StreamReader, response: Response, out
 
     Raises UpstreamTooLarge over the exchange's ``limit``: the reader keeps what it has read.
     """
-    size, limit = 0, exchange.limit
+    size, limit = 0, exchange.bodies.max_answer_bytes
 
     def read(data: bytes) -> Wait | None:
         nonlocal size
@@ -325,7 +323,7 @@ async def flow(exchange: Exchange, events: StreamReader, response: Response, out
         return partial(read_apart, data) if events.pending > LARGE_ANSWER else passed(events.feed(data))
 
     async def read_apart(data: bytes) -> None:
-        wait = passed(await exchange.turns.run(True, events.feed, data))
+        wait = passed(await exchange.bodies.on_answer(events.pending, events.feed, data))
         if wait is not None:
             await wait()
 
@@ -351,7 +349,7 @@ async def close_stream(
     """The end of the stream: the verdict, and everything that waited for it."""
     cancelled = events.settled
     with _redacted(exchange):
-        completion = await exchange.turns.run(exchange.received > LARGE_ANSWER, events.completion)
+        completion = await exchange.bodies.on_answer(exchange.received, events.completion)
     if cancelled:
         exchange.route.metrics.cancelled("abstained")
     else:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.exceptions import UpstreamStatus
-from proxy.server.json_budget import check_answer
-from proxy.server.large_bodies import DECODING, is_large, prefault
 from proxy.upstreams.abilities import refuses
 
 if TYPE_CHECKING:
@@ -47,34 +45,24 @@ def _with_less(exchange: Exchange, ask: Ask, exc: UpstreamStatus) -> Ask | None:
 
 async def post(exchange: Exchange, ask: Ask) -> Response:
     """Send the request as ``ask`` has it; raises UpstreamError's kinds."""
-    body = await exchange.turns.run(exchange.large, exchange.surface.outgoing, exchange.request, ask)
+    body = await exchange.bodies.on_request(exchange.size, exchange.surface.outgoing, exchange.request, ask)
     upstream = exchange.route.upstream
     return await upstream.post(exchange.surface.path, body, exchange.credentials, fresh=ask.samples > 0)
 
 
-async def read_large(exchange: Exchange, body: bytes, ask: Ask) -> Completion:
-    """Read a large answer apart from the loop, if reading it takes no longer than others can wait.
-
-    Raises UpstreamError's kinds.
-    """
-    return await exchange.turns.run(True, _read_large, exchange, body, ask)
-
-
-def _read_large(exchange: Exchange, body: bytes, ask: Ask) -> Completion:
-    check_answer(body, exchange.most_strings)
-    prefault(DECODING * len(body))
-    return exchange.surface.read(body, ask)
+async def read(exchange: Exchange, response: Response, ask: Ask) -> Completion:
+    """Read a whole answer; raises UpstreamError's kinds."""
+    try:
+        body = await response.read(exchange.bodies.max_answer_bytes)
+    finally:
+        response.close()
+    return await exchange.bodies.read_answer(body, exchange.surface.read, ask)
 
 
 async def further(exchange: Exchange, ask: Ask) -> Completion:
     """One further call, whole, counted as spent; raises UpstreamError's kinds."""
     spending = exchange.spending
     spending.calls += 1
-    response = await post(exchange, ask)
-    try:
-        body = await response.read(exchange.limit)
-    finally:
-        response.close()
-    completion = await read_large(exchange, body, ask) if is_large(body) else exchange.surface.read(body, ask)
+    completion = await read(exchange, await post(exchange, ask), ask)
     spending.tokens_of(completion.prompt_tokens, completion.completion_tokens)
     return completion

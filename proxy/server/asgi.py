@@ -8,15 +8,12 @@ from random import getrandbits
 from typing import TYPE_CHECKING, Any, Self
 
 from proxy.exceptions import BadRequest, BodyTooLarge
-from proxy.server.large_bodies import LARGE
-from proxy.surfaces import sse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
     from types import TracebackType
 
     from proxy.exceptions import HttpError
-    from proxy.server.large_bodies import Turns
 
     Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]
@@ -29,6 +26,9 @@ if TYPE_CHECKING:
     Push = Callable[[bytes], Wait | None]
     #: Takes what to call when the request's client leaves; None: nothing any more.
     Leaving = Callable[[Callable[[], None] | None], None]
+
+#: A comment line of server-sent events, which keeps a stream's connection open while nothing else is sent.
+KEEPALIVE = b": keep-alive\n\n"
 
 JSON = (b"content-type", b"application/json")
 EVENT_STREAM = (
@@ -66,11 +66,14 @@ def header(headers: Headers, name: bytes) -> bytes | None:
     return None
 
 
-async def read_body(receive: Receive, headers: Headers, limit: int, turns: Turns | None = None) -> bytes:
-    """The whole body; raises BodyTooLarge over ``limit`` bytes (before reading them, if they are announced).
+async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
+    """Return the whole body; raises BodyTooLarge over ``limit`` bytes, before reading if the size is announced."""
+    pieces, _ = await read_pieces(receive, headers, limit)
+    return b"".join(pieces)
 
-    A large one is put together in ``turns``.
-    """
+
+async def read_pieces(receive: Receive, headers: Headers, limit: int) -> tuple[list[bytes], int]:
+    """Return the pieces of a body as they came, and their size in bytes; raises BodyTooLarge, as ``read_body``."""
     refuse_encoded(headers)
     announced = header(headers, b"content-length")
     if announced is not None and announced.isdigit() and int(announced) > limit:
@@ -84,9 +87,7 @@ async def read_body(receive: Receive, headers: Headers, limit: int, turns: Turns
         if size > limit:
             raise _too_large(limit)
         pieces.append(piece)
-    if len(pieces) == 1:
-        return pieces[0]
-    return b"".join(pieces) if turns is None else await turns.run(size > LARGE, b"".join, pieces)
+    return pieces, size
 
 
 def _too_large(limit: int) -> BodyTooLarge:
@@ -250,7 +251,7 @@ class EventStream:
             self._schedule(self._keepalive_s - quiet)
             return
         if not self._writing and (self._keepalive is None or self._keepalive.done()):
-            self._keepalive = self._loop.create_task(self._write(sse.KEEPALIVE))
+            self._keepalive = self._loop.create_task(self._write(KEEPALIVE))
         self._schedule(self._keepalive_s)
 
     def push(self, data: bytes) -> Wait | None:

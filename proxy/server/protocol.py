@@ -13,9 +13,9 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from proxy.server import asgi
+from proxy.server.errors import error_body
 from proxy.server.inbound_limits import Bounds, Incoming, Refused, late, malformed
 from proxy.server.logs import log_config
-from proxy.surfaces.chat.wire import error_body
 
 if TYPE_CHECKING:
     import asyncio

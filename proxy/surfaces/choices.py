@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from proxy.exceptions import BadRequest
+from proxy.server.errors import error_body
 from proxy.surfaces.chat import wire
 from proxy.surfaces.json_bytes import with_field
 from proxy.surfaces.usage import with_usage
@@ -67,13 +68,17 @@ class ChoicesSurface:
         ]
         return msgspec.json.encode({**kept, "choices": rendered})
 
+    def ungated(self, request: Request) -> None:
+        """Return None: the client gets the upstream's bytes."""
+        return
+
     def error(self, exc: HttpError) -> bytes:
         """OpenAI's error object."""
-        return wire.error_body(exc)
+        return error_body(exc)
 
     def error_event(self, exc: HttpError) -> bytes:
         """OpenAI's SDKs raise on an event whose data has an ``error``."""
-        return b"data: " + wire.error_body(exc) + b"\n\n"
+        return b"data: " + error_body(exc) + b"\n\n"
 
 
 def threshold_of(override: wire.Override | None) -> float | None:

@@ -220,6 +220,18 @@ class Watch(Protocol):
         ...
 
 
+class Translator(Protocol):
+    """Translates one answer that no gate reads into the client's format; raises UpstreamGarbage."""
+
+    def whole(self, body: bytes) -> bytes:
+        """Translate a whole answer."""
+        ...
+
+    def feed(self, data: bytes) -> bytes:
+        """Translate the events of a stream that ``data`` completes."""
+        ...
+
+
 class Surface(Protocol):
     """One wire format: how to ask for logprobs in it, where the answer is, how an abstention looks in it."""
 
@@ -256,6 +268,10 @@ class Surface(Protocol):
         self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], Watch] | None
     ) -> StreamReader:
         """A reader of the upstream's event stream; ``watch`` makes a ``Watch`` for each choice."""
+        ...
+
+    def ungated(self, request: Request) -> Translator | None:
+        """Return what translates an answer that no gate reads; None if the client gets the upstream's bytes."""
         ...
 
     def error(self, exc: HttpError) -> bytes:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from proxy.exceptions import UpstreamGarbage
-from proxy.server.large_bodies import LARGE, is_apart, pause
+from proxy.server.body_thread import LARGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
 _SPACE = b" \t\r\n"
 _QUOTED = b'"logprobs"'
@@ -21,20 +21,6 @@ _KEY = _QUOTED + b":"
 _VALUE = re.compile(rb'"logprobs"[ \t\r\n]*+:[ \t\r\n]*+(?!null)')
 #: How OpenAI's API writes a logprob too small to matter; JSON has no -Infinity.
 SENTINEL = -9999.0
-
-
-def joined(fields: Mapping[str, msgspec.Raw]) -> bytes:
-    """The object of these ``fields``; apart from the loop of pieces, which a join copies without the interpreter."""
-    if not is_apart():
-        return msgspec.json.encode(fields)
-    pieces: list[bytes] = []
-    for name, value in fields.items():
-        pieces += (b",", msgspec.json.encode(name), b":")
-        view = memoryview(value)
-        for start in range(0, len(view), LARGE):
-            pieces.append(bytes(view[start : start + LARGE]))
-            pause()
-    return b"".join([b"{", *pieces[1:], b"}"])
 
 
 def replace_logprobs(

@@ -6,7 +6,6 @@ import re
 
 from proxy.exceptions import UpstreamGarbage
 
-KEEPALIVE = b": keep-alive\n\n"
 DONE = b"[DONE]"
 
 _BOM = b"\xef\xbb\xbf"

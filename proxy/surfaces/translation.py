@@ -11,18 +11,25 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, cast
 import msgspec
 from msgspec import Raw
 
-from proxy.exceptions import UNREADABLE, UpstreamGarbage, UpstreamTooLarge
-from proxy.server.json_budget import check_answer
-from proxy.server.large_bodies import ENCODING, is_large, pause, prefault
+from proxy.exceptions import UNREADABLE, UpstreamGarbage
+from proxy.server.bodies import check_utf8, encode
 from proxy.surfaces import sse
 from proxy.surfaces.chat.surface import Chat
-from proxy.surfaces.reading import check_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.exceptions import HttpError
-    from proxy.surfaces.contract import Ask, Completion, Edit, Request, StreamReader, Verdict, Watch
+    from proxy.surfaces.contract import (
+        Ask,
+        Completion,
+        Edit,
+        Request,
+        StreamReader,
+        Translator,
+        Verdict,
+        Watch,
+    )
 
 
 class Translation(Protocol):
@@ -144,13 +151,7 @@ class TranslatedSurface:
 
     def parse(self, body: bytes) -> Request:
         """The chat's request that asks the same; raises BadRequest."""
-        chat = self._translation.to_chat(body)
-        pause()
-        prefault(ENCODING * len(body))
-        written = msgspec.json.encode(chat)
-        pause()
-        request = self._chat.parse(written)
-        pause()
+        request = self._chat.parse(encode(self._translation.to_chat(body), len(body)))
         return msgspec.structs.replace(request, origin=_FIELDS.decode(body))
 
     def outgoing(self, request: Request, ask: Ask) -> bytes:
@@ -177,9 +178,9 @@ class TranslatedSurface:
         reader = self._chat.stream(request, ask, hold=hold, watch=watch)
         return _TranslatedStream(reader, self._translation.events(request))
 
-    def plain(self, request: Request, limit: int, most_strings: int) -> Plain:
-        """What translates an answer that no gate has seen, within these bounds where it is whole."""
-        return Plain(self._translation, request, limit, most_strings)
+    def ungated(self, request: Request) -> Translator:
+        """Return what translates an answer that no gate reads."""
+        return _Translator(self._translation, request)
 
     def error(self, exc: HttpError) -> bytes:
         """In the client's format."""
@@ -229,42 +230,25 @@ class _TranslatedStream:
         return b"".join(out)
 
 
-class Plain:
-    """A chat's answer as it comes, translated: a stream event by event, a whole one at its end."""
+class _Translator:
+    """Translates one answer of a chat that no gate reads; see ``Translator``."""
 
-    def __init__(self, translation: Translation, request: Request, limit: int, most_strings: int) -> None:
+    def __init__(self, translation: Translation, request: Request) -> None:
         self._translation = translation
         self._request = request
-        self._limit = limit
-        self._most_strings = most_strings
-        self._events = translation.events(request) if request.stream else None
+        self._events = translation.events(request)
         self._splitter = sse.Splitter(_EVENT_LIMIT)
-        self._body = bytearray()
+
+    def whole(self, body: bytes) -> bytes:
+        """Translate a whole answer; raises UpstreamGarbage."""
+        return msgspec.json.encode(self._translation.from_chat(_decoded(body), self._request))
 
     def feed(self, data: bytes) -> bytes:
-        """What of it may go out now; raises UpstreamGarbage."""
-        if self._events is None:
-            self._body += data
-            if len(self._body) > self._limit:
-                raise UpstreamTooLarge(f"the upstream's answer is larger than {self._limit} bytes")
-            return b""
+        """Translate the events that ``data`` completes; raises UpstreamGarbage."""
         return b"".join(
             self._events.done() if payload == sse.DONE else self._events.chunk(_decoded(payload))
             for payload in self._splitter.feed(data)
         )
-
-    @property
-    def is_large(self) -> bool:
-        """Whether its ``end`` takes long."""
-        return is_large(self._body)
-
-    def end(self) -> bytes:
-        """The rest; raises UpstreamGarbage, and UpstreamTooLarge where it would take too long to read."""
-        if self._events is not None:
-            return b""
-        if self.is_large:
-            check_answer(self._body, self._most_strings)
-        return msgspec.json.encode(self._translation.from_chat(_decoded(bytes(self._body)), self._request))
 
 
 def named_event(payload: dict[str, Any]) -> bytes:

@@ -175,7 +175,9 @@ def test_a_certificate_of_other_answers_is_refused():
     signed = saved()
     signed["certificate"]["fingerprint"] = dict(signed["fingerprint"])
     assert Policy.load(signed).certificate.fingerprint == signed["fingerprint"]
-    with pytest.raises(GatingError, match=r"policy.certificate.fingerprint: differs from the policy's fingerprint"):
+    with pytest.raises(
+        GatingError, match=r"policy.certificate.fingerprint: differs from the policy's fingerprint"
+    ):
         Policy.load({**signed, "fingerprint": {"model": "another"}})
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from gating.types import Unmeasured
 from proxy.control.recording.event import Event, records_of
 from proxy.exceptions import StoreError
-from proxy.server.large_bodies import LARGE, Turns
+from proxy.server.bodies import Bodies
 from proxy.storage.link import PAUSE_S
 
 if TYPE_CHECKING:
@@ -54,13 +54,13 @@ class Recorder:
         *,
         log_text: bool = False,
         most_waiting: int = MOST_WAITING,
-        turns: Turns | None = None,
+        bodies: Bodies | None = None,
         clock: Callable[[], float] = time,
     ) -> None:
         self.log_text = log_text
         self._link = link
         self._draw = rng.random
-        self._turns = Turns() if turns is None else turns
+        self._bodies = Bodies() if bodies is None else bodies
         self._clock = clock
         self._most = most_waiting
         self._waiting: deque[Event] = deque()
@@ -134,7 +134,7 @@ class Recorder:
         lost = 0
         for event in batch:
             try:
-                theirs, drawn = await self._turns.run(event.size > LARGE, records_of, event)
+                theirs, drawn = await self._bodies.on_request(event.size, records_of, event)
             except Exception:  # one that cannot be kept must not keep the others waiting
                 logger.exception("a decision of route %s cannot be recorded", event.route.name)
                 lost += 1

@@ -27,7 +27,7 @@ from proxy.requests.exchange import Exchange
 from proxy.requests.prompt.context import SEPARATOR, TEMPLATE, filled
 from proxy.requests.prompt.prompting import prompted
 from proxy.requests.route import SAMPLING, fingerprint
-from proxy.requests.upstream_call import ask_upstream
+from proxy.requests.upstream_call import ask_upstream, read
 from proxy.surfaces import SURFACES
 from proxy.surfaces.contract import Choice, Completion
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from proxy.offline.evaluation.judge import Judge
     from proxy.records import Question
     from proxy.requests.route import Route
+    from proxy.server.bodies import Bodies
 
     #: An answer with its label, and what the rules say where a judge graded.
     Graded = tuple[Observed, Label | None]
@@ -71,14 +72,14 @@ class ClosedBook:
 class Asker:
     """Asks one route's upstream. ``params`` are further fields of every request (temperature, max_tokens …).
 
-    ``top_logprobs`` alternatives of each token are kept, ``samples`` further answers drawn; ``limit`` bounds
-    the bytes of one response. A ``judge`` grades in the place of the rules.
+    ``top_logprobs`` alternatives of each token are kept, ``samples`` further answers drawn; ``bodies`` reads
+    the answers. A ``judge`` grades in the place of the rules.
     """
 
     route: Route
     model: str
     top_logprobs: int
-    limit: int
+    bodies: Bodies
     system: str | None = None
     params: Mapping[str, float | int] = field(default_factory=dict)
     samples: int = 0
@@ -200,11 +201,7 @@ class Asker:
     ) -> tuple[Exchange, Completion]:
         exchange = self._exchange(messages, more)
         ask, response = await ask_upstream(exchange)
-        try:
-            body = await response.read(self.limit)
-        finally:
-            response.close()
-        completion = exchange.surface.read(body, ask)
+        completion = await read(exchange, response, ask)
         if not completion.choices:
             raise UpstreamGarbage("the upstream gave no choice")
         return exchange, completion
@@ -216,7 +213,7 @@ class Asker:
         observing = replace(
             self._drawing, gate=_OBSERVE, policy=None, top_logprobs=self.top_logprobs, remedies=()
         )
-        return Exchange(observing, surface, request, self.credentials, self.limit)
+        return Exchange(observing, surface, request, self.credentials, bodies=self.bodies)
 
     @property
     def _drawing(self) -> Route:

@@ -45,7 +45,7 @@ class Aside:
         if _CHAT not in route.upstream.formats:
             raise UpstreamGarbage("the upstream takes no chat completions, in which questions are asked")
         model = route.config.model or exchange.request.model
-        request = await exchange.turns.run(exchange.large, self._request, model, content)
+        request = await exchange.bodies.on_request(exchange.size, self._request, model, content)
         aside = exchange.another(route, self.chat, request, spent=exchange.spending)
         ask = Ask(
             model=None,
@@ -69,7 +69,7 @@ class Aside:
 
 async def conversation(exchange: Exchange) -> str:
     """What was asked, as text: the request's messages in their order, whatever its format."""
-    return await exchange.turns.run(exchange.large, _conversation, exchange)
+    return await exchange.bodies.on_request(exchange.size, _conversation, exchange)
 
 
 def _conversation(exchange: Exchange) -> str:

@@ -86,7 +86,7 @@ class FromUpstream:
         try:
             response = await self.upstream.post(PATH, body, exchange.credentials)
             try:
-                read = _read(await response.read(exchange.limit))
+                read = _read(await response.read(exchange.bodies.max_answer_bytes))
             finally:
                 response.close()
         finally:

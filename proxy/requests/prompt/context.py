@@ -18,7 +18,8 @@ import msgspec
 import re2
 
 from proxy.exceptions import BadRequest, BodyTooLarge, ConfigError
-from proxy.server.large_bodies import ENCODING, pause, prefault
+from proxy.server.bodies import decode_text, encode_text
+from proxy.server.body_thread import pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -163,9 +164,7 @@ class _Matches:
 
     def __call__(self, role: str, name: str | None, text: str) -> tuple[str | None, Sequence[str | None]]:
         # As bytes: of a str RE2 counts the characters up to each match, and holds the interpreter all the while.
-        prefault(ENCODING * len(text))
-        whole = text.encode()
-        pause()
+        whole = encode_text(text)
         kept: list[bytes] = []
         passages: list[str | None] = []
         end = 0
@@ -181,8 +180,7 @@ class _Matches:
             pause()
         if not kept:
             return text, passages
-        prefault(ENCODING * len(whole))
-        return b"".join([*kept, whole[end:]]).decode(errors="replace").strip() or None, passages
+        return decode_text([*kept, whole[end:]]).strip() or None, passages
 
 
 def finder(context: str | None, template: str | None, place: str) -> Finder:

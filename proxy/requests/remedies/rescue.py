@@ -42,7 +42,7 @@ class Rescue:
         metrics = exchange.route.metrics
         request = found.without
         if self.instruct:
-            request = await exchange.turns.run(exchange.large, instructed, exchange.surface, request)
+            request = await exchange.bodies.on_request(exchange.size, instructed, exchange.surface, request)
         alone = replace(exchange.route, remedies=())
         again = exchange.another(
             alone, exchange.surface, request, held=True, context=False, rescued=True, counted=False

@@ -8,30 +8,27 @@ import msgspec
 from msgspec import Raw
 
 from proxy.exceptions import UNREADABLE, BadRequest
-from proxy.server.large_bodies import DECODING, ENCODING, pause, prefault
+from proxy.server.bodies import decode, encode
 
 if TYPE_CHECKING:
     from proxy.surfaces.contract import Edit
 
 #: Of a chat, and of a response's input. No set: what is looked for may be a list.
 _TEXTS = ("text", "input_text", "output_text")
+_TEXT = msgspec.json.Decoder(str)
+_MESSAGES = msgspec.json.Decoder(list[dict[str, Any]])
 _NOTHING: tuple[object, ...] = (None, "", [])
 
 
 def edited_text(value: Raw, role: str, edit: Edit) -> Raw | None:
     """A JSON string through ``edit`` as the text of a message of ``role``; None where nothing is left of it."""
-    size = len(memoryview(value))
-    prefault(DECODING * size)
-    text = msgspec.json.decode(value, type=str)
-    pause()
+    text = decode(_TEXT, value)
     new = edit(role, None, text)
     if new is None:
         return None
     if new == text:
         return value
-    pause()
-    prefault(ENCODING * size)
-    return Raw(msgspec.json.encode(new))
+    return Raw(encode(new, len(memoryview(value))))
 
 
 def edited_messages(messages: Raw, edit: Edit) -> Raw:
@@ -40,15 +37,12 @@ def edited_messages(messages: Raw, edit: Edit) -> Raw:
     An assistant's calls whose results (role ``tool``) were left out go with them: a call without its result
     is refused by upstreams. Raises BadRequest on what is no message.
     """
-    size = len(memoryview(messages))
-    prefault(DECODING * size)
     try:
-        read = msgspec.json.decode(messages, type=list[dict[str, Any]])
+        read = decode(_MESSAGES, messages)
     except UNREADABLE as exc:
         raise BadRequest(f"messages: each must be an object: {exc}", param="messages") from exc
     kept: list[dict[str, Any]] = []
     gone: list[object] = []
-    pause()
     for message in read:
         new = _edited(message, edit)
         if new is not None:
@@ -59,9 +53,7 @@ def edited_messages(messages: Raw, edit: Edit) -> Raw:
         kept = [left for message in kept if (left := _without_calls(message, gone)) is not None]
     if kept == read:
         return messages
-    pause()
-    prefault(ENCODING * size)
-    return Raw(msgspec.json.encode(kept))
+    return Raw(encode(kept, len(memoryview(messages))))
 
 
 def _edited(message: dict[str, Any], edit: Edit) -> dict[str, Any] | None:

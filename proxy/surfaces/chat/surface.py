@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Raw
 
+from proxy.server.bodies import encode_fields
 from proxy.surfaces.chat import wire
 from proxy.surfaces.chat.edit import edited_messages
 from proxy.surfaces.chat.stream import ChatStream
 from proxy.surfaces.choices import SAMPLING, ChoicesSurface, asks_for_json, threshold_of, with_route
 from proxy.surfaces.contract import Ask, Choice, Completion, Request
 from proxy.surfaces.identity import text_of
-from proxy.surfaces.json_bytes import joined
 from proxy.surfaces.reading import Fields
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Chat(ChoicesSurface):
             wire.as_samples(fields, ask)
         elif ask.usage and request.stream:
             wire.count_usage(fields)
-        return joined(fields)
+        return encode_fields(fields)
 
     def edited(self, request: Request, edit: Edit) -> Request:
         """The request with the texts of its messages through ``edit``; raises BadRequest."""

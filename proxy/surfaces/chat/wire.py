@@ -11,14 +11,13 @@ from msgspec import Meta, Raw, Struct
 from gating.evidence import call_evidence, evidence_of
 from gating.types import Evidence, Unmeasured
 from proxy.exceptions import UNREADABLE, UpstreamGarbage
+from proxy.server.bodies import check_utf8
 from proxy.surfaces.identity import UNREAD
 from proxy.surfaces.json_bytes import null, replace_logprobs, strict_json
-from proxy.surfaces.reading import check_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from proxy.exceptions import HttpError
     from proxy.surfaces.contract import Ask, Request
 
 #: What the logprobs of an answer are read as.
@@ -363,17 +362,3 @@ def first_tops(raw: Raw, *, k: int) -> bytes:
     except UNREADABLE:
         return bytes(raw)  # malformed: the upstream's own, as the client would have had them
     return msgspec.json.encode(fields)
-
-
-def error_body(exc: HttpError) -> bytes:
-    """OpenAI's error object."""
-    return msgspec.json.encode(
-        {
-            "error": {
-                "message": exc.message,
-                "type": exc.error_type,
-                "param": exc.param,
-                "code": exc.code,
-            }
-        }
-    )

@@ -8,14 +8,13 @@ import msgspec
 from msgspec import Raw
 
 from proxy.exceptions import BadRequest
-from proxy.server.large_bodies import DECODING, ENCODING, pause, prefault
+from proxy.server.bodies import decode, encode, encode_fields
 from proxy.surfaces.chat import wire as chat
 from proxy.surfaces.chat.stream import ChatStream
 from proxy.surfaces.choices import SAMPLING, ChoicesSurface, asks_for_json, threshold_of, with_route
 from proxy.surfaces.completions import wire
 from proxy.surfaces.contract import Ask, Choice, Completion, Request
 from proxy.surfaces.identity import text_of
-from proxy.surfaces.json_bytes import joined
 from proxy.surfaces.reading import Fields
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 #: llama.cpp takes 0 for no logprobs, OpenAI's API for those of the tokens alone: 1 means the same everywhere.
 _LEAST = 1
+_PROMPT: msgspec.json.Decoder[str | list[str] | None] = msgspec.json.Decoder(str | list[str] | None)
 
 
 class Completions(ChoicesSurface):
@@ -72,26 +72,22 @@ class Completions(ChoicesSurface):
             chat.as_samples(fields, ask)
         elif ask.usage and request.stream:
             chat.count_usage(fields)
-        return joined(fields)
+        return encode_fields(fields)
 
     def edited(self, request: Request, edit: Edit) -> Request:
         """The request with its prompt through ``edit`` as a user's message; raises BadRequest."""
         written = request.fields.get("prompt", Raw(b"null"))
-        prefault(DECODING * len(memoryview(written)))
         try:
-            prompt = msgspec.json.decode(written, type=str | list[str] | None)
+            prompt = decode(_PROMPT, written)
         except msgspec.ValidationError:
             return request  # tokens, which no edit can read
-        pause()
         texts = [prompt] if isinstance(prompt, str) else prompt or []
         new = [edit("user", None, text) for text in texts]
         if new == texts:
             return request
         if None in new:
             raise BadRequest("prompt: nothing of it is left without its context", param="prompt")
-        pause()
-        prefault(ENCODING * len(memoryview(written)))
-        edited = msgspec.json.encode(new[0] if isinstance(prompt, str) else new)
+        edited = encode(new[0] if isinstance(prompt, str) else new, len(memoryview(written)))
         return msgspec.structs.replace(request, fields={**request.fields, "prompt": Raw(edited)})
 
     def read(self, body: bytes, ask: Ask) -> Completion:

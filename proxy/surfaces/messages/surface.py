@@ -8,13 +8,14 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from proxy.exceptions import UNREADABLE, UpstreamCut, UpstreamGarbage, UpstreamStatus
+from proxy.server.bodies import encode_fields
 from proxy.surfaces import sse
 from proxy.surfaces.chat.edit import edited_messages, edited_text
 from proxy.surfaces.chat.wire import Override, sampled_at
 from proxy.surfaces.choices import threshold_of, with_route
 from proxy.surfaces.contract import Ask, Completion, Request, VendorError
 from proxy.surfaces.identity import text_of
-from proxy.surfaces.json_bytes import joined, strict_json, with_field
+from proxy.surfaces.json_bytes import strict_json, with_field
 from proxy.surfaces.messages import wire
 from proxy.surfaces.reading import Fields, is_text
 from proxy.surfaces.translation import named_event
@@ -84,7 +85,7 @@ class Messages:
             sampled_at(fields, ask)
             if ask.max_tokens is not None:
                 fields["max_tokens"] = Raw(b"%d" % ask.max_tokens)
-        return joined(fields)
+        return encode_fields(fields)
 
     def edited(self, request: Request, edit: Edit) -> Request:
         """The request with its system prompt and its messages' texts through ``edit``; raises BadRequest."""
@@ -129,6 +130,10 @@ class Messages:
     ) -> StreamReader:
         """A reader of the upstream's events."""
         return MessagesStream(request, hold=hold)
+
+    def ungated(self, request: Request) -> None:
+        """Return None: the client gets the upstream's bytes."""
+        return
 
     def error(self, exc: HttpError) -> bytes:
         """Anthropic's error object."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Raw, Struct
 
 from proxy.exceptions import BadRequest
-from proxy.surfaces.chat.wire import error_body
+from proxy.server.errors import error_body
 from proxy.surfaces.reading import Fields
 from proxy.surfaces.responses.over_chat_items import ended, envelope, logprobs_of, output
 from proxy.surfaces.responses.over_chat_stream import ResponseEvents

@@ -8,8 +8,7 @@ import msgspec
 
 from gating.types import Evidence, Unmeasured
 from proxy.exceptions import UNREADABLE, UpstreamCut, UpstreamGarbage, UpstreamStatus
-from proxy.server.json_budget import check_event
-from proxy.server.large_bodies import is_large
+from proxy.server.bodies import check_stream_event
 from proxy.surfaces import sse
 from proxy.surfaces.chat.wire import tokens_evidence
 from proxy.surfaces.contract import Choice, Completion, VendorError
@@ -162,8 +161,7 @@ class ResponsesStream:
 
 
 def _read(payload: bytes) -> dict[str, Any]:
-    if is_large(payload):
-        check_event(payload)
+    check_stream_event(payload)
     try:
         event = msgspec.json.decode(payload)
     except UNREADABLE:

@@ -8,12 +8,13 @@ import msgspec
 from msgspec import Raw
 
 from proxy.exceptions import UNREADABLE, BadRequest, UpstreamGarbage, UpstreamStatus
-from proxy.surfaces.chat import wire as chat
+from proxy.server.bodies import encode_fields
+from proxy.server.errors import error_body
 from proxy.surfaces.chat.edit import edited_messages, edited_text
 from proxy.surfaces.choices import asks_for_json, threshold_of, with_route
 from proxy.surfaces.contract import Ask, Completion, Request
 from proxy.surfaces.identity import text_of
-from proxy.surfaces.json_bytes import joined, strict_json, with_field
+from proxy.surfaces.json_bytes import strict_json, with_field
 from proxy.surfaces.reading import Fields, is_text
 from proxy.surfaces.responses import wire
 from proxy.surfaces.responses.stream import ResponsesStream
@@ -78,7 +79,7 @@ class Responses:
                 fields["top_logprobs"] = Raw(b"%d" % top)
         if ask.samples:
             wire.as_sample(fields, ask)
-        return joined(fields)
+        return encode_fields(fields)
 
     def edited(self, request: Request, edit: Edit) -> Request:
         """The request with its instructions (as a system message) and its input through ``edit``."""
@@ -122,9 +123,13 @@ class Responses:
         """A reader of the upstream's events."""
         return ResponsesStream(request, ask, hold=hold, watch=watch)
 
+    def ungated(self, request: Request) -> None:
+        """Return None: the client gets the upstream's bytes."""
+        return
+
     def error(self, exc: HttpError) -> bytes:
         """OpenAI's error object."""
-        return chat.error_body(exc)
+        return error_body(exc)
 
     def error_event(self, exc: HttpError) -> bytes:
         """The event on which OpenAI's SDKs raise."""

@@ -8,7 +8,6 @@ import pytest
 
 from proxy.exceptions import BodyTooLarge
 from proxy.server import asgi
-from proxy.surfaces import sse
 
 
 def receiving(*messages):
@@ -238,7 +237,7 @@ async def test_a_quiet_stream_is_kept_alive():
         assert out.started
         await out.end(b"x")
     kept = client.bodies[:-1]
-    assert set(kept) == {sse.KEEPALIVE}
+    assert set(kept) == {asgi.KEEPALIVE}
     assert len(kept) >= 3
     assert client.bodies[-1] == b"x"
 
@@ -321,7 +320,7 @@ async def test_no_keep_alive_comes_between_while_the_server_cannot_take_more():
         server.room.set()
         await waiting
         await client.has(3)
-    assert client.bodies[1] == sse.KEEPALIVE
+    assert client.bodies[1] == asgi.KEEPALIVE
 
 
 async def test_a_push_waits_for_a_keep_alive_that_has_begun():
@@ -337,7 +336,7 @@ async def test_a_push_waits_for_a_keep_alive_that_has_begun():
         await pushed
         await out.end(b"")
     assert client.bodies[-2:] == [b"a", b""]
-    assert set(client.bodies[:-2]) == {sse.KEEPALIVE}
+    assert set(client.bodies[:-2]) == {asgi.KEEPALIVE}
 
 
 async def test_a_server_without_a_push_is_sent_to():

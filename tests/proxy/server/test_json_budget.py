@@ -20,7 +20,7 @@ from proxy.server.json_budget import (
     STRINGS_EACH,
     WIDE,
     check_answer,
-    check_shape,
+    check_request,
 )
 
 MOST = 20
@@ -51,16 +51,16 @@ def test_what_is_counted_is_exact_whatever_stands_in_strings(value, ascii_only):
     body = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     strings, objects, commas = counted(value)
     if strings <= MOST and objects <= MOST and commas <= OTHERS * MOST:
-        check_shape(body, MOST)
+        check_request(body, MOST)
     elif len(body) > 2 * MOST:
         with pytest.raises(BodyTooLarge, match="max_body_strings"):
-            check_shape(body, MOST)
+            check_request(body, MOST)
 
 
 def test_so_many_escapes_and_no_more():
-    check_shape(json.dumps("\n" * ESCAPES * MOST).encode(), MOST)
+    check_request(json.dumps("\n" * ESCAPES * MOST).encode(), MOST)
     with pytest.raises(BodyTooLarge, match=rf"over {ESCAPES * MOST} escapes \(server.max_body_strings\)"):
-        check_shape(json.dumps("\n" * (ESCAPES * MOST + 1)).encode(), MOST)
+        check_request(json.dumps("\n" * (ESCAPES * MOST + 1)).encode(), MOST)
 
 
 def in_memory(texts: list[str]) -> int:
@@ -90,9 +90,9 @@ def test_what_texts_beyond_latin_1_take_in_memory_is_told_from_their_bytes(texts
         with pytest.raises(
             BodyTooLarge, match=rf"over ({ESCAPES * MOST} escapes|{WIDE * MOST} bytes of text)"
         ):
-            check_shape(body, MOST)
+            check_request(body, MOST)
     elif sum(len(text) * 4 for text in texts) <= WIDE * MOST and body.count(b"\\") <= ESCAPES * MOST:
-        check_shape(body, MOST)
+        check_request(body, MOST)
 
 
 @pytest.mark.parametrize("ascii_only", [False, True])
@@ -107,9 +107,9 @@ def test_one_character_widens_all_of_its_text_and_no_other(letter, takes, first,
         text = letter + "x" * length if first else "x" * length + letter
         return json.dumps([*others, text], ensure_ascii=ascii_only).replace("\\u00e9", "z").encode()
 
-    check_shape(body(most), MOST)
+    check_request(body(most), MOST)
     with pytest.raises(BodyTooLarge, match=r"bytes of text beyond Latin-1, as it is held in memory"):
-        check_shape(body(most + 3), MOST)
+        check_request(body(most + 3), MOST)
 
 
 def test_an_answers_text_may_take_so_much_memory_and_no_more():
@@ -119,14 +119,14 @@ def test_an_answers_text_may_take_so_much_memory_and_no_more():
 
 
 def test_a_million_tokens_of_english_with_an_emoji_pass_by_default_and_so_does_a_large_picture():
-    check_shape(json.dumps("word" * 1_000_000 + "\N{GRINNING FACE}").encode(), 32_000)
-    check_shape(json.dumps(["A" * 19_000_000, "What is it? \N{GRINNING FACE}"]).encode(), 32_000)
+    check_request(json.dumps("word" * 1_000_000 + "\N{GRINNING FACE}").encode(), 32_000)
+    check_request(json.dumps(["A" * 19_000_000, "What is it? \N{GRINNING FACE}"]).encode(), 32_000)
 
 
 @given(st.binary(max_size=300))
 def test_what_is_no_json_is_counted_all_the_same(body):
     with suppress(BodyTooLarge):
-        check_shape(body, MOST)
+        check_request(body, MOST)
 
 
 @given(VALUES)

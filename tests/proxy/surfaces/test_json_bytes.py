@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.exceptions import UpstreamGarbage
-from proxy.server.large_bodies import Turns
 from proxy.surfaces.chat.wire import Spans
-from proxy.surfaces.json_bytes import SENTINEL, joined, null, replace_logprobs, strict_json, with_field
+from proxy.surfaces.json_bytes import SENTINEL, null, replace_logprobs, strict_json, with_field
 
 TEXT = st.one_of(
     st.text(max_size=6),
@@ -140,16 +139,3 @@ def test_a_choice_without_logprobs_has_nothing_to_replace():
     body = b'{"choices": [{}]}'
     (choice,) = msgspec.json.decode(body, type=Spans).choices
     assert replace_logprobs(body, [choice.logprobs], null) == body
-
-
-@given(OBJECT)
-def test_an_object_is_joined_of_its_fields(fields):
-    raw = msgspec.json.decode(msgspec.json.encode(fields), type=dict[str, msgspec.Raw])
-    assert msgspec.json.decode(joined(raw)) == fields
-
-
-@pytest.mark.parametrize("large", [False, True])
-async def test_a_large_object_is_joined_to_the_same_bytes(large):
-    body = b'{"model":"m","messages":["' + b"x" * 2_500_000 + b'"],"\\u0022":{"n":1}}'
-    raw = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    assert await Turns().run(large, joined, raw) == msgspec.json.encode(raw)

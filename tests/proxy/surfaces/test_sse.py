@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.exceptions import UpstreamGarbage
+from proxy.server.asgi import KEEPALIVE
 from proxy.surfaces import sse
 
 TEXT = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=12)
@@ -72,7 +73,7 @@ def test_what_is_written_is_read_again(payloads):
 
 
 def test_a_keepalive_is_no_event():
-    assert split([sse.KEEPALIVE, sse.event(b"1"), sse.KEEPALIVE]) == [b"1"]
+    assert split([KEEPALIVE, sse.event(b"1"), KEEPALIVE]) == [b"1"]
 
 
 def test_an_event_that_never_ends_is_refused():

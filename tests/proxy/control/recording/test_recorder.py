@@ -15,7 +15,7 @@ from proxy.control.recording import Recorder, StoreLink
 from proxy.control.recording.event import question_of, records_of
 from proxy.exceptions import StoreError, StoreRefused
 from proxy.metrics import Metrics
-from proxy.server.large_bodies import LARGE
+from proxy.server.body_thread import LARGE
 from proxy.storage import DecisionQuery, Sealer, make_store
 from proxy.surfaces import SURFACES
 from tests.fakes import answer, raw, says

@@ -1,26 +1,25 @@
-"""What is done with a large body is done apart from the loop, and comes out as it does on it."""
+"""Bodies are read and written within limits, and large ones in the worker thread."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
-import platform
 import re
-import resource
 import threading
-from time import perf_counter
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.exceptions import BadRequest
-from proxy.server.large_bodies import LARGE, LARGE_ANSWER, REST_S, SHORT_S, Turns, is_large, pause, prefault
+from proxy.server.bodies import LARGE_ANSWER, Bodies, encode_fields, is_large
+from proxy.server.body_thread import LARGE, BodyThread
 from proxy.surfaces.chat.stream import ChatStream
 from proxy.surfaces.chat.surface import Chat
 from proxy.surfaces.reading import Fields
+from proxy.surfaces.responses.over_chat import ResponsesOverChat
 from proxy.surfaces.responses.stream import ResponsesStream
-from proxy.surfaces.translation import Plain
 from tests.fakes import FakeUpstream, answer, raw, says, stream
 
 
@@ -28,153 +27,6 @@ class Named(msgspec.Struct):
     """What a body is read as."""
 
     model: str
-
-
-async def test_what_is_large_has_a_thread_of_its_own():
-    turns, here = Turns(), threading.get_ident()
-    assert await turns.run(False, threading.get_ident) == here
-    assert await turns.run(True, threading.get_ident) != here
-
-
-@pytest.mark.parametrize("large", [False, True])
-async def test_what_it_raises_comes_back(large):
-    def refuse(word: str) -> None:
-        raise BadRequest(word)
-
-    with pytest.raises(BadRequest, match="too odd"):
-        await Turns().run(large, refuse, "too odd")
-
-
-async def test_one_after_the_other():
-    """Of several threads at once the loop's would have to wait for each."""
-    turns, under_way, seen = Turns(), threading.Lock(), []
-
-    def work(number: int) -> int:
-        assert under_way.acquire(blocking=False)
-        seen.append(number)
-        under_way.release()
-        return threading.get_ident()
-
-    threads = await asyncio.gather(*(turns.run(True, work, number) for number in range(20)))
-    assert (seen, len(set(threads))) == (list(range(20)), 1)
-
-
-async def test_the_loop_has_its_turn_between_two_of_them():
-    """A loop that waits at each of its own calls waits for one piece of work in between, not for all that wait."""
-    turns, seen = Turns(), []
-
-    async def one(number: int) -> None:
-        await turns.run(True, seen.append, f"work {number}")
-        seen.append(f"loop {number}")
-
-    await asyncio.gather(*(one(number) for number in range(20)))
-    assert seen == [f"{who} {number}" for number in range(20) for who in ("work", "loop")]
-
-
-async def test_long_work_pauses_for_a_round_of_the_loop():
-    """Whatever the loop has to do meanwhile is done, each of its callbacks, before the work goes on."""
-    turns, seen, loop = Turns(), [], asyncio.get_running_loop()
-
-    def work(name: str) -> str:
-        for number in range(3):
-            for callback in range(4):
-                loop.call_soon_threadsafe(seen.append, f"loop {number} {callback}")
-            until = perf_counter() + 2 * SHORT_S
-            while perf_counter() < until:
-                pass
-            pause()
-            seen.append(f"{name} {number}")
-        if name == "odd":
-            raise BadRequest("too odd")
-        return name.upper()
-
-    assert await turns.run(True, work, "a") == "A"
-    for number in range(3):
-        at = seen.index(f"a {number}")
-        assert {f"loop {number} {callback}" for callback in range(4)} <= set(seen[:at])
-    with pytest.raises(BadRequest, match="too odd"):
-        await turns.run(True, work, "odd")
-
-
-async def test_short_work_and_work_on_the_loop_itself_pause_for_nothing():
-    turns, seen, loop = Turns(), [], asyncio.get_running_loop()
-
-    def work() -> None:
-        loop.call_soon_threadsafe(seen.append, "loop")
-        pause()
-        seen.append("work")
-
-    pause()
-    await turns.run(False, work)
-    assert seen == ["work"]
-    await asyncio.sleep(0)
-    assert seen == ["work", "loop"]
-
-
-async def test_the_loop_goes_round_between_two_pieces_of_long_work():
-    turns, seen, loop = Turns(), [], asyncio.get_running_loop()
-
-    def work(number: int) -> None:
-        until = perf_counter() + 2 * SHORT_S
-        while perf_counter() < until:
-            pass
-        seen.append(number)
-
-    def tick() -> None:
-        seen.append("tick")
-        loop.call_later(REST_S / 2, tick)
-
-    tick()
-    await asyncio.gather(*(turns.run(True, work, number) for number in range(4)))
-    for number in range(3):
-        assert "tick" in seen[seen.index(number) : seen.index(number + 1)]
-
-
-def test_a_loop_that_has_stopped_is_not_waited_for():
-    """A client that left in the middle: the process must end all the same."""
-    loop = asyncio.new_event_loop()
-    turns, at_it, go = Turns(), threading.Event(), threading.Event()
-
-    def work() -> None:
-        at_it.set()
-        go.wait(60)
-        pause()
-
-    task = loop.create_task(turns.run(True, work))
-    loop.run_until_complete(asyncio.sleep(0))
-    assert at_it.wait(60)
-    loop.call_soon(task.cancel)
-    with pytest.raises(asyncio.CancelledError):
-        loop.run_until_complete(task)
-    turns.close()
-    loop.close()
-    go.set()
-    turns._thread.shutdown(wait=True)
-
-
-@pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc", reason="another allocator may give everything back at once"
-)
-async def test_memory_that_is_had_ready_is_not_touched_for_the_first_time():
-    """Of 20 MB anew there are 4,883 pages, each a fault that the loop would wait for."""
-    size = 20_000_000
-
-    def faults() -> int:
-        prefault(size)
-        before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
-        bytearray(size)
-        return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
-
-    turns = Turns()
-    await turns.run(True, faults)  # the allocator learns that blocks of such a size come back
-    assert await turns.run(True, faults) < 500
-
-
-async def test_nothing_is_had_ready_for_work_on_the_loop():
-    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
-    prefault(20_000_000)
-    await Turns().run(False, prefault, 20_000_000)
-    assert resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before < 500
 
 
 @pytest.mark.parametrize("at", [*range(999_990, 1_000_006), 2_499_990])
@@ -191,16 +43,6 @@ async def test_what_is_no_utf_8_is_told_by_its_place_wherever_pieces_end(at):
             broken.decode()
         with pytest.raises(BadRequest, match=re.escape(str(own.value).rpartition(":")[0])):
             fields(broken)
-
-
-async def test_the_garbage_collector_does_not_look_meanwhile():
-    turns = Turns()
-    assert await turns.run(False, gc.isenabled)
-    assert not await turns.run(True, gc.isenabled)
-    assert gc.isenabled()
-    with pytest.raises(ZeroDivisionError):
-        await turns.run(True, lambda: 1 // 0)
-    assert gc.isenabled()
 
 
 def test_an_answer_is_large_by_its_bytes_or_by_how_dense_it_is():
@@ -373,13 +215,13 @@ async def test_others_have_their_turn_while_much_of_a_stream_comes_at_once(servi
 
 
 async def test_an_answer_that_no_gate_sees_is_translated_apart_from_the_loop(serving, upstream, monkeypatch):
-    here, done, end = threading.get_ident(), [], Plain.end
+    here, done, translate = threading.get_ident(), [], ResponsesOverChat.from_chat
 
-    def seen(self):
+    def seen(self, *given):
         done.append(threading.get_ident() == here)
-        return end(self)
+        return translate(self, *given)
 
-    monkeypatch.setattr(Plain, "end", seen)
+    monkeypatch.setattr(ResponsesOverChat, "from_chat", seen)
     small, large = upstream.script(answer(says("Paris"))), upstream.script(answer(says("x" * LARGE_ANSWER)))
     async with serving({"name": "r", "mode": "off"}, upstream={"formats": ["chat"]}) as proxy:
         for prompt in (small, large):
@@ -410,3 +252,32 @@ async def test_a_large_event_is_read_apart_from_the_loop_and_nothing_is_lost(
     assert last["response"]["output"][0]["content"][0]["text"] == "".join(words)
     assert (True, False) in threads
     assert (True, True) not in threads
+
+
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), VALUE, max_size=4))
+def test_an_object_is_encoded_from_its_fields(fields):
+    encoded = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in fields.items()}
+    assert msgspec.json.decode(encode_fields(encoded)) == fields
+
+
+async def test_a_large_object_is_encoded_to_the_same_bytes_in_the_thread():
+    body = b'{"model":"m","messages":["' + b"x" * 2_500_000 + b'"],"\\u0022":{"n":1}}'
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    assert (
+        encode_fields(fields) == await BodyThread().run(encode_fields, fields) == msgspec.json.encode(fields)
+    )
+
+
+async def test_only_large_bodies_go_to_the_thread():
+    bodies, here = Bodies(), threading.get_ident()
+    assert await bodies.on_request(LARGE, threading.get_ident) == here
+    assert await bodies.on_request(LARGE + 1, threading.get_ident) != here
+    assert await bodies.on_answer(LARGE_ANSWER, threading.get_ident) == here
+    assert await bodies.on_answer(LARGE_ANSWER + 1, threading.get_ident) != here
