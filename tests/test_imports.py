@@ -24,8 +24,8 @@ IMPORTS = all_imports()
 
 #: The modules (or packages) that alone import a foreign library; ``proxy.integrations`` may import its hosts.
 IMPORTERS: dict[str, tuple[str, ...]] = {
-    "aiohappyeyeballs": ("proxy.upstreams.lean",),
-    "httptools": ("proxy.upstreams.lean", "proxy.server"),
+    "aiohappyeyeballs": ("proxy.upstreams.http1",),
+    "httptools": ("proxy.upstreams.http1", "proxy.server"),
     "jinja2": ("proxy.offline.report.page",),
     "litellm": ("proxy.upstreams.litellm", "proxy.integrations"),
     "markupsafe": ("proxy.offline.report",),

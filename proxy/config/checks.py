@@ -64,6 +64,8 @@ def _upstream_problems(place: str, upstream: Upstream, known: Mapping[str, Upstr
             f"{place}: has no address; set base_url, or litellm: PROVIDER (with a base_url of that provider, if "
             "needed), or of: [NAME, …]"
         )
+    if upstream.transport is not None:
+        yield f"{place}.transport: the setting was removed, the proxy has one HTTP client; delete the line"
     if upstream.litellm is not None and upstream.auth == "forward":
         yield f"{place}.auth: LiteLLM takes its key from api_key_env only; remove auth: forward"
     if upstream.auth == "forward" and upstream.api_key_env:

@@ -143,7 +143,8 @@ class Upstream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     connect_timeout_s: Seconds = 5.0
     max_retries: Annotated[int, Meta(ge=0, le=10)] = 2
     max_connections: Annotated[int, Meta(ge=1)] = 1_000
-    transport: Annotated[Literal["lean", "aiohttp"], Meta(title="transport")] = "lean"
+    #: Removed; kept so that a configuration that sets it gets a clear message.
+    transport: str | None = None
     breaker: Breaker = Breaker()
 
 

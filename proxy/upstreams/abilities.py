@@ -1,7 +1,7 @@
-"""What one model at one upstream was found not to take: remembered, and tried again after a while.
+"""Request parameters that a model of an upstream does not accept; remembered for ten minutes.
 
-A deployment changes (a server is updated, a gateway routes elsewhere), so what was refused is asked for again
-every ten minutes; one refused request in ten minutes is the price of not being wrong for ever.
+Deployments change: a server is updated, or a gateway routes to another one. A rejected parameter is therefore sent
+again after ten minutes, at the cost of one rejected request.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 
     from proxy.exceptions import UpstreamStatus
 
-#: The parameters that the proxy adds of its own accord.
+#: The parameters that the proxy adds to requests.
 Parameter = Literal["logprobs", "top_logprobs", "n", "seed"]
-#: How long a refusal is believed.
-BELIEVED_S: Final = 600.0
-#: Clients choose the models' names, so their number is bounded.
-_MOST: Final = 1_024
-#: The statuses with which servers refuse a parameter.
+#: Seconds for which a rejection is remembered.
+REMEMBER_S: Final = 600.0
+#: The number of remembered rejections is limited because clients choose the names of models.
+_MAX_ENTRIES: Final = 1_024
+#: Statuses with which servers reject a parameter.
 _REFUSALS: Final = frozenset({400, 404, 422, 501})
 
 
 class Abilities:
-    """What each model of one upstream takes; a model of which nothing is known takes everything."""
+    """The parameters that each model of one upstream accepts; unknown models accept all."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._refused: dict[tuple[str, Parameter], float] = {}
 
     def takes(self, model: str, parameter: Parameter) -> bool:
-        """Whether it may be asked for."""
+        """Return whether ``parameter`` may be sent to ``model``."""
         if not self._refused:
             return True
         until = self._refused.get((model, parameter))
@@ -44,18 +44,18 @@ class Abilities:
         return True
 
     def refuse(self, model: str, parameter: Parameter) -> None:
-        """It was refused, or overlooked."""
+        """Remember that ``model`` rejected or ignored ``parameter``."""
         self._refused.pop((model, parameter), None)
-        self._refused[(model, parameter)] = self._clock() + BELIEVED_S
-        while len(self._refused) > _MOST:
+        self._refused[(model, parameter)] = self._clock() + REMEMBER_S
+        while len(self._refused) > _MAX_ENTRIES:
             del self._refused[next(iter(self._refused))]
 
 
 def is_refusal(exc: UpstreamStatus) -> bool:
-    """Whether the request itself was refused, which another parameter may have been the reason for."""
+    """Return whether the upstream rejected the request, possibly because of a parameter."""
     return exc.http_status in _REFUSALS
 
 
 def refuses(exc: UpstreamStatus, parameter: Parameter) -> bool:
-    """Whether the error names the parameter."""
+    """Return whether the upstream rejected the request and its error names ``parameter``."""
     return is_refusal(exc) and parameter in f"{exc.message} {exc.param}".lower()

@@ -1,4 +1,4 @@
-"""One call to an upstream as often as it is worth it: waits, a budget for retries, and the breaker."""
+"""Retries of one call to an upstream: delays, a retry budget, and the circuit breaker."""
 
 from __future__ import annotations
 
@@ -16,33 +16,32 @@ if TYPE_CHECKING:
     from proxy.upstreams.retry import Backoff
     from proxy.upstreams.transport import Response
 
-#: gRPC's retry throttling (proposal A6): each failure takes a token, each success gives a tenth of one, and
-#: none is spent on a retry while half of them are gone. However many clients retry by themselves too, an
-#: upstream that is down sees its load doubled for a moment at most.
+#: gRPC's retry throttling (proposal A6): a failure takes a token, a success returns a tenth of one, and there are no
+#: retries while half of the tokens are gone. Retries then double the load of a failing upstream for a moment at most.
 _TOKENS = 10.0
 _PER_SUCCESS = 0.1
 
 
 @dataclass(slots=True)
 class Throttle:
-    """The budget for retries of all requests to one upstream together."""
+    """The retry budget that all requests to one upstream share."""
 
     tokens: float = _TOKENS
 
     def succeeded(self) -> None:
-        """An answer came."""
+        """Return a part of a token after a success."""
         if self.tokens < _TOKENS:
             self.tokens = min(_TOKENS, self.tokens + _PER_SUCCESS)
 
     def failed(self) -> bool:
-        """A failure that may be tried again came; whether the budget allows it."""
+        """Take a token after a failure; return whether the budget allows a retry."""
         self.tokens = max(0.0, self.tokens - 1.0)
         return self.tokens > _TOKENS / 2
 
 
 @dataclass(slots=True)
 class Attempts:
-    """What every call to one upstream goes through."""
+    """The retry policy and the circuit breaker of one upstream, applied to each call."""
 
     backoff: Backoff
     breaker: Breaker
@@ -50,7 +49,7 @@ class Attempts:
     throttle: Throttle = field(default_factory=Throttle)
 
     async def run(self, once: Callable[[], Awaitable[Response]]) -> Response:
-        """The answer of the first attempt that has one; raises the last one's UpstreamError."""
+        """Return the response of the first successful attempt; raises the UpstreamError of the last attempt."""
         for delay in self.backoff.delays():
             self.breaker.enter()
             try:
@@ -62,7 +61,7 @@ class Attempts:
                     raise
                 self.metrics.failed(exc.kind)
             except BaseException:
-                self.breaker.left()
+                self.breaker.cancelled()
                 raise
             else:
                 self.breaker.succeeded()

@@ -1,7 +1,7 @@
-"""A circuit breaker: an upstream that fails again and again is left alone for a while.
+"""A circuit breaker: an upstream that keeps failing receives no requests for a while.
 
-Consecutive failures open it, as Envoy's outlier detection counts them; after ``open_s`` one request goes through
-to see, and its outcome closes the breaker or opens it anew (Nygard, "Release It!", 2007).
+Consecutive failures open the breaker, as in Envoy's outlier detection. After ``open_s`` seconds one trial request is
+let through, and its outcome closes the breaker or opens it again (Nygard, "Release It!", 2007).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class UpstreamOpen(UpstreamError):
-    """The breaker is open: nothing was sent."""
+    """The request was not sent because the circuit breaker is open."""
 
     status = 503
     kind = "breaker"
@@ -25,7 +25,7 @@ class UpstreamOpen(UpstreamError):
 
 @dataclass(slots=True)
 class Breaker:
-    """Opens after ``failures`` in a row (0: never) for ``open_s`` seconds of ``clock``."""
+    """A circuit breaker that opens after ``failures`` in a row (0: never) for ``open_s`` seconds of ``clock``."""
 
     failures: int
     open_s: float
@@ -36,25 +36,25 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether the next request would be refused."""
+        """Whether the next request would be rejected."""
         return self._tripped and (self._probing or self.clock() < self._until)
 
     def enter(self) -> None:
-        """Before a request; raises UpstreamOpen where none may be made now."""
+        """Register a request that is about to be sent; raises UpstreamOpen while the breaker is open."""
         if not self._tripped:
             return
         if self.is_open:
-            left_s = max(1.0, self._until - self.clock())
-            raise UpstreamOpen("the upstream failed too often; it is asked again soon", retry_after_s=left_s)
+            wait_s = max(1.0, self._until - self.clock())
+            raise UpstreamOpen("the upstream failed too often; try again later", retry_after_s=wait_s)
         self._probing = True
 
     def succeeded(self) -> None:
-        """It answered: whatever it said, it is there."""
+        """Register a response with any status below 500, and close the breaker."""
         self._in_a_row = 0
         self._probing = False
 
     def failed(self, error: UpstreamError) -> None:
-        """It failed; an answer that only refuses this one request is none of the upstream's failures."""
+        """Register a failed request; a status below 500 concerns that request alone and counts as a success."""
         if isinstance(error, UpstreamStatus) and error.http_status < 500:
             self.succeeded()
             return
@@ -63,8 +63,8 @@ class Breaker:
         if self._tripped:
             self._until = self.clock() + self.open_s
 
-    def left(self) -> None:
-        """The request was given up before its outcome was known: another may try."""
+    def cancelled(self) -> None:
+        """Register a request that was cancelled before its outcome was known; another trial may be sent."""
         self._probing = False
 
     @property

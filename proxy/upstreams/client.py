@@ -1,4 +1,4 @@
-"""What the pipeline sees of an upstream, whichever way it is called."""
+"""The interface of an upstream, which HTTP upstreams, LiteLLM and groups implement."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ if TYPE_CHECKING:
 
 
 class UpstreamClient(Protocol):
-    """One upstream. Every call raises only HttpError's kinds; a cancelled call ends at the upstream too."""
+    """An upstream. Calls raise only subclasses of HttpError; a cancelled call is cancelled at the upstream too."""
 
-    #: Its name in the configuration.
+    #: The name in the configuration.
     name: str
-    #: What its models were found not to take.
+    #: Request parameters that its models do not accept.
     abilities: Abilities
 
     @property
     def gives_logprobs(self) -> bool:
-        """False where the configuration says that it has none."""
+        """Whether token log probabilities can be requested; False with ``logprobs: none`` in the configuration."""
         ...
 
     @property
     def formats(self) -> set[str]:
-        """The names of the surfaces whose format it speaks."""
+        """The names of the surfaces whose wire format the upstream accepts."""
         ...
 
     @property
     def forwards_credentials(self) -> bool:
-        """Whether the client's own Authorization is sent on in place of the proxy's key."""
+        """Whether the client's Authorization header is sent in place of the proxy's key."""
         ...
 
     async def post(
         self, path: str, body: bytes, credentials: bytes | None, *, fresh: bool = False
     ) -> Response:
-        """Ask for a completion. Gives a 2xx answer whose head has come; raises UpstreamStatus for any other.
+        """Request a completion and return the 2xx response; raises UpstreamStatus for another status.
 
-        ``fresh``: no cache on the way may answer.
+        With ``fresh``, caches between the proxy and the model must not answer.
         """
         ...
 
@@ -51,13 +51,13 @@ class UpstreamClient(Protocol):
         body: bytes | AsyncIterator[bytes],
         credentials: bytes | None,
     ) -> Response:
-        """Pass a request on as it is; gives whatever the upstream answers, once, without a retry."""
+        """Pass a request through unchanged and return the response of any status; never retries."""
         ...
 
     def redact(self, text: str) -> str:
-        """``text`` of the upstream's, without keys and without its address."""
+        """Return a text of the upstream's without keys and without the upstream's address."""
         ...
 
     async def aclose(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         ...

@@ -1,7 +1,7 @@
-"""Bodies that an upstream compressed although it was asked not to: decoded for every transport alike.
+"""Decompression of response bodies, for upstreams that compress although the request asks for ``identity``.
 
-Only gzip and deflate (RFC 9110 section 8.4.1) are known; a body in another coding is left as it is, header
-and all, so that it can be passed on, and a reader finds that it is not JSON.
+Supported are gzip and deflate (RFC 9110 section 8.4.1). A body in another coding is left unchanged, with its header:
+it can be passed through, and a reader fails because it is not JSON.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from proxy.server.asgi import Push
     from proxy.upstreams.transport import Response
 
-#: The largest piece that is decoded at once: deflate grows up to 1032 times, which must not fill the memory.
+#: The largest piece that is decompressed at once: deflate expands up to 1032 times, which must not fill the memory.
 PIECE_BYTES: Final = 65_536
 _GZIP_WBITS: Final = zlib.MAX_WBITS | 16
 _CODINGS: Final = frozenset({b"gzip", b"x-gzip", b"deflate"})
-#: True of the body on the wire only.
+#: Headers that describe the compressed body only.
 _WIRE_HEADERS: Final = frozenset({b"content-encoding", b"content-length"})
 
 
 def decoded(response: Response) -> Response:
-    """``response`` itself, or one that reads its gzip or deflate body."""
+    """Return a response that decompresses a gzip or deflate body, or ``response`` itself for other codings."""
     for name, value in response.headers:
         if name == b"content-encoding":
             coding = value.strip().lower()
@@ -36,7 +36,7 @@ def decoded(response: Response) -> Response:
 
 
 class DecodedResponse:
-    """A response whose body is inflated on its way, never more than a piece ahead of its reader."""
+    """A response whose body is decompressed while it is read, at most one piece ahead of the reader."""
 
     __slots__ = ("_coding", "_response", "headers", "status")
 
@@ -71,7 +71,7 @@ class DecodedResponse:
 
 
 async def read_whole(response: Response, limit: int) -> bytes:
-    """All that ``response.chunks`` gives; raises UpstreamTooLarge, and drops the rest, over ``limit`` bytes."""
+    """Return the body of ``response``; beyond ``limit`` bytes, closes it and raises UpstreamTooLarge."""
     pieces = []
     size = 0
     async for piece in response.chunks():
@@ -84,12 +84,12 @@ async def read_whole(response: Response, limit: int) -> bytes:
 
 
 def too_large(limit: int) -> UpstreamTooLarge:
-    """The error for a body over ``limit`` bytes."""
+    """Return the error for a body over ``limit`` bytes."""
     return UpstreamTooLarge(f"the upstream's answer is larger than {limit} bytes")
 
 
 class _Inflater:
-    """zlib with its two irregularities: deflate without its wrapper, and gzip members after one another."""
+    """A streaming decompressor that also accepts deflate without the zlib wrapper and several gzip members."""
 
     __slots__ = ("_gzip", "_zlib")
 
@@ -103,7 +103,7 @@ class _Inflater:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         piece = b""
-        # A full piece may leave output behind in zlib although all input is taken.
+        # After a full piece, zlib may hold further output although all input is consumed.
         while data or len(piece) == PIECE_BYTES:
             if self._zlib is None or (self._zlib.eof and self._gzip and data):
                 self._zlib = zlib.decompressobj(self._wbits(data))
@@ -117,6 +117,6 @@ class _Inflater:
     def _wbits(self, data: bytes) -> int:
         if self._gzip:
             return _GZIP_WBITS
-        # "deflate" means the zlib wrapper, but some servers send the bare stream: the wrapper's first byte
-        # has 8 in its low four bits (RFC 1950 section 2.2), which a bare stream from an encoder has not.
+        # "deflate" means the zlib format, but some servers send the raw stream. The first byte of the zlib format
+        # has 8 in its low four bits (RFC 1950 section 2.2); raw streams from encoders do not.
         return zlib.MAX_WBITS if data[0] & 0x0F == 8 else -zlib.MAX_WBITS

@@ -1,7 +1,7 @@
-"""What may stand in the head of a request and of an answer, whichever transport carries it.
+"""Checks of request and response heads, shared by all transports.
 
-A proxy that forwards what a client wrote must not let it end a header early (request smuggling, RFC 9112
-section 11.2) or climb out of the base URL's path, where the upstream's key would open other doors.
+A header that a client wrote must not end early (request smuggling, RFC 9112 section 11.2), and a path must not leave
+the base URL's path: the upstream's key would give access to other endpoints.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from proxy.upstreams.origin import Origin
 
-#: An answer's head over this is refused; vendors send 2 to 4 KB, nginx takes at most 32 KB from an upstream.
+#: The largest accepted response head; vendors send 2 to 4 KB, and nginx accepts at most 32 KB from an upstream.
 MAX_HEAD_BYTES: Final = 65_536
 MAX_HEADERS: Final = 128
 
@@ -30,35 +30,35 @@ _HEADER_LINES = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00\r\n]*\r\n)*
 
 
 def request_target(origin: Origin, method: str, path: str) -> str:
-    """``path`` below the base URL's own; raises BadRequest where either cannot be put on the request line."""
+    """Return the request target for ``path`` below the base URL; raises BadRequest for an unsafe method or path."""
     if _METHOD.fullmatch(method) is None:
-        raise BadRequest("the method is not one that an upstream can be asked with")
+        raise BadRequest("the HTTP method is not valid; it must consist of capital letters")
     query = path.find("?")
     if _PATH.fullmatch(path) is None or _DOT_SEGMENT.search(path, 0, len(path) if query < 0 else query):
         raise BadRequest(
-            "the path must be percent-encoded, begin with a slash and hold no '.' or '..' segment"
+            "the path must be percent-encoded, begin with a slash and contain no '.' or '..' segment"
         )
     return origin.prefix + path
 
 
 def header_lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """``headers`` as lines, each ended; raises BadRequest where one would break out of its line."""
+    """Return ``headers`` as header lines; raises BadRequest where a line break or a control would end one early."""
     lines = []
     for name, value in headers:
         if name.lower() in OWN_HEADERS:
-            raise BadRequest(f"the header {name.decode()} is the proxy's own and cannot be passed on")
+            raise BadRequest(f"the header {name.decode()} is set by the proxy and cannot be passed on")
         lines.append(b"%b: %b\r\n" % (name, value))
     block = b"".join(lines)
     if block.count(b"\n") != len(lines) or _HEADER_LINES.fullmatch(block) is None:
-        raise BadRequest("a header has a name or a value that cannot be sent (a line break or a control)")
+        raise BadRequest("the name or value of a header contains a line break or a control character")
     return block
 
 
 def check_framing(headers: Sequence[tuple[bytes, bytes]]) -> int | None:
-    """The announced ``content-length``, or None; raises UpstreamGarbage where the body's end is in doubt.
+    """Return ``content-length``, or None; raises UpstreamGarbage where the end of the body is ambiguous.
 
-    Two lengths, a length beside a transfer coding, or a coding other than ``chunked`` are how answers are
-    smuggled (RFC 9112 section 6.3): the parsers refuse some of these, here all are.
+    Two lengths, a length with a transfer coding, or a coding other than ``chunked`` are used for response smuggling
+    (RFC 9112 section 6.3). Parsers reject some of these; this function rejects all.
     """
     length: bytes | None = None
     coding: bytes | None = None

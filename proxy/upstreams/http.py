@@ -1,15 +1,14 @@
-"""Upstreams that speak OpenAI's format: called directly, with credentials, retries and errors in one shape."""
+"""An upstream over HTTP in OpenAI's or Anthropic's format: credentials, retries, and errors in one form."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from proxy.exceptions import UNREADABLE, UpstreamError, UpstreamGarbage, UpstreamStatus, without_credentials
+from proxy.exceptions import UNREADABLE, UpstreamError, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces.contract import VendorError
 from proxy.upstreams.abilities import Abilities
 from proxy.upstreams.retry import retry_after
@@ -18,25 +17,26 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from proxy.upstreams.attempts import Attempts
+    from proxy.upstreams.secrets import Secrets
     from proxy.upstreams.transport import Response, Transport
 
-#: The headers that carry the trace of the request under way to an upstream.
+#: Returns the headers that carry the current request's trace to an upstream.
 TraceContext = Callable[[], "Sequence[tuple[bytes, bytes]]"]
 
 _JSON_HEADERS = (
     (b"content-type", b"application/json"),
-    # What is read must come unpacked; packing it again for the client would cost more than it saves.
+    # The proxy reads the body: compressing it again for the client would cost more than it saves.
     (b"accept-encoding", b"identity"),
 )
-#: What a server of OpenAI's format speaks, if the configuration does not say.
+#: The formats of a server without ``formats`` in its configuration.
 HTTP_FORMATS = ("chat", "completions", "responses")
-#: Anthropic's API wants the version of its format named, and a key in a header of its own.
+#: Anthropic's API requires the version of its format, and the key in the header x-api-key.
 _ANTHROPIC_VERSION = (b"anthropic-version", b"2023-06-01")
 #: RFC 9111 section 5.2.1.4: a cache must not answer without asking the server.
 _FRESH = ((b"cache-control", b"no-cache"),)
-#: Nor are they passed on: a client would be told where the upstream is, and might take its key elsewhere.
+#: Redirects are neither followed nor passed on: a client would learn the upstream's address.
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
-#: No vendor's error is longer; what is longer is cut, not kept in memory.
+#: Bytes of an error body that are read; known vendors send less.
 _ERROR_BYTES = 65_536
 
 
@@ -46,24 +46,8 @@ class _ErrorBody(msgspec.Struct):
     detail: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """What must never stand in a message that leaves the proxy."""
-
-    api_key: str | None
-    authority: str
-
-    def redact(self, text: str) -> str:
-        """``text`` without keys and without the upstream's address."""
-        host = self.authority.partition(":")[0]
-        for secret in (self.api_key, self.authority, host if "." in host else None):
-            if secret:
-                text = text.replace(secret, "[redacted]")
-        return without_credentials(text)
-
-
 class HttpUpstream:
-    """One upstream over HTTP."""
+    """An ``UpstreamClient`` over HTTP."""
 
     def __init__(
         self,
@@ -97,7 +81,7 @@ class HttpUpstream:
     async def post(
         self, path: str, body: bytes, credentials: bytes | None, *, fresh: bool = False
     ) -> Response:
-        """Ask for a completion, again where that may help and nothing was generated."""
+        """Request a completion, and retry where a retry may succeed and cannot be charged twice."""
         headers = self._headers + _FRESH if fresh else self._headers
         if self.forwards_credentials and credentials is not None:
             headers += ((b"authorization", credentials),)
@@ -136,7 +120,7 @@ class HttpUpstream:
         body: bytes | AsyncIterator[bytes],
         credentials: bytes | None,
     ) -> Response:
-        """Pass a request on as it is."""
+        """Pass a request through unchanged, once."""
         sent = list(headers)
         if self._secrets.api_key is not None:
             sent.append((b"authorization", b"Bearer " + self._secrets.api_key.encode()))
@@ -149,11 +133,11 @@ class HttpUpstream:
         return response
 
     def redact(self, text: str) -> str:
-        """``text`` without what must not leave the proxy."""
+        """Return ``text`` without the upstream's key and address."""
         return self._secrets.redact(text)
 
     async def aclose(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         await self._transport.aclose()
 
 
@@ -171,7 +155,7 @@ async def _read_start(response: Response, limit: int) -> bytes:
 
 
 def _read_error(body: bytes) -> VendorError:
-    """The error of a vendor's body, in any of the shapes met: an object, a string, ``message``, ``detail``."""
+    """Return the error in an upstream's error body; its fields are None where the body has another form."""
     try:
         read = msgspec.json.decode(body, type=_ErrorBody)
     except UNREADABLE:

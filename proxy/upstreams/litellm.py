@@ -1,8 +1,8 @@
-"""Providers with wire formats of their own, translated by LiteLLM to OpenAI's.
+"""Providers with other wire formats than OpenAI's, translated by LiteLLM.
 
-LiteLLM is imported when the first route needs it (its import takes seconds), is told nothing but an allow-list
-of the request's fields (a client's ``api_base`` would otherwise carry the proxy's key to any host), and looks
-like any other upstream: bytes in OpenAI's format, streamed or not.
+LiteLLM is imported when the first upstream needs it, because the import takes seconds. It receives an allow-list of
+the request's fields: with a client's ``api_base`` it would send the proxy's key to any host. Its responses are
+returned as bytes in OpenAI's format, whole or streamed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from proxy.exceptions import (
     UpstreamError,
     UpstreamStatus,
     UpstreamTimeout,
-    UpstreamTooLarge,
     UpstreamUnreachable,
 )
 from proxy.upstreams.abilities import Abilities
+from proxy.upstreams.encoding import too_large
 from proxy.upstreams.transport import pour
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from proxy.config import Upstream
     from proxy.server.asgi import Push
     from proxy.upstreams.attempts import Attempts
-    from proxy.upstreams.http import Secrets
+    from proxy.upstreams.secrets import Secrets
     from proxy.upstreams.transport import Response
 
-#: The fields of a chat request that are passed to LiteLLM; everything else of the client's stays behind.
+#: The fields of a chat request that are passed to LiteLLM; all others are dropped.
 ALLOWED: Final = frozenset(
     (
         "messages", "stream", "n", "logprobs", "top_logprobs", "temperature", "top_p", "max_tokens",
@@ -49,7 +49,7 @@ ALLOWED: Final = frozenset(
 
 
 class LiteLLMUpstream:
-    """One provider through LiteLLM."""
+    """An ``UpstreamClient`` for one provider that LiteLLM supports."""
 
     forwards_credentials = False
 
@@ -68,9 +68,9 @@ class LiteLLMUpstream:
     async def post(
         self, path: str, body: bytes, credentials: bytes | None, *, fresh: bool = False
     ) -> Response:
-        """Ask for a completion; LiteLLM's own retries are off, ours are the upstream's."""
+        """Request a completion; LiteLLM's retries are disabled in favour of the upstream's ``Attempts``."""
         if path != "/chat/completions":
-            raise BadRequest("this upstream takes chat completions only")
+            raise BadRequest("this upstream accepts chat completions only; use /v1/chat/completions")
         return await self._attempts.run(partial(self._once, self._arguments(body)))
 
     async def _once(self, arguments: Mapping[str, Any]) -> Response:
@@ -93,7 +93,7 @@ class LiteLLMUpstream:
             "timeout": self._config.timeout_s,
             "num_retries": 0,
             "max_retries": 0,
-            # Parameters that a provider does not know are left out: logprobs above all, asked for by the gate.
+            # LiteLLM drops parameters that the provider does not support, such as the logprobs that the gate adds.
             "drop_params": True,
         }
 
@@ -105,26 +105,26 @@ class LiteLLMUpstream:
         body: bytes | AsyncIterator[bytes],
         credentials: bytes | None,
     ) -> Response:
-        """LiteLLM translates chat completions; there is nothing to pass other paths to."""
+        """Reject the request: LiteLLM translates chat completions and has no other paths."""
         raise BadRequest(
-            "this path cannot be passed to the route's upstream, which takes chat completions only"
+            "the route's upstream accepts chat completions only; this path cannot be passed through"
         )
 
     def redact(self, text: str) -> str:
-        """``text`` without what must not leave the proxy."""
+        """Return ``text`` without the upstream's key."""
         return self._secrets.redact(text)
 
     async def aclose(self) -> None:
-        """LiteLLM closes its connections itself."""
+        """Do nothing: LiteLLM closes its connections itself."""
 
     def _error(self, exc: BaseException) -> UpstreamError:
-        """LiteLLM's exception as one of ours, by the first row of the table that fits."""
+        """Return the UpstreamError for an exception of LiteLLM, from the first row of the table that matches."""
         for name, error in _ERRORS:
             if isinstance(exc, getattr(self._litellm, name)):
                 return error(f"the upstream failed: {name}")
         status = getattr(exc, "status_code", None)
         message = self._secrets.redact(str(getattr(exc, "message", exc)).partition("\n")[0])
-        # LiteLLM puts the exception's and the provider's names before the provider's message.
+        # LiteLLM prefixes the provider's message with the names of the exception and the provider.
         message = message.rpartition("Exception - ")[2]
         return UpstreamStatus(
             message, status=status if isinstance(status, int) and 400 <= status < 600 else 502
@@ -139,7 +139,7 @@ _ERRORS: Final[tuple[tuple[str, type[UpstreamError]], ...]] = (
 
 
 class _Whole:
-    """A whole answer, as if it had come over HTTP."""
+    """A ``Response`` with a complete body in memory."""
 
     status = 200
     headers: Sequence[tuple[bytes, bytes]] = ()
@@ -149,7 +149,7 @@ class _Whole:
 
     async def read(self, limit: int) -> bytes:
         if len(self._body) > limit:
-            raise UpstreamTooLarge("the upstream's answer is over the limit")
+            raise too_large(limit)
         return self._body
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -159,11 +159,11 @@ class _Whole:
         await pour(self.chunks(), sink)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is no connection."""
 
 
 class _Events:
-    """A streamed answer, as the events that OpenAI would have sent."""
+    """A ``Response`` that renders LiteLLM's stream as OpenAI's server-sent events."""
 
     status = 200
     headers: Sequence[tuple[bytes, bytes]] = ()
@@ -175,7 +175,7 @@ class _Events:
     async def read(self, limit: int) -> bytes:
         body = b"".join([piece async for piece in self.chunks()])
         if len(body) > limit:
-            raise UpstreamTooLarge("the upstream's answer is over the limit")
+            raise too_large(limit)
         return body
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -190,14 +190,14 @@ class _Events:
         await pour(self.chunks(), sink)
 
     def close(self) -> None:
-        """Cancel the provider's stream, if LiteLLM's wrapper offers to."""
+        """Cancel the provider's stream where LiteLLM's wrapper has ``aclose``."""
         closing = getattr(self._stream, "aclose", None)
         if closing is not None and self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(closing())
 
 
 def _import() -> ModuleType:
-    # Its price list is read from the package, not fetched from the network at import.
+    # LiteLLM would otherwise fetch its price list from the network at import.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     try:
         import litellm

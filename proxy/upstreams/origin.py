@@ -1,4 +1,4 @@
-"""Where an upstream is: a base URL taken apart once, when the configuration is read."""
+"""The parts of an upstream's base URL, parsed once when the configuration is read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A base URL's parts: ``prefix`` is its path without the last slash, ``authority`` the host header."""
+    """The parts of a base URL: ``authority`` is the host header, ``prefix`` the path without its last slash."""
 
     tls: bool
     host: str
@@ -22,21 +22,21 @@ class Origin:
 
     @classmethod
     def parse(cls, base_url: str) -> Origin:
-        """Take ``base_url`` apart; raises ConfigError, which does not repeat it (it may hold a password)."""
+        """Parse ``base_url``; raises ConfigError, whose message omits the URL since it may contain a password."""
         try:
             parts = urlsplit(base_url)
             port = parts.port
             host = (parts.hostname or "").encode("idna").decode("ascii")
         except ValueError as error:
-            raise ConfigError(_mend("it is not a URL")) from error
+            raise _error("it is not a URL") from error
         if parts.scheme not in _DEFAULT_PORTS or not host:
-            raise ConfigError(_mend("it needs http:// or https:// and a host"))
+            raise _error("it needs http:// or https:// and a host")
         if parts.username is not None or parts.password is not None:
-            raise ConfigError(_mend("a password does not belong in it: use api_key_env"))
+            raise _error("it must not contain a password; use api_key_env")
         if parts.query or parts.fragment:
-            raise ConfigError(_mend("it must end with its path"))
+            raise _error("it must not have a query or a fragment")
         if not (parts.path.isascii() and parts.path.isprintable()) or " " in parts.path:
-            raise ConfigError(_mend("its path must be percent-encoded"))
+            raise _error("its path must be percent-encoded")
         default = _DEFAULT_PORTS[parts.scheme]
         name = f"[{host}]" if ":" in host else host
         return cls(
@@ -48,5 +48,5 @@ class Origin:
         )
 
 
-def _mend(what: str) -> str:
-    return f"base_url: {what}; write it like https://api.example.com/v1"
+def _error(problem: str) -> ConfigError:
+    return ConfigError(f"base_url: {problem}; write it like https://api.example.com/v1")

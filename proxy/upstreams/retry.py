@@ -1,4 +1,4 @@
-"""When to ask an upstream again: exponential waits with full jitter, and the upstream's own ``retry-after``."""
+"""Delays between retries: exponential with full jitter, or the upstream's ``retry-after``."""
 
 from __future__ import annotations
 
@@ -14,30 +14,29 @@ if TYPE_CHECKING:
 
     from proxy.exceptions import UpstreamError
 
-#: The first wait is at most this; each further one at most twice the one before (as OpenAI's SDK waits).
+#: Upper limits of the first delay and of all delays; the limit doubles with each retry, as in OpenAI's SDK.
 _FIRST_S = 0.5
 _LONGEST_S = 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """``retries`` further attempts, none of them after a wait of more than ``patience_s``."""
+    """The schedule of at most ``retries`` retries; a delay over ``patience_s`` ends them."""
 
     retries: int
     patience_s: float
     random: Random = field(default_factory=Random)
 
     def delays(self) -> Iterator[float | None]:
-        """The wait in seconds after each attempt, None after the last. Jitter keeps clients from returning at once."""
+        """Yield the delay in seconds after each attempt, None after the last; jitter spreads the clients' retries."""
         for attempt in range(self.retries):
             yield self.random.uniform(0.0, min(_FIRST_S * 2**attempt, _LONGEST_S))
         yield None
 
     def wait(self, delay: float | None, error: UpstreamError) -> float | None:
-        """Seconds until the next attempt after ``error``, or None where there is none.
+        """Return the seconds until the retry after ``error``, or None where the request is not retried.
 
-        ``delay`` is what ``delays`` gave for this attempt. The upstream's own ``retry-after`` stands over it,
-        unless it is longer than anyone would wait.
+        ``delay`` is the value of ``delays`` for this attempt; the upstream's ``retry-after`` takes precedence.
         """
         if delay is None or not error.may_retry:
             return None
@@ -46,7 +45,7 @@ class Backoff:
 
 
 def retry_after(headers: Sequence[tuple[bytes, bytes]]) -> float | None:
-    """Seconds that ``retry-after-ms`` or ``retry-after`` (RFC 9110, 10.2.3: seconds or a date) asks for."""
+    """Return the seconds of ``retry-after-ms`` or ``retry-after`` (RFC 9110 section 10.2.3: seconds or a date)."""
     found = dict(headers)
     milliseconds = _number(found.get(b"retry-after-ms"))
     if milliseconds is not None:

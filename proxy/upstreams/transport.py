@@ -1,4 +1,4 @@
-"""What an HTTP transport to one upstream is; ``TRANSPORTS`` in ``transports.py`` has the implementations."""
+"""The interface of an HTTP transport to one upstream, implemented by ``proxy.upstreams.http1``."""
 
 from __future__ import annotations
 
@@ -10,19 +10,16 @@ if TYPE_CHECKING:
 
     from proxy.server.asgi import Push
 
-#: Headers that a transport writes itself, in lower case; a caller takes them out of what it passes on.
+#: Headers that a transport sets itself, in lower case; callers must remove them from forwarded headers.
 OWN_HEADERS: Final = frozenset({b"host", b"content-length", b"connection", b"transfer-encoding", b"expect"})
 
-#: A request body over this is written in slices, each with its own write timeout.
+#: Request bodies over this size are written in slices, each with its own write timeout.
 SLICE_BYTES: Final = 65_536
-#: How long an unused connection is kept: shorter than the servers in use do (nginx 75 s, envoy an hour), so
-#: that a request seldom meets a connection that is being closed.
-IDLE_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds for each phase; ``read_s`` bounds the wait for the head and each wait for more body."""
+    """Timeouts in seconds; ``read_s`` limits the wait for the head and each wait for more of the body."""
 
     connect_s: float = 5.0
     write_s: float = 30.0
@@ -30,51 +27,50 @@ class Timeouts:
 
 
 class Response(Protocol):
-    """An upstream's answer whose head has come; its body is read once, by ``read``, ``chunks`` or ``pour``.
+    """A response whose head is complete; its body is read once, by ``read``, ``chunks`` or ``pour``.
 
-    A gzip or deflate body comes decoded, and then ``content-encoding`` and ``content-length`` are not among
-    the headers: headers and body can be passed on as they are.
+    A gzip or deflate body is decompressed, and ``content-encoding`` and ``content-length`` are removed from the
+    headers, so headers and body can be passed on together.
     """
 
     @property
     def status(self) -> int:
-        """The final status (1xx are skipped)."""
+        """The final status; interim responses (1xx) are skipped."""
         ...
 
     @property
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        """In the order received, names in lower case; trailers are not among them."""
+        """The headers in the order received, with names in lower case; without trailers."""
         ...
 
     async def read(self, limit: int) -> bytes:
-        """The whole body; raises UpstreamTooLarge over ``limit`` bytes, UpstreamCut, Garbage or Timeout."""
+        """Return the whole body; raises UpstreamTooLarge beyond ``limit`` bytes, or another UpstreamError."""
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes, framing taken off; raises UpstreamCut, UpstreamGarbage or UpstreamTimeout."""
+        """Yield the body as it arrives, without framing; raises UpstreamCut, UpstreamGarbage or UpstreamTimeout."""
         ...
 
     async def pour(self, sink: Push) -> None:
-        """Call ``sink`` with what ``chunks`` would give, until the end; raises what that, or ``sink``, raises.
+        """Call ``sink`` with each piece that ``chunks`` would yield; raises the errors of ``chunks`` and ``sink``.
 
-        Where the transport can, ``sink`` runs as the bytes arrive: a task for each piece would cost more than
-        the piece.
+        Where the transport can, ``sink`` is called as the bytes arrive, without waking a task for each piece.
         """
         ...
 
     def close(self) -> None:
-        """Give the connection back if the body was read to its end, else drop it: the upstream sees a cancel.
+        """Return the connection to the pool after a complete body, else close it, which cancels the request.
 
-        Every response must be closed; closing again does nothing.
+        Every response must be closed; closing it twice is allowed.
         """
         ...
 
 
 class Transport(Protocol):
-    """Pooled keep-alive connections to one base URL; no redirects, no cookies, no proxies of the environment.
+    """Pooled keep-alive connections to one base URL, without redirects, cookies or proxies from the environment.
 
-    Every call raises only UpstreamError's kinds, and BadRequest for what cannot be put on the wire (a line
-    break in a header, a path that leaves the base URL). A cancelled call drops its connection.
+    Calls raise only subclasses of UpstreamError, and BadRequest for a request that cannot be sent (a line break in a
+    header, a path that leaves the base URL). A cancelled call closes its connection.
     """
 
     async def request(
@@ -84,11 +80,11 @@ class Transport(Protocol):
         headers: Sequence[tuple[bytes, bytes]],
         body: bytes | AsyncIterator[bytes] = b"",
     ) -> Response:
-        """Send and wait for the head.
+        """Send a request and wait for the head of its response.
 
-        ``path`` is the raw, percent-encoded one with its query; it begins with a slash and is joined to the
-        base URL's own. ``OWN_HEADERS`` must not be among ``headers``. A stale pooled connection (closed by
-        the peer before any byte of the answer) is replaced once, when the body is ``bytes``.
+        ``path`` is percent-encoded, includes the query, begins with a slash and is appended to the base URL's path.
+        ``headers`` must not contain ``OWN_HEADERS``. Where the upstream has closed a pooled connection before any
+        byte of the response, a request whose body is ``bytes`` is sent once more on another connection.
         """
         ...
 
@@ -98,7 +94,7 @@ class Transport(Protocol):
 
 
 async def pour(chunks: AsyncIterator[bytes], sink: Push) -> None:
-    """``Response.pour`` for what gives its body by ``chunks``."""
+    """Implement ``Response.pour`` for a response that offers ``chunks``."""
     async for piece in chunks:
         wait = sink(piece)
         if wait is not None:
@@ -106,6 +102,6 @@ async def pour(chunks: AsyncIterator[bytes], sink: Push) -> None:
 
 
 async def slices(body: bytes) -> AsyncIterator[bytes]:
-    """``body`` in pieces that are each written in one go."""
+    """Yield ``body`` in slices of ``SLICE_BYTES``."""
     for start in range(0, len(body), SLICE_BYTES):
         yield body[start : start + SLICE_BYTES]

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from proxy.upstreams.transport import Timeouts
-from proxy.upstreams.transports import TRANSPORTS, make_transport
+from tests.proxy.upstreams.transports import TRANSPORTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,7 +124,7 @@ async def measure(port: int, requests: int, rounds: int, concurrency: int) -> No
     """Print a line for each body size."""
     await reached(port)
     base_url = f"http://127.0.0.1:{port}"
-    transports = {name: make_transport(name, base_url, Timeouts()) for name in TRANSPORTS}
+    transports = {name: make(base_url, Timeouts()) for name, make in TRANSPORTS.items()}
     print(f"{'body':8}" + "".join(f"{name + ' ms':>14}" for name in transports) + f"{'ratio':>8}")
     for label, size in SIZES.items():
         spent: dict[str, list[float]] = {name: [] for name in transports}
@@ -135,7 +135,7 @@ async def measure(port: int, requests: int, rounds: int, concurrency: int) -> No
                     spent[name].append(cost)
         medians = {name: statistics.median(costs) for name, costs in spent.items()}
         figures = "".join(f"{median:14.4f}" for median in medians.values())
-        print(f"{label:8}{figures}{medians['aiohttp'] / medians['lean']:8.2f}")
+        print(f"{label:8}{figures}{medians['aiohttp'] / medians['http1']:8.2f}")
     for transport in transports.values():
         await transport.aclose()
 

@@ -266,6 +266,10 @@ HASH = "0" * 64
             "upstreams.u: of: combines other upstreams",
         ),
         (
+            route(upstream="upstreams: {u: {base_url: http://h, transport: aiohttp}}\n"),
+            "upstreams.u.transport: the setting was removed, the proxy has one HTTP client; delete the line",
+        ),
+        (
             route(upstream="upstreams: {u: {base_url: http://h, breaker: {failure: 3}}}\n"),
             "upstreams.u.breaker.failure: unknown key; did you mean `failures`?",
         ),

@@ -1,11 +1,11 @@
-"""What a model was found not to take: believed for ten minutes, of that model alone, and of so many models."""
+"""Rejected parameters are remembered for ten minutes, for one model each, and for a limited number of models."""
 
 from __future__ import annotations
 
 import pytest
 
 from proxy.exceptions import UpstreamStatus
-from proxy.upstreams.abilities import BELIEVED_S, Abilities, is_refusal, refuses
+from proxy.upstreams.abilities import REMEMBER_S, Abilities, is_refusal, refuses
 
 
 def test_what_is_not_known_is_taken():
@@ -19,12 +19,12 @@ def test_a_refusal_is_believed_for_a_while_and_of_its_model_alone():
     assert not abilities.takes("m", "n")
     assert abilities.takes("m", "seed")
     assert abilities.takes("other", "n")
-    now[0] = BELIEVED_S - 1
+    now[0] = REMEMBER_S - 1
     assert not abilities.takes("m", "n")
     abilities.refuse("m", "n")
-    now[0] = BELIEVED_S + 1
-    assert not abilities.takes("m", "n")  # it was refused again meanwhile
-    now[0] = 2 * BELIEVED_S
+    now[0] = REMEMBER_S + 1
+    assert not abilities.takes("m", "n")  # it was refused again since
+    now[0] = 2 * REMEMBER_S
     assert abilities.takes("m", "n")
 
 

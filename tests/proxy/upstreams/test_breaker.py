@@ -85,7 +85,7 @@ def test_a_try_that_was_given_up_lets_another_try():
     breaker, clock = opened()
     clock.now = 10.0
     breaker.enter()
-    breaker.left()
+    breaker.cancelled()
     breaker.enter()
 
 

@@ -1,4 +1,4 @@
-"""The most connections to an upstream, on every transport: who comes later waits for one to come free."""
+"""The limit on connections to an upstream, on every transport: further requests wait for a free connection."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.exceptions import UpstreamTimeout
+from proxy.upstreams.http1 import PoolLimits, make_transport
 from proxy.upstreams.transport import Timeouts
-from proxy.upstreams.transports import TRANSPORTS, make_transport
 from tests.proxy.upstreams.peer import serving
+from tests.proxy.upstreams.transports import TRANSPORTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,7 +23,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
 class Crowd:
-    """An upstream that answers when it is told, and counts who is there at once."""
+    """An upstream that holds its responses until ``go`` is set, and counts the requests in flight."""
 
     def __init__(self):
         self.here = 0
@@ -49,8 +50,10 @@ def kind(request):
 async def crowded(kind, most, connect_s=10.0) -> AsyncIterator[tuple[Transport, Crowd]]:
     crowd = Crowd()
     async with serving(crowd) as server:
-        transport = make_transport(
-            kind, f"http://127.0.0.1:{server.port}", Timeouts(connect_s, 10.0, 10.0), max_connections=most
+        transport = TRANSPORTS[kind](
+            f"http://127.0.0.1:{server.port}",
+            Timeouts(connect_s, 10.0, 10.0),
+            limits=PoolLimits(max_connections=most),
         )
         try:
             yield transport, crowd
@@ -67,7 +70,7 @@ async def ask(transport):
         response.close()
 
 
-async def test_never_more_than_the_most_and_all_are_answered(kind):
+async def test_the_limit_is_never_exceeded_and_all_requests_are_answered(kind):
     async with crowded(kind, 3) as (transport, crowd), asyncio.timeout(10):
         asking = [asyncio.ensure_future(ask(transport)) for _ in range(20)]
         for _ in range(3):
@@ -77,7 +80,7 @@ async def test_never_more_than_the_most_and_all_are_answered(kind):
         assert crowd.most == 3
 
 
-async def test_waiting_ends_with_the_time_to_connect(kind):
+async def test_waiting_ends_with_the_connect_timeout(kind):
     async with crowded(kind, 1, connect_s=0.1) as (transport, crowd), asyncio.timeout(10):
         first = asyncio.ensure_future(ask(transport))
         await crowd.arrived.acquire()
@@ -87,7 +90,7 @@ async def test_waiting_ends_with_the_time_to_connect(kind):
         assert await first == b"ok"
 
 
-async def test_one_that_gave_up_waiting_takes_nobodys_turn(kind):
+async def test_a_cancelled_waiting_request_does_not_block_the_next(kind):
     async with crowded(kind, 1) as (transport, crowd), asyncio.timeout(10):
         first = asyncio.ensure_future(ask(transport))
         await crowd.arrived.acquire()
@@ -100,7 +103,7 @@ async def test_one_that_gave_up_waiting_takes_nobodys_turn(kind):
         assert second.cancelled()
 
 
-async def test_a_connection_that_is_dropped_makes_room(kind):
+async def test_a_closed_connection_makes_room(kind):
     async with crowded(kind, 1) as (transport, crowd), asyncio.timeout(10):
         first = asyncio.ensure_future(ask(transport))
         await crowd.arrived.acquire()
@@ -112,9 +115,10 @@ async def test_a_connection_that_is_dropped_makes_room(kind):
         assert await second == b"ok"
 
 
-@pytest.mark.parametrize("kind", ["lean"])
-async def test_a_dial_that_fails_makes_room(kind):
-    transport = make_transport(kind, "http://127.0.0.1:1", Timeouts(5.0, 5.0, 5.0), max_connections=1)
+async def test_a_failed_connection_attempt_makes_room():
+    transport = make_transport(
+        "http://127.0.0.1:1", Timeouts(5.0, 5.0, 5.0), limits=PoolLimits(max_connections=1)
+    )
     failed = await asyncio.gather(*(ask(transport) for _ in range(5)), return_exceptions=True)
     assert {type(error).__name__ for error in failed} == {"UpstreamUnreachable"}
     await transport.aclose()

@@ -12,10 +12,11 @@ from proxy.exceptions import UpstreamCut, UpstreamGarbage, UpstreamStatus, Upstr
 from proxy.metrics import Metrics
 from proxy.upstreams.attempts import Attempts
 from proxy.upstreams.breaker import Breaker
-from proxy.upstreams.http import HttpUpstream, Secrets
+from proxy.upstreams.http import HttpUpstream
+from proxy.upstreams.http1 import make_transport
 from proxy.upstreams.retry import Backoff
+from proxy.upstreams.secrets import Secrets
 from proxy.upstreams.transport import Timeouts
-from proxy.upstreams.transports import make_transport
 from tests.proxy.upstreams.peer import serving
 
 KEY = "the-upstreams-key"
@@ -45,7 +46,7 @@ class Asked:
         authority = f"127.0.0.1:{port}"
         self.client = HttpUpstream(
             "u",
-            make_transport("lean", f"http://{authority}/v1", Timeouts(5.0, 5.0, 5.0)),
+            make_transport(f"http://{authority}/v1", Timeouts(5.0, 5.0, 5.0)),
             secrets=Secrets(key, authority),
             forwards_credentials=forwards,
             gives_logprobs=True,

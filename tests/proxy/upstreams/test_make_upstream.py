@@ -1,4 +1,4 @@
-"""An upstream is made from its configuration, its secret from the environment."""
+"""Upstreams are constructed from the configuration, with their keys from the environment."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from proxy.config import Upstream
 from proxy.exceptions import ConfigError
 from proxy.metrics import Metrics
 from proxy.upstreams import make_upstream, make_upstreams
-from proxy.upstreams.aiohttp_transport import AiohttpTransport
+from proxy.upstreams.group import UpstreamGroup
 from proxy.upstreams.http import HttpUpstream
-from proxy.upstreams.lean import LeanTransport
-from proxy.upstreams.pool import PoolUpstream
 
 URL = "https://api.example.com:8443/v1"
 
@@ -21,11 +19,9 @@ def make(environ=None, **fields):
     return make_upstream("u", Upstream(**fields), environ or {}, Metrics().upstream("u"))
 
 
-@pytest.mark.parametrize(("name", "transport"), [("lean", LeanTransport), ("aiohttp", AiohttpTransport)])
-def test_the_transport_is_the_configurations(name, transport):
-    made = make(transport=name)
+def test_an_upstream_with_a_base_url_is_called_over_http():
+    made = make()
     assert isinstance(made, HttpUpstream)
-    assert isinstance(made._transport, transport)
     assert made.name == "u"
 
 
@@ -72,7 +68,7 @@ def test_several_are_one_in_order_or_by_weight():
     }
     made = make_upstreams(configs, {}, Metrics())
     assert set(made) == set(configs)
-    assert isinstance(made["both"], PoolUpstream)
+    assert isinstance(made["both"], UpstreamGroup)
     assert [member.client for member in made["both"].members] == [made["a"], made["b"]]
     assert [member.weight for member in made["drawn"].members] == [3.0, 1.0]
     assert made["both"].forwards_credentials

@@ -21,8 +21,8 @@ from proxy.exceptions import (
     UpstreamUnreachable,
 )
 from proxy.upstreams.transport import Timeouts
-from proxy.upstreams.transports import TRANSPORTS, make_transport
 from tests.proxy.upstreams.peer import Peer, Server, answering, serving
+from tests.proxy.upstreams.transports import TRANSPORTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,7 +47,7 @@ async def upstream(
     kind: str, script: Script, timeouts: Timeouts = PATIENT
 ) -> AsyncIterator[tuple[Transport, Server]]:
     async with serving(script) as server:
-        transport = make_transport(kind, f"http://127.0.0.1:{server.port}/v1", timeouts)
+        transport = TRANSPORTS[kind](f"http://127.0.0.1:{server.port}/v1", timeouts)
         try:
             yield transport, server
         finally:
@@ -381,7 +381,7 @@ async def test_no_connection_in_time_is_a_timeout(kind: str) -> None:
         await peer.gone()  # the client's hello, never answered
 
     async with serving(script) as server:
-        transport = make_transport(kind, f"https://127.0.0.1:{server.port}", QUICK)
+        transport = TRANSPORTS[kind](f"https://127.0.0.1:{server.port}", QUICK)
         with pytest.raises(UpstreamTimeout):
             await ask(transport)
         await transport.aclose()
@@ -390,7 +390,7 @@ async def test_no_connection_in_time_is_a_timeout(kind: str) -> None:
 async def test_nobody_there_is_unreachable(kind: str) -> None:
     async with serving(answering()) as server:
         port = server.port
-    transport = make_transport(kind, f"http://127.0.0.1:{port}", PATIENT)
+    transport = TRANSPORTS[kind](f"http://127.0.0.1:{port}", PATIENT)
     with pytest.raises(UpstreamUnreachable) as caught:
         await ask(transport)
     assert str(port) not in str(caught.value)
@@ -409,7 +409,7 @@ async def test_tls(kind: str, name: str, trusted: bool) -> None:
     if trusted:
         authority.configure_trust(client_tls)
     async with serving(answering(OK, CHUNKED + b"2\r\nok\r\n0\r\n\r\n"), server_tls) as server:
-        transport = make_transport(kind, f"https://localhost:{server.port}", PATIENT, tls=client_tls)
+        transport = TRANSPORTS[kind](f"https://localhost:{server.port}", PATIENT, tls=client_tls)
         if trusted and name == "localhost":
             assert await ask(transport) == b"ok"
             assert await ask(transport) == b"ok"

@@ -1,4 +1,4 @@
-"""The connections to one upstream: dialled, kept while idle, and swept for deadlines."""
+"""A pool of connections to one upstream: opens them, keeps idle ones, and closes those that are overdue."""
 
 from __future__ import annotations
 
@@ -6,41 +6,52 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import aiohappyeyeballs
 
 from proxy.exceptions import UpstreamTimeout, UpstreamUnreachable
-from proxy.upstreams.lean.connection import Connection
-from proxy.upstreams.transport import IDLE_S
+from proxy.upstreams.http1.connection import Connection
 
 if TYPE_CHECKING:
     from proxy.upstreams.origin import Origin
     from proxy.upstreams.transport import Timeouts
 
-#: Idle connections kept; over it the one given back is closed.
-MAX_IDLE: Final = 128
-#: Before the next address of a host is tried beside the first (RFC 8305 section 5).
+#: Seconds before the next address of a host is tried in parallel (RFC 8305 section 5).
 _HAPPY_EYEBALLS_S: Final = 0.25
-#: A timeout is noticed at most this part of the shortest one late: sweeping so seldom costs nothing.
+#: Deadlines are checked this often within the shortest timeout, so a timeout is at most 5 % late.
 _SWEEPS_PER_TIMEOUT: Final = 20
 _MIN_SWEEP_S: Final = 0.01
 _MAX_SWEEP_S: Final = 1.0
 
 
-class Pool:
-    """Last in, first out: few connections stay warm, the others grow old and are closed."""
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """The limits of a connection pool."""
+
+    #: Connections open at once; further requests wait for a free one.
+    max_connections: int = 1_000
+    #: Idle connections that are kept; a connection returned beyond it is closed.
+    max_idle: int = 128
+    #: Seconds after which an idle connection is closed: shorter than servers wait (nginx 75 s, envoy an hour), so
+    #: that a request seldom meets a connection that the server is closing.
+    idle_s: float = 30.0
+
+
+class ConnectionPool:
+    """Open connections to one upstream; idle ones are reused last in, first out, so that few stay open."""
 
     __slots__ = (
-        "_connections", "_dialling", "_idle", "_most", "_origin", "_sweep_s", "_timeouts", "_timer", "_tls",
+        "_connecting", "_connections", "_idle", "_limits", "_origin", "_sweep_s", "_timeouts", "_timer", "_tls",
         "_waiting",
     )  # fmt: skip
 
     def __init__(
-        self, origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None, max_connections: int
+        self, origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None, limits: PoolLimits
     ) -> None:
-        self._most = max_connections
-        self._dialling = 0
+        self._limits = limits
+        self._connecting = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._origin = origin
         self._timeouts = timeouts
@@ -48,31 +59,31 @@ class Pool:
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
         self._timer: asyncio.TimerHandle | None = None
-        shortest = min(timeouts.write_s, timeouts.read_s, IDLE_S)
+        shortest = min(timeouts.write_s, timeouts.read_s, limits.idle_s)
         self._sweep_s = min(max(shortest / _SWEEPS_PER_TIMEOUT, _MIN_SWEEP_S), _MAX_SWEEP_S)
 
     def take(self) -> Connection | None:
-        """The idle connection that was used last, or None."""
+        """Return the idle connection that was used last, or None."""
         return self._idle.pop() if self._idle else None
 
     def give_back(self, connection: Connection) -> None:
-        """Keep a connection whose answer came to a clean end."""
-        if len(self._idle) < MAX_IDLE:
-            connection.deadline = connection.loop.time() + IDLE_S
+        """Keep a connection whose last response ended cleanly."""
+        if len(self._idle) < self._limits.max_idle:
+            connection.deadline = connection.loop.time() + self._limits.idle_s
             self._idle.append(connection)
             self._wake()
         else:
             connection.abort()
 
     def forget(self, connection: Connection) -> None:
-        """A connection is gone."""
+        """Remove a closed connection and let the next waiting request proceed."""
         self._connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
         self._wake()
 
     async def connect(self) -> Connection:
-        """A new connection, or one that came free while the pool was full, in the order of asking.
+        """Return a new connection, or the next free one where the pool is full; requests wait in order.
 
         Raises UpstreamTimeout or UpstreamUnreachable.
         """
@@ -94,15 +105,15 @@ class Pool:
         return connection
 
     async def _room(self, loop: asyncio.AbstractEventLoop) -> Connection | None:
-        """Wait until one connection more may be made; gives an idle one if that came first."""
-        while len(self._connections) + self._dialling >= self._most:
+        """Wait until another connection may be opened; return an idle one where that comes free first."""
+        while len(self._connections) + self._connecting >= self._limits.max_connections:
             turn = loop.create_future()
             self._waiting.append(turn)
             try:
                 await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
-                    self._wake()  # whoever is next must not wait for one that left
+                    self._wake()  # the next waiting request must not wait for a cancelled one
                 raise
             idle = self.take()
             if idle is not None:
@@ -110,7 +121,7 @@ class Pool:
         return None
 
     def _wake(self) -> None:
-        """Let the first that still waits look again."""
+        """Wake the first request that still waits."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -118,34 +129,34 @@ class Pool:
                 return
 
     async def _new(self, loop: asyncio.AbstractEventLoop) -> Connection:
-        self._dialling += 1
+        self._connecting += 1
         try:
-            connection = await self._dial(loop)
+            connection = await self._open(loop)
         except BaseException:
-            self._dialling -= 1
+            self._connecting -= 1
             self._wake()
             raise
-        self._dialling -= 1
+        self._connecting -= 1
         return connection
 
-    async def _dial(self, loop: asyncio.AbstractEventLoop) -> Connection:
-        # uvloop's create_connection knows no happy eyeballs; aiohappyeyeballs works on both loops.
+    async def _open(self, loop: asyncio.AbstractEventLoop) -> Connection:
+        # uvloop's create_connection does not implement Happy Eyeballs; aiohappyeyeballs works on both loops.
         addresses = await loop.getaddrinfo(
             self._origin.host, self._origin.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
         )
-        dialled = await aiohappyeyeballs.start_connection(
+        connected = await aiohappyeyeballs.start_connection(
             addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_S, interleave=1, loop=loop
         )
         try:
-            dialled.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _, connection = await loop.create_connection(
                 lambda: Connection(self, loop, self._timeouts),
-                sock=dialled,
+                sock=connected,
                 ssl=self._tls,
                 server_hostname=self._origin.host if self._tls is not None else None,
             )
         except BaseException:
-            dialled.close()
+            connected.close()
             raise
         return connection
 
@@ -156,7 +167,7 @@ class Pool:
         self._timer = loop.call_later(self._sweep_s, self._sweep, loop) if self._connections else None
 
     async def aclose(self) -> None:
-        """Drop every connection and let the loop notice."""
+        """Close every connection, and yield once so that the event loop processes it."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

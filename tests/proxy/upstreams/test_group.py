@@ -1,4 +1,4 @@
-"""Several upstreams as one: the order, the weights, what goes on to the next, and whose answer it was."""
+"""Groups of upstreams: the order, the weights, which errors lead to the next member, and the answering member."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 from proxy.exceptions import UpstreamCut, UpstreamStatus, UpstreamTimeout, UpstreamUnreachable
 from proxy.metrics import Metrics
 from proxy.upstreams.breaker import UpstreamOpen
-from proxy.upstreams.pool import members_of
+from proxy.upstreams.group import make_group
 
 
 class Whole:
-    """An answer as a member's transport gives it."""
+    """A response of a member's transport."""
 
     status = 200
     headers = ((b"x-ratelimit-remaining", b"7"),)
@@ -37,7 +37,7 @@ class Whole:
 
 
 class Scripted:
-    """A client that says what it was told; ``asked`` are the credentials of its calls."""
+    """A member with a fixed outcome; ``asked`` holds the credentials of its calls."""
 
     def __init__(self, name, outcome=None, *, gives_logprobs=True, forwards=False):
         self.name = name
@@ -59,10 +59,10 @@ class Scripted:
         return text.replace(self.name, "*")
 
 
-def pool(*clients, given=None, seed=0):
+def group(*clients, given=None, seed=0):
     metrics = Metrics()
     names = [client.name for client in clients]
-    made = members_of(
+    made = make_group(
         "main",
         given or names,
         dict(zip(names, clients, strict=True)),
@@ -88,7 +88,7 @@ async def ask(asked):
 
 async def test_the_first_answers_and_the_others_are_not_asked():
     first, second = Scripted("a"), Scripted("b")
-    asked, _ = pool(first, second)
+    asked, _ = group(first, second)
     assert await ask(asked) == ("a", b"a")
     assert second.asked == []
 
@@ -98,7 +98,7 @@ async def test_the_first_answers_and_the_others_are_not_asked():
     UpstreamStatus("x", status=500), UpstreamStatus("x", status=501),
 ])  # fmt: skip
 async def test_where_one_fails_the_next_is_asked_and_the_failure_counted(error):
-    asked, metrics = pool(Scripted("a", error), Scripted("b"))
+    asked, metrics = group(Scripted("a", error), Scripted("b"))
     assert await ask(asked) == ("b", b"b")
     assert failures(metrics, "a", error.kind) == 1
 
@@ -106,16 +106,16 @@ async def test_where_one_fails_the_next_is_asked_and_the_failure_counted(error):
 @pytest.mark.parametrize("error", [
     UpstreamStatus("x", status=400), UpstreamStatus("x", status=401), UpstreamCut("generated, and lost"),
 ])  # fmt: skip
-async def test_what_another_would_not_mend_is_the_answer(error):
+async def test_an_error_that_another_member_cannot_fix_is_returned(error):
     second = Scripted("b")
-    asked, _ = pool(Scripted("a", error), second)
+    asked, _ = group(Scripted("a", error), second)
     with pytest.raises(type(error)):
         await ask(asked)
     assert second.asked == []
 
 
 async def test_the_last_ones_failure_is_the_answer():
-    asked, _ = pool(
+    asked, _ = group(
         Scripted("a", UpstreamUnreachable("a is down")), Scripted("b", UpstreamTimeout("b is slow"))
     )
     with pytest.raises(UpstreamTimeout, match="b is slow"):
@@ -123,7 +123,9 @@ async def test_the_last_ones_failure_is_the_answer():
 
 
 async def test_weights_draw_the_first():
-    asked, _ = pool(Scripted("a"), Scripted("b"), Scripted("spare"), given={"a": 3.0, "b": 1.0, "spare": 0.0})
+    asked, _ = group(
+        Scripted("a"), Scripted("b"), Scripted("spare"), given={"a": 3.0, "b": 1.0, "spare": 0.0}
+    )
     drawn = Counter([(await ask(asked))[0] for _ in range(2_000)])
     # 1,500 expected; five standard deviations of a binomial are 97.
     assert abs(drawn["a"] - 1_500) < 97
@@ -132,14 +134,14 @@ async def test_weights_draw_the_first():
 
 async def test_one_of_weight_0_is_asked_when_all_others_failed():
     down = UpstreamUnreachable("x")
-    asked, _ = pool(
+    asked, _ = group(
         Scripted("spare"), Scripted("a", down), Scripted("b", down), given={"spare": 0.0, "a": 1.0, "b": 1.0}
     )
     assert await ask(asked) == ("spare", b"spare")
 
 
 async def test_an_answer_is_the_members_own():
-    asked, _ = pool(Scripted("a"))
+    asked, _ = group(Scripted("a"))
     response = await asked.post("/x", b"", None)
     assert (response.status, response.headers) == (200, Whole.headers)
     assert [piece async for piece in response.chunks()] == [b"a"]
@@ -148,15 +150,15 @@ async def test_an_answer_is_the_members_own():
 
 
 async def test_what_is_passed_through_goes_to_the_first():
-    asked, _ = pool(Scripted("a"), Scripted("b"))
+    asked, _ = group(Scripted("a"), Scripted("b"))
     response = await asked.relay("GET", "/models", (), b"", None)
     assert await response.read(100) == b"relayed by a"
     await asked.aclose()
 
 
 def test_what_it_can_is_what_any_can():
-    asked, _ = pool(Scripted("a", gives_logprobs=False), Scripted("b", forwards=True))
+    asked, _ = group(Scripted("a", gives_logprobs=False), Scripted("b", forwards=True))
     assert asked.gives_logprobs
     assert asked.forwards_credentials
-    assert not pool(Scripted("a", gives_logprobs=False))[0].gives_logprobs
+    assert not group(Scripted("a", gives_logprobs=False))[0].gives_logprobs
     assert asked.redact("a or b") == "* or *"

@@ -1,9 +1,9 @@
-"""An answer whose head has come: the buffer between the connection and the reader."""
+"""A response whose head is complete: the buffer between the connection and the reader of the body."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.exceptions import UpstreamCut
 from proxy.upstreams.encoding import too_large
@@ -13,14 +13,27 @@ if TYPE_CHECKING:
 
     from proxy.exceptions import UpstreamError
     from proxy.server.asgi import Push, Wait
-    from proxy.upstreams.lean.connection import Connection
 
-#: A reader this far behind makes the connection stop reading, until the reader has taken what is there.
+#: Bytes in the buffer from which on the connection pauses reading until the reader has taken them.
 HIGH_WATER: Final = 65_536
 
 
-class LeanResponse:
-    """See ``Response``. The methods without a docstring there are for the connection alone."""
+class BodySource(Protocol):
+    """The part of a connection that a response calls."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def resume_reading(self) -> None:
+        """Receive again after a pause."""
+        ...
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        ...
+
+
+class Http1Response:
+    """A ``Response`` over HTTP/1.1; its connection calls ``feed``, ``wake``, ``finish`` and ``fail``."""
 
     __slots__ = (
         "_complete",
@@ -37,7 +50,7 @@ class LeanResponse:
     )
 
     def __init__(
-        self, connection: Connection, status: int, headers: list[tuple[bytes, bytes]], length: int | None
+        self, connection: BodySource, status: int, headers: list[tuple[bytes, bytes]], length: int | None
     ) -> None:
         self.status = status
         self.headers = headers
@@ -49,7 +62,7 @@ class LeanResponse:
         self._complete = False
         self._error: UpstreamError | None = None
         self._waiter: asyncio.Future[Wait | None] | None = None
-        #: Takes what comes while its ``pour`` has nothing to wait for but that.
+        #: Receives data directly while ``pour`` waits for it.
         self._sink: Push | None = None
 
     async def read(self, limit: int) -> bytes:
@@ -91,7 +104,7 @@ class LeanResponse:
 
     def close(self) -> None:
         if not self._complete and self._error is None:
-            self._error = UpstreamCut("the answer was closed before it had been read")
+            self._error = UpstreamCut("the response was closed before its body was read")
             self._connection.abort()
 
     def _take(self) -> bytes:
@@ -110,24 +123,24 @@ class LeanResponse:
             return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                waiter.exception()  # the sink's, which nobody raises any more
+                waiter.exception()  # mark the sink's exception as retrieved: the task is cancelled
             self.close()
             raise
         finally:
-            self._waiter = None  # its result may hold what holds this response: a cycle
+            self._waiter = None  # its result may refer back to this response: avoid a reference cycle
 
     @property
     def overfull(self) -> bool:
-        """Whether the reader is too far behind; one that reads the whole waits for it, up to its limit."""
+        """Whether the buffer is full; a reader of the whole body is bounded by its own limit instead."""
         return self._size >= HIGH_WATER and self._limit is None
 
     def feed(self, data: bytes) -> None:
-        """Take a piece of the body; the reader is woken afterwards, once for all the pieces of a segment."""
+        """Buffer a piece of the body; ``wake`` is called once for all pieces of a TCP segment."""
         self._pieces.append(data)
         self._size += len(data)
 
     def wake(self) -> None:
-        """Let the reader look again, unless it waits for the whole and that has not come."""
+        """Wake the reader, unless it waits for the whole body and that is incomplete."""
         if self._sink is not None and self._pieces:
             self._give(self._sink)
         elif self._limit is None or self._complete or self._error is not None or self._size > self._limit:
@@ -136,25 +149,25 @@ class LeanResponse:
                 waiter.set_result(None)
 
     def _give(self, sink: Push) -> None:
-        """Let the sink take what has come; its task wakes only where there is something to wait for."""
+        """Pass buffered data to the sink; wake its task only where the sink asks to wait, or at the end."""
         waiter = self._waiter
         if waiter is None or waiter.done():
-            return  # it is about to wake, and takes it then
+            return  # the task is about to wake and takes the data then
         try:
             wait = sink(self._take())
-        except Exception as exc:  # noqa: BLE001 - not ours: the task that pours raises it
+        except Exception as exc:  # noqa: BLE001 - raised in the task that called pour
             waiter.set_exception(exc)
         else:
             if wait is not None or self._complete or self._error is not None:
                 waiter.set_result(wait)
 
     def finish(self) -> None:
-        """The body has come to its end."""
+        """Mark the body as complete and wake the reader."""
         self._complete = True
         self.wake()
 
     def fail(self, error: UpstreamError) -> None:
-        """No more will come; what has come is given to a reader of chunks before the error."""
+        """Mark the body as failed; a reader of chunks receives the buffered data before the error."""
         if self._error is None:
             self._error = error
             self.wake()

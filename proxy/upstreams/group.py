@@ -1,4 +1,4 @@
-"""Several upstreams as one: asked in order, or drawn by weight, the next where one fails."""
+"""Several upstreams used as one: tried in order, or drawn by weight, with the next one after a failure."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One of the pool. ``weight`` is None where the members are asked in order."""
+    """An upstream of a group; ``weight`` is None where the members are tried in order."""
 
     client: UpstreamClient
     weight: float | None
     metrics: UpstreamMetrics
 
 
-class Answered:
-    """A member's answer, which says whose it is: a policy holds for the upstream that it was fitted on."""
+class MemberResponse:
+    """A response with the name of the member that sent it: a policy applies to the upstream it was fitted on."""
 
     __slots__ = ("_response", "headers", "status", "upstream")
 
@@ -40,62 +40,63 @@ class Answered:
         self.headers: Sequence[tuple[bytes, bytes]] = response.headers
 
     async def read(self, limit: int) -> bytes:
-        """As the member's."""
+        """Return the whole body; see ``Response.read``."""
         return await self._response.read(limit)
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """As the member's."""
+        """Yield the body as it arrives; see ``Response.chunks``."""
         return self._response.chunks()
 
     async def pour(self, sink: Push) -> None:
-        """As the member's."""
+        """Pass the body to ``sink`` as it arrives; see ``Response.pour``."""
         await self._response.pour(sink)
 
     def close(self) -> None:
-        """As the member's."""
+        """Close the response; see ``Response.close``."""
         self._response.close()
 
 
 @dataclass(slots=True)
-class PoolUpstream:
-    """See ``UpstreamClient``. Credentials, retries and the breaker are each member's own."""
+class UpstreamGroup:
+    """An ``UpstreamClient`` that sends each request to one of its members.
+
+    Credentials, retries and the circuit breaker belong to each member.
+    """
 
     name: str
     members: Sequence[Member]
     random: Random = field(default_factory=Random)
-    #: What one member does not take none of them is asked for: which one answers is not known before.
+    #: A parameter that one member does not accept is not sent to any: the member is not known in advance.
     abilities: Abilities = field(default_factory=Abilities)
 
     @property
     def forwards_credentials(self) -> bool:
-        """Whether any member gets the client's own key; the others never see it."""
+        """Whether any member receives the client's Authorization header; the others never do."""
         return any(member.client.forwards_credentials for member in self.members)
 
     @property
     def gives_logprobs(self) -> bool:
-        """Whether any member does; what one of them lacks is unmeasured."""
+        """Whether any member returns log probabilities; answers of the others are unmeasured."""
         return any(member.client.gives_logprobs for member in self.members)
 
     @property
     def formats(self) -> set[str]:
-        """What every member speaks: the next must understand what the first was asked."""
+        """The formats that all members accept, because the next member receives the same body."""
         return set.intersection(*(member.client.formats for member in self.members))
 
     async def post(
         self, path: str, body: bytes, credentials: bytes | None, *, fresh: bool = False
     ) -> Response:
-        """The first member's answer that is one; raises the last one's error."""
+        """Return the response of the first member that succeeds; raises the last member's error."""
         *others, last = self._order()
         for member in others:
             try:
-                return Answered(
-                    await member.client.post(path, body, credentials, fresh=fresh), member.client.name
-                )
+                return await _post(member.client, path, body, credentials, fresh=fresh)
             except UpstreamError as exc:
-                if not _next_may_help(exc):
+                if not _try_next(exc):
                     raise
                 member.metrics.failed(exc.kind)
-        return Answered(await last.client.post(path, body, credentials, fresh=fresh), last.client.name)
+        return await _post(last.client, path, body, credentials, fresh=fresh)
 
     async def relay(
         self,
@@ -105,20 +106,20 @@ class PoolUpstream:
         body: bytes | AsyncIterator[bytes],
         credentials: bytes | None,
     ) -> Response:
-        """The first member's: what is passed through may change something there, and is never sent twice."""
+        """Pass a request through to the first member only: it may have side effects and is never sent twice."""
         return await self.members[0].client.relay(method, path, headers, body, credentials)
 
     def redact(self, text: str) -> str:
-        """``text`` without any member's secrets."""
+        """Return ``text`` without the keys and addresses of all members."""
         for member in self.members:
             text = member.client.redact(text)
         return text
 
     async def aclose(self) -> None:
-        """The members are closed by whoever made them."""
+        """Do nothing: the members are closed separately."""
 
     def _order(self) -> list[Member]:
-        """In the order given, or drawn by weight without replacement (Efraimidis & Spirakis, 2006)."""
+        """Return the members in the given order, or drawn by weight (Efraimidis & Spirakis, 2006)."""
 
         def key(member: Member) -> float:
             return -(self.random.random() ** (1.0 / member.weight)) if member.weight else 0.0
@@ -126,20 +127,26 @@ class PoolUpstream:
         return sorted(self.members, key=key)
 
 
-def _next_may_help(error: UpstreamError) -> bool:
-    """Where nothing was generated, or the upstream is not to be had; never for a request that it refused."""
+async def _post(
+    client: UpstreamClient, path: str, body: bytes, credentials: bytes | None, *, fresh: bool
+) -> MemberResponse:
+    return MemberResponse(await client.post(path, body, credentials, fresh=fresh), client.name)
+
+
+def _try_next(error: UpstreamError) -> bool:
+    """Return whether another member may succeed: not where the upstream rejected the request itself."""
     if isinstance(error, UpstreamStatus):
         return error.may_retry or error.http_status >= 500
     return error.may_retry or isinstance(error, UpstreamOpen) or error.kind in ("timeout", "busy")
 
 
-def members_of(
+def make_group(
     name: str,
     given: Sequence[str] | Mapping[str, float],
     clients: Mapping[str, UpstreamClient],
     metrics: Mapping[str, UpstreamMetrics],
-) -> PoolUpstream:
-    """The pool ``name`` of the upstreams that ``given`` names, in order or with their weights."""
+) -> UpstreamGroup:
+    """Return the group ``name`` of the upstreams in ``given``, in order or with their weights."""
     weights = given if isinstance(given, dict) else dict.fromkeys(given)
     members = [Member(clients[each], weight, metrics[each]) for each, weight in weights.items()]
-    return PoolUpstream(name, members)
+    return UpstreamGroup(name, members)

@@ -1,12 +1,12 @@
-"""The table of transports, and the base URL that each is given."""
+"""Parsing of base URLs, and a transport that has not been used."""
 
 from __future__ import annotations
 
 import pytest
 
 from proxy.exceptions import ConfigError
+from proxy.upstreams.http1 import make_transport
 from proxy.upstreams.origin import Origin
-from proxy.upstreams.transports import make_transport
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from proxy.upstreams.transports import make_transport
         ("http://bücher.example", Origin(False, "xn--bcher-kva.example", 80, "xn--bcher-kva.example", "")),
     ],
 )
-def test_a_base_url_is_taken_apart(url: str, expected: Origin) -> None:
+def test_a_base_url_is_parsed(url: str, expected: Origin) -> None:
     assert Origin.parse(url) == expected
 
 
@@ -40,17 +40,11 @@ def test_a_base_url_is_taken_apart(url: str, expected: Origin) -> None:
         f"https://{'hunter2' * 20}.example",
     ],
 )
-def test_a_base_url_that_cannot_be_one_is_refused_and_not_repeated(url: str) -> None:
+def test_an_unusable_base_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ConfigError, match="base_url: ") as caught:
         Origin.parse(url)
     assert "hunter2" not in str(caught.value)
 
 
-def test_an_unknown_transport_is_refused() -> None:
-    with pytest.raises(ConfigError, match="aiohttp, lean"):
-        make_transport("curl", "https://api.example.com/v1")
-
-
-@pytest.mark.parametrize("name", ["lean", "aiohttp"])
-async def test_nothing_is_opened_before_the_first_request(name: str) -> None:
-    await make_transport(name, "https://api.example.com/v1").aclose()
+async def test_no_connection_is_opened_before_the_first_request() -> None:
+    await make_transport("https://api.example.com/v1").aclose()

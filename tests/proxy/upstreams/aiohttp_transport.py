@@ -1,12 +1,13 @@
-"""The transport on aiohttp: the well-kept client, for whoever prefers it to the lean one.
+"""A transport on aiohttp: the oracle that the tests compare the product's transport with.
 
-Two things it cannot tell from outside aiohttp, and the lean one can: a reset at the end of a body that has no
-length of its own, and bytes that an upstream sends on an idle connection, which aiohttp takes for the next answer.
+It cannot detect two things that ``proxy.upstreams.http1`` can: a reset at the end of a body without a length, and
+bytes that an upstream sends on an idle connection, which aiohttp takes for the next response.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -24,16 +25,16 @@ from proxy.exceptions import (
 )
 from proxy.upstreams.encoding import decoded, read_whole
 from proxy.upstreams.heads import MAX_HEAD_BYTES, MAX_HEADERS, check_framing, header_lines, request_target
-from proxy.upstreams.transport import IDLE_S, SLICE_BYTES, pour, slices
+from proxy.upstreams.http1 import PoolLimits
+from proxy.upstreams.origin import Origin
+from proxy.upstreams.transport import SLICE_BYTES, Timeouts, pour, slices
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Iterator, Sequence
     from types import SimpleNamespace
 
     from proxy.server.asgi import Push
-    from proxy.upstreams.origin import Origin
-    from proxy.upstreams.transport import Response, Timeouts
+    from proxy.upstreams.transport import Response
 
 #: Most specific first.
 _ERRORS: Final[tuple[tuple[type[Exception], type[UpstreamError], str], ...]] = (
@@ -47,19 +48,32 @@ _ERRORS: Final[tuple[tuple[type[Exception], type[UpstreamError], str], ...]] = (
     (http_exceptions.HttpProcessingError, UpstreamGarbage, "the upstream's answer is not HTTP"),
 )
 _FOREIGN: Final = tuple(foreign for foreign, _, _ in _ERRORS)
-#: What aiohttp's parser says of a body that ended too early; its other words on a body mean garbage.
+#: Errors of aiohttp's parser for a body that ended too early; its other body errors mean invalid HTTP.
 _CUT_CAUSES: Final = (http_exceptions.ContentLengthError, http_exceptions.TransferEncodingError)
 
 
-class AiohttpTransport:
-    """See ``Transport``; the session is made inside the running loop by the first request."""
+def make_aiohttp_transport(
+    base_url: str,
+    timeouts: Timeouts | None = None,
+    *,
+    tls: ssl.SSLContext | None = None,
+    limits: PoolLimits | None = None,
+) -> AiohttpTransport:
+    """Return a transport to ``base_url``; raises ConfigError for an unusable URL."""
+    origin = Origin.parse(base_url)
+    context = (tls or ssl.create_default_context()) if origin.tls else None
+    return AiohttpTransport(origin, timeouts or Timeouts(), context, limits or PoolLimits())
 
-    __slots__ = ("_max_connections", "_origin", "_root", "_session", "_timeouts", "_tls")
+
+class AiohttpTransport:
+    """A ``Transport`` over an aiohttp session, which the first request creates inside the running loop."""
+
+    __slots__ = ("_limits", "_origin", "_root", "_session", "_timeouts", "_tls")
 
     def __init__(
-        self, origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None, max_connections: int
+        self, origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None, limits: PoolLimits
     ) -> None:
-        self._max_connections = max_connections
+        self._limits = limits
         self._origin = origin
         self._timeouts = timeouts
         self._tls = tls
@@ -119,7 +133,7 @@ class AiohttpTransport:
                         trace_request_ctx=attempt,
                     )
             except aiohttp.ClientConnectionError:
-                # The caller's own failure to produce the body, which aiohttp wraps, stays what it was.
+                # Raise the error of the request body itself, which aiohttp wraps.
                 if attempt.failure is not None:
                     raise attempt.failure from None
                 raise
@@ -131,8 +145,8 @@ class AiohttpTransport:
         if self._session is None:
             timeouts = self._timeouts
             connector = aiohttp.TCPConnector(  # sets TCP_NODELAY itself
-                limit=self._max_connections,
-                keepalive_timeout=IDLE_S,
+                limit=self._limits.max_connections,
+                keepalive_timeout=self._limits.idle_s,
                 ssl=True if self._tls is None else self._tls,
             )
             self._session = aiohttp.ClientSession(
@@ -161,7 +175,7 @@ class AiohttpTransport:
 
 
 class _AiohttpResponse:
-    """See ``Response``."""
+    """A ``Response`` over an aiohttp response."""
 
     __slots__ = ("_answer", "headers", "status")
 
@@ -193,7 +207,7 @@ class _AiohttpResponse:
 
 
 class _Attempt:
-    """One sending of a request: its write timeout, and whether it went out on a pooled connection."""
+    """One attempt to send a request: its write timeout, and whether it used a pooled connection."""
 
     __slots__ = ("_write_s", "failure", "over", "reused", "scope")
 
@@ -205,7 +219,7 @@ class _Attempt:
         self.failure: Exception | None = None
 
     async def paced(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """``pieces``, each to be written within the timeout; aiohttp itself knows none for writing."""
+        """Yield ``pieces`` with a write timeout for each, which aiohttp itself does not offer."""
         loop = asyncio.get_running_loop()
         try:
             async for piece in pieces:
@@ -217,7 +231,7 @@ class _Attempt:
             raise
 
     def _limit(self, when: float | None) -> None:
-        # An upstream may answer before it has read everything: then the scope is closed and writing goes on.
+        # An upstream may respond before it has read the whole body: the scope is closed then and writing continues.
         if not self.over:
             self.scope.reschedule(when)
 
@@ -240,8 +254,8 @@ def _text(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
 
 
 def _nothing_came(error: BaseException | None) -> bool:
-    # A message that is not text is the part of a head that came. A reset takes the place of the end where the
-    # request crossed the peer's closing; what came before one, aiohttp does not tell.
+    # A message that is not text is a part of a head that was received. A reset instead of an end occurs where the
+    # request and the close crossed; aiohttp does not say what was received before a reset.
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return isinstance(error.message, str)
     return isinstance(error, ConnectionError)

@@ -1,35 +1,47 @@
-"""One connection to an upstream: a request goes out, the parser's callbacks bring its answer in."""
+"""One connection to an upstream: sends a request and receives the response through the parser's callbacks."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from proxy.exceptions import UpstreamCut, UpstreamError, UpstreamGarbage, UpstreamTimeout
 from proxy.upstreams.heads import MAX_HEAD_BYTES, MAX_HEADERS, check_framing
-from proxy.upstreams.lean.response import LeanResponse
+from proxy.upstreams.http1.response import Http1Response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from proxy.upstreams.lean.pool import Pool
     from proxy.upstreams.transport import Timeouts
 
 _TOO_LARGE_HEAD: Final = "the upstream's answer has too large a head"
 
 
-class Stale(UpstreamCut):
-    """A pooled connection that its peer closed before a byte of the answer: the request may be sent anew."""
+class StaleConnection(UpstreamCut):
+    """A pooled connection that the upstream closed before it sent a byte of the response; a retry is safe."""
+
+
+class ConnectionOwner(Protocol):
+    """The part of a connection pool that a connection calls."""
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection whose last response ended cleanly."""
+        ...
+
+    def forget(self, connection: Connection) -> None:
+        """Remove a closed connection."""
+        ...
 
 
 class Connection(asyncio.Protocol):
-    """Carries one request at a time; whatever is amiss drops it, and a clean end gives it back.
+    """A connection that carries one request at a time.
 
-    ``deadline`` (the loop's clock, seconds) is all there is of a timeout: the pool's sweep calls ``expire`` on
-    a connection that has passed it. That costs an assignment a phase, where a timer would cost a heap.
+    An error closes the connection; after a clean end it returns to its pool. ``deadline`` (seconds of the event
+    loop's clock) is the timeout of the current phase: the pool calls ``expire`` when it has passed. Setting it costs
+    an assignment, whereas a timer for each phase would cost an entry in the loop's heap.
     """
 
     __slots__ = (
@@ -57,10 +69,10 @@ class Connection(asyncio.Protocol):
         "loop",
     )
     _transport: asyncio.Transport
-    #: Of the exchange that runs; done with its result as soon as the answer's head, or a failure, is there.
-    _waiter: asyncio.Future[LeanResponse | UpstreamError] | None
+    #: The result of the current exchange: the response as soon as its head is complete, or the error.
+    _waiter: asyncio.Future[Http1Response | UpstreamError] | None
 
-    def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop, timeouts: Timeouts) -> None:
+    def __init__(self, pool: ConnectionOwner, loop: asyncio.AbstractEventLoop, timeouts: Timeouts) -> None:
         self._pool = pool
         self.loop = loop
         self._timeouts = timeouts
@@ -77,27 +89,27 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, *, bodiless: bool, sent: bool) -> None:
         self._busy = True
-        self._bodiless = bodiless  # an answer to HEAD
-        self._sent = sent  # the request is out entirely
-        self._phase = "answer"
+        self._bodiless = bodiless  # a response to HEAD has no body
+        self._sent = sent  # whether the request has been sent completely
+        self._phase = "response"
         self._headers: list[tuple[bytes, bytes]] = []
-        self._quiet_bytes = 0  # received since the last that was of use: a head, trailers, chunk extensions
+        self._quiet_bytes = 0  # bytes received since the last body data: head, trailers, chunk extensions
         self._received = False
-        self._response: LeanResponse | None = None
+        self._response: Http1Response | None = None
         self._complete = False
         self._keep = False
         self._error: UpstreamError | None = None
 
-    # The request.
+    # Sending the request
 
     async def exchange(
         self, head: bytes, pieces: AsyncIterator[bytes] | None, *, chunked: bool, bodiless: bool
-    ) -> LeanResponse:
-        """Send ``head``, which holds a short body too, then ``pieces``, and wait for the answer's head."""
+    ) -> Http1Response:
+        """Send ``head`` (with a short body) and ``pieces``, and return the response when its head is complete."""
         self._begin(bodiless=bodiless, sent=pieces is None)
-        # When this task wakes, a short answer is complete and the connection may already carry another
-        # request: from here on the exchange's own state is in the waiter and the response, not in self.
-        waiter: asyncio.Future[LeanResponse | UpstreamError] = self.loop.create_future()
+        # When this task wakes, a short response is complete and the connection may already carry another request:
+        # from here on, the state of this exchange is in the waiter and the response, not in self.
+        waiter: asyncio.Future[Http1Response | UpstreamError] = self.loop.create_future()
         self._waiter = waiter
         self._transport.write(head)
         self.deadline = self.loop.time() + self._timeouts.read_s
@@ -106,9 +118,9 @@ class Connection(asyncio.Protocol):
                 await self._upload(pieces, waiter, chunked=chunked)
             result = await waiter
         except BaseException:
-            # Cancelled, or the caller's body failed: the upstream must not take what it got for the whole.
+            # Cancelled, or the request body failed: the upstream must not take the part it has for the whole body.
             answer = waiter.result() if waiter.done() and not waiter.cancelled() else None
-            if isinstance(answer, LeanResponse):
+            if isinstance(answer, Http1Response):
                 answer.close()
             else:
                 self.abort()
@@ -120,15 +132,15 @@ class Connection(asyncio.Protocol):
     async def _upload(
         self,
         pieces: AsyncIterator[bytes],
-        waiter: asyncio.Future[LeanResponse | UpstreamError],
+        waiter: asyncio.Future[Http1Response | UpstreamError],
         *,
         chunked: bool,
     ) -> None:
         self._phase = "write"
-        self.deadline = math.inf  # the caller's own pace is not the upstream's fault
+        self.deadline = math.inf  # a slow request body is not a timeout of the upstream
         async for piece in pieces:
             if waiter.done():
-                return  # answered early, or lost: nobody reads the rest
+                return  # the upstream responded early or closed the connection: stop sending
             if not piece:
                 continue
             self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
@@ -140,7 +152,7 @@ class Connection(asyncio.Protocol):
             if chunked:
                 self._transport.write(b"0\r\n\r\n")
             self._sent = True
-            self._phase = "answer"
+            self._phase = "response"
             self.deadline = self.loop.time() + self._timeouts.read_s
 
     def pause_writing(self) -> None:
@@ -151,14 +163,14 @@ class Connection(asyncio.Protocol):
         if drained is not None and not drained.done():
             drained.set_result(None)
 
-    # The answer.
+    # Receiving the response
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # a stream transport, as create_connection makes
 
     def data_received(self, data: bytes) -> None:
         if not self._busy:
-            self.abort()  # nothing was asked
+            self.abort()  # bytes outside an exchange
             return
         self._received = True
         self._quiet_bytes += len(data)
@@ -180,7 +192,7 @@ class Connection(asyncio.Protocol):
             if self._sent or response is not None:
                 self.deadline = self.loop.time() + self._timeouts.read_s
             if response is not None:
-                self._settle(response)
+                self._set_result(response)
                 response.wake()
                 if response.overfull:
                     self._paused = True
@@ -189,10 +201,10 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._complete:
-            self._keep = False  # bytes after the answer: from now on nobody knows what belongs to what
+            self._keep = False  # bytes after the response: its end is in doubt, do not reuse the connection
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._response is None:  # else a trailer
+        if self._response is None:  # trailers are ignored
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
@@ -200,7 +212,7 @@ class Connection(asyncio.Protocol):
             return
         headers = self._headers
         status = self._parser.get_status_code()
-        if status < 200:  # interim; the final one follows
+        if status < 200:  # an interim response; the final one follows
             headers.clear()
             return
         try:
@@ -210,9 +222,9 @@ class Connection(asyncio.Protocol):
             self._error = error
             raise
         self._quiet_bytes = 0
-        self._response = LeanResponse(self, status, headers, None if self._bodiless else length)
+        self._response = Http1Response(self, status, headers, None if self._bodiless else length)
         if self._bodiless:
-            # The parser cannot be told of HEAD and waits for a body: the connection is not kept.
+            # httptools cannot be told that the request was HEAD and waits for a body: do not reuse the connection.
             self._complete = True
 
     def on_body(self, data: bytes) -> None:
@@ -226,7 +238,7 @@ class Connection(asyncio.Protocol):
             self._complete = True
             self._keep = self._parser.should_keep_alive()
 
-    def _settle(self, result: LeanResponse | UpstreamError) -> None:
+    def _set_result(self, result: Http1Response | UpstreamError) -> None:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(result)
@@ -234,7 +246,7 @@ class Connection(asyncio.Protocol):
     def _finish(self) -> None:
         response = self._response
         if response is not None:
-            self._settle(response)
+            self._set_result(response)
             response.finish()
         self._busy = False
         self._response = None
@@ -244,7 +256,7 @@ class Connection(asyncio.Protocol):
         else:
             self.abort()
 
-    # The end.
+    # Closing
 
     def eof_received(self) -> None:
         self._ended(clean=True)
@@ -252,7 +264,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended(clean=exc is None)
         self.abort()
-        # They hold this connection or its methods: cycles, which nobody but the garbage collector would end.
+        # These objects refer back to this connection: without this, only the garbage collector would free them.
         del self._parser
         self._response = self._waiter = None
 
@@ -262,14 +274,14 @@ class Connection(asyncio.Protocol):
         elif clean and self._response is not None and _ends_with_connection(self._response):
             self._finish()
         elif self._reused and not self._received:
-            self._fail(Stale("the upstream closed the connection without an answer"))
+            self._fail(StaleConnection("the upstream closed the connection without an answer"))
         elif self._response is None:
             self._fail(UpstreamCut("the upstream closed the connection without an answer"))
         else:
             self._fail(UpstreamCut("the upstream's answer was cut off"))
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """Fail the current request, or close the idle connection, because its deadline has passed."""
         if not self._busy:
             self.abort()
         elif self._phase == "write" and self._response is None:
@@ -279,13 +291,13 @@ class Connection(asyncio.Protocol):
 
     def _fail(self, error: UpstreamError) -> None:
         response = self._response
-        self._settle(error)
+        self._set_result(error)
         if response is not None:
             response.fail(error)
         self.abort()
 
     def abort(self) -> None:
-        """Drop the connection at once, whatever it is doing; the peer sees a reset or an end."""
+        """Close the connection at once; the upstream sees a reset or an end of the stream."""
         if not self._dead:
             self._dead = True
             self._busy = False
@@ -295,7 +307,7 @@ class Connection(asyncio.Protocol):
             self.resume_writing()
 
     def resume_reading(self) -> None:
-        """The reader has caught up."""
+        """Receive again after a pause, because the reader has taken the buffered data."""
         if self._paused and not self._dead:
             self._paused = False
             self._transport.resume_reading()
@@ -303,12 +315,12 @@ class Connection(asyncio.Protocol):
 
 
 def _check_size(headers: list[tuple[bytes, bytes]], received: int) -> None:
-    # What was received may hold the body's beginning: only where it is much are the headers added up.
+    # ``received`` may include the start of the body, so the headers are only added up where it is large.
     if len(headers) > MAX_HEADERS or (
         received > MAX_HEAD_BYTES and sum(len(name) + len(value) for name, value in headers) > MAX_HEAD_BYTES
     ):
         raise UpstreamGarbage(_TOO_LARGE_HEAD)
 
 
-def _ends_with_connection(response: LeanResponse) -> bool:
+def _ends_with_connection(response: Http1Response) -> bool:
     return response.length is None and all(name != b"transfer-encoding" for name, _ in response.headers)

@@ -1,4 +1,4 @@
-"""What the lean transport does beyond what every one must: the pool, the framing's corners, any segmentation."""
+"""The HTTP/1.1 transport: its connection pool, the corner cases of framing, and any segmentation of a response."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.exceptions import UpstreamCut, UpstreamGarbage, UpstreamTimeout
-from proxy.upstreams.lean import pool as pools
-from proxy.upstreams.lean.connection import Connection
-from proxy.upstreams.lean.pool import Pool
+from proxy.upstreams.http1 import PoolLimits, make_transport
+from proxy.upstreams.http1.connection import Connection
+from proxy.upstreams.http1.pool import ConnectionPool
 from proxy.upstreams.origin import Origin
 from proxy.upstreams.transport import Timeouts
-from proxy.upstreams.transports import make_transport
 from tests.proxy.upstreams.peer import Peer, Server, serving
 
 if TYPE_CHECKING:
@@ -33,9 +32,11 @@ PATIENT = Timeouts(connect_s=10, write_s=10, read_s=10)
 
 
 @asynccontextmanager
-async def lean(script: Script, timeouts: Timeouts = PATIENT) -> AsyncIterator[tuple[Transport, Server]]:
+async def upstream(
+    script: Script, timeouts: Timeouts = PATIENT, limits: PoolLimits | None = None
+) -> AsyncIterator[tuple[Transport, Server]]:
     async with serving(script) as server:
-        transport = make_transport("lean", f"http://127.0.0.1:{server.port}", timeouts)
+        transport = make_transport(f"http://127.0.0.1:{server.port}", timeouts, limits=limits)
         try:
             yield transport, server
         finally:
@@ -107,7 +108,7 @@ def test_any_segmentation_gives_the_same_answer(
         wire_bytes = b"HTTP/1.1 100 Continue\r\nX-I: 1\r\n\r\n" + wire_bytes
 
     async def scenario() -> None:
-        pool = Pool(Origin.parse("http://u.test"), PATIENT, None, 8)
+        pool = ConnectionPool(Origin.parse("http://u.test"), PATIENT, None, PoolLimits())
         connection = Connection(pool, asyncio.get_running_loop(), PATIENT)
         wire = _Wire()
         connection.connection_made(wire)
@@ -135,7 +136,7 @@ def test_no_bytes_do_anything_but_answer_or_fail(noise: bytes, at: int, spliced:
     answer = _answer([b"abc", b"de"], chunked=True, trailer=True)
 
     async def scenario(received: bytes) -> None:
-        pool = Pool(Origin.parse("http://u.test"), PATIENT, None, 8)
+        pool = ConnectionPool(Origin.parse("http://u.test"), PATIENT, None, PoolLimits())
         connection = Connection(pool, asyncio.get_running_loop(), PATIENT)
         wire = _Wire()
         connection.connection_made(wire)
@@ -158,7 +159,7 @@ def test_no_bytes_do_anything_but_answer_or_fail(noise: bytes, at: int, spliced:
 
 
 async def test_a_late_cancel_does_not_touch_the_next_request_on_the_connection() -> None:
-    pool = Pool(Origin.parse("http://u.test"), PATIENT, None, 8)
+    pool = ConnectionPool(Origin.parse("http://u.test"), PATIENT, None, PoolLimits())
     connection = Connection(pool, asyncio.get_running_loop(), PATIENT)
     wire = _Wire()
     connection.connection_made(wire)
@@ -168,7 +169,7 @@ async def test_a_late_cancel_does_not_touch_the_next_request_on_the_connection()
     taken = pool.take()
     assert taken is connection
     second = asyncio.ensure_future(taken.exchange(b"two", None, chunked=False, bodiless=False))
-    first.cancel()  # its answer is there, but it has not woken yet
+    first.cancel()  # its response is complete, but its task has not woken yet
     with pytest.raises(asyncio.CancelledError):
         await first
     await asyncio.sleep(0)
@@ -186,29 +187,26 @@ async def test_framing_without_end_is_refused(endless: bytes) -> None:
         while True:
             await peer.send(b"y" * 8192)
 
-    async with lean(script) as (transport, server):
+    async with upstream(script) as (transport, server):
         with pytest.raises(UpstreamGarbage):
             await ask(transport)
         await server.settle()
 
 
-async def test_idle_connections_grow_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "IDLE_S", 0.05)
-
+async def test_idle_connections_grow_old() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(OK)
         await peer.gone()
 
-    async with lean(script) as (transport, server):
+    async with upstream(script, limits=PoolLimits(idle_s=0.05)) as (transport, server):
         assert await ask(transport) == b"ok"
         await asyncio.wait_for(server.settle(), 5)
         assert await ask(transport) == b"ok"
         assert server.connections == 2
 
 
-async def test_idle_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "MAX_IDLE", 2)
+async def test_idle_connections_are_bounded() -> None:
     together = asyncio.Barrier(5)
 
     async def script(peer: Peer) -> None:
@@ -219,7 +217,7 @@ async def test_idle_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
         await peer.request()
         await peer.send(OK)
 
-    async with lean(script) as (transport, server):
+    async with upstream(script, limits=PoolLimits(max_idle=2)) as (transport, server):
         await asyncio.gather(*(ask(transport) for _ in range(5)))
         await asyncio.gather(*(ask(transport) for _ in range(2)))
         assert server.connections == 5
@@ -232,7 +230,7 @@ async def test_a_peer_that_ends_its_side_early_has_still_answered() -> None:
         peer.end()
         await peer.gone()
 
-    async with lean(script) as (transport, server):
+    async with upstream(script) as (transport, server):
         assert await ask(transport) == b"all"
         await server.settle()
 
@@ -246,7 +244,7 @@ async def test_a_reader_that_waits_is_no_timeout_of_the_upstream() -> None:
         await peer.send(*([piece] * 199))
         await peer.gone()
 
-    async with lean(script, Timeouts(read_s=0.1)) as (transport, _):
+    async with upstream(script, Timeouts(read_s=0.1)) as (transport, _):
         response = await transport.request("POST", "/", [], b"")
         await asyncio.sleep(0.3)  # three times the timeout, with more to be read all the while
         body = response.chunks()
@@ -259,7 +257,8 @@ async def test_a_reader_that_waits_is_no_timeout_of_the_upstream() -> None:
 
 
 async def test_the_sweep_ends_with_the_last_connection() -> None:
-    pool = Pool(Origin.parse("http://u.test"), Timeouts(read_s=math.inf, write_s=math.inf), None, 8)
+    timeouts = Timeouts(read_s=math.inf, write_s=math.inf)
+    pool = ConnectionPool(Origin.parse("http://u.test"), timeouts, None, PoolLimits())
     assert pool.take() is None
     await pool.aclose()
 
@@ -273,7 +272,7 @@ async def test_a_reset_is_no_end_of_a_body_without_length() -> None:
         await proceed.wait()
         peer.reset()
 
-    async with lean(script) as (transport, _):
+    async with upstream(script) as (transport, _):
         response = await transport.request("POST", "/", [], b"")
         reading = asyncio.ensure_future(response.read(LIMIT))
         proceed.set()
@@ -293,7 +292,7 @@ async def test_bytes_that_nobody_asked_for_close_an_idle_connection() -> None:
             await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
         await peer.gone()
 
-    async with lean(script) as (transport, server):
+    async with upstream(script) as (transport, server):
         assert await ask(transport) == b"ok"
         proceed.set()
         await asyncio.sleep(0.01)  # let them arrive: before that they are an answer like any other
