@@ -9,7 +9,7 @@ import msgspec
 
 from gating.gate import ELSEWHERE
 from gating.types import Unmeasured
-from proxy.records import Answer, Condition, Observed, turned
+from proxy.records import Answer, Condition, Observed, reduced_embeddings
 from proxy.requests.route import fingerprint
 from proxy.storage import AuditItem, DecisionRecord
 
@@ -138,7 +138,7 @@ def observed_of(evidence: Evidence) -> Observed:
         if evidence.top_logprobs is None
         else [list(place) for place in evidence.top_logprobs],
         samples=list(evidence.samples) or None,
-        embeddings=None if evidence.embeddings is None else turned(evidence.embeddings),
+        embeddings=None if evidence.embeddings is None else reduced_embeddings(evidence.embeddings),
         meanings=None if evidence.meanings is None else list(evidence.meanings),
         closed_book=None if evidence.closed_book is None else observed_of(evidence.closed_book),
         features=features or None,

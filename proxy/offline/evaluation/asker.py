@@ -15,7 +15,7 @@ from gating.types import Evidence, Unmeasured
 from proxy.config import Budget
 from proxy.exceptions import HttpError, UpstreamGarbage
 from proxy.offline.evaluation.contexts import MARK
-from proxy.records import Observed, Record, turned
+from proxy.records import Observed, Record, reduced_embeddings
 from proxy.requests.evidence import Answer
 from proxy.requests.evidence.base import is_judged
 from proxy.requests.evidence.embeddings import Embedded
@@ -116,7 +116,7 @@ class Asker:
             token_logprobs=observed.token_logprobs,
             top_logprobs=observed.top_logprobs,
             samples=samples,
-            embeddings=turned(compared["embeddings"]) if "embeddings" in compared else None,
+            embeddings=reduced_embeddings(compared["embeddings"]) if "embeddings" in compared else None,
             meanings=list(compared["meanings"]) if "meanings" in compared else None,
             features=observed.features,
             label=observed.label or "abstained",

@@ -214,7 +214,7 @@ def test_what_cannot_be_done_is_one_line(tmp_path, capsys, options, status, mess
     ("change", "status", "message"),
     [
         ({"label": "right"}, 2, "line 1: label: Invalid enum value 'right'"),
-        ({"id": "q"}, 2, "line 2: the id 'q' stands twice"),
+        ({"id": "q"}, 2, "line 2: the id 'q' occurs twice"),
         ({"label": "correct"}, 1, "all 100 labels are correct"),
         ({"token_logprobs": None}, 1, "no record has evidence to score"),
         ({"label": "abstained"}, 1, "0 answers are labelled correct or incorrect; at least 20"),

@@ -73,15 +73,15 @@ def test_a_refusal_is_compared_with_nothing(tmp_path):
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_turned_vectors_keep_their_products(count):
     vectors = np.random.default_rng(count).normal(size=(count, 3))
-    turned = np.array(records.turned(vectors.tolist()))
+    turned = np.array(records.reduced_embeddings(vectors.tolist()))
     assert turned.shape == (count, min(count, 3))
     np.testing.assert_allclose(turned @ turned.T, vectors @ vectors.T, atol=1e-4)
 
 
 def test_what_cannot_be_compared_is_not_recorded():
-    assert records.turned([[1.0, 2.0], [1.0]]) is None
-    assert records.turned([[1.0, math.nan], [1.0, 0.0]]) is None
-    assert records.turned([[1.0, math.inf], [1.0, 0.0]]) is None
+    assert records.reduced_embeddings([[1.0, 2.0], [1.0]]) is None
+    assert records.reduced_embeddings([[1.0, math.nan], [1.0, 0.0]]) is None
+    assert records.reduced_embeddings([[1.0, math.inf], [1.0, 0.0]]) is None
 
 
 @pytest.mark.parametrize(

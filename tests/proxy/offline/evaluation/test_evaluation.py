@@ -210,7 +210,7 @@ def test_records_of_another_kind_are_not_mixed(tmp_path, capsys):
             [{"id": "1", "question": "q", "answers": ["a"], "choices": ["a"] * 27}],
             "line 1: choices: at most 26",
         ),
-        ([{"id": "1", "question": "q", "answers": ["a"]}] * 2, "line 2: the id '1' stands twice"),
+        ([{"id": "1", "question": "q", "answers": ["a"]}] * 2, "line 2: the id '1' occurs twice"),
     ],
 )
 def test_questions_are_checked_before_the_first_is_paid_for(tmp_path, capsys, rows, message):
