@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from proxy.config import Config
-    from proxy.control.recording import StoreLink
     from proxy.metrics import Metrics
     from proxy.requests.route import Route as GatedRoute
     from proxy.requests.route import RouteTable
+    from proxy.storage.link import StoreLink
 
     Handler = Callable[[Request], Awaitable[Response]]
 

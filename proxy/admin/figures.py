@@ -22,7 +22,7 @@ from proxy.admin.shapes import (
     Withheld,
 )
 from proxy.control import policies
-from proxy.control.drift_watch import ends
+from proxy.control.drift_watch import first_and_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,7 +56,7 @@ class Stored(NamedTuple):
     audit: list[tuple[AuditItem, Label | None]]
     counts: list[Count]
     risk: RiskState | None
-    ends: tuple[list[float], list[float]]
+    first_and_last: tuple[list[float], list[float]]
     history: list[PolicyChange]
     versions: list[StoredPolicy]
 
@@ -71,7 +71,7 @@ async def read(store: Store, route: Route, now: float) -> Stored:
         audit=[] if fresh else await store.audit(route.name, limit=_READ),
         counts=[each for each in await store.counts(now - HOUR_S, MINUTE_S) if each.route == route.name],
         risk=await store.risk(route.name),
-        ends=await ends(store, route.name, route.version, 0.0),
+        first_and_last=await first_and_last(store, route.name, route.version, 0.0),
         history=[] if name is None else await store.history(name),
         versions=[] if name is None else await store.policies(name),
     )
@@ -116,7 +116,7 @@ def _figures(route: Route, sharing: list[str], stored: Stored, metrics: Metrics,
         ),
         hour=_minutes(stored.counts),
         alarm=_alarm(route, stored.risk),
-        drift=_drift(*stored.ends),
+        drift=_drift(*stored.first_and_last),
         history=_history(stored.history, stored.versions),
     )
 

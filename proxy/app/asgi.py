@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from proxy.app.parts import Parts
-    from proxy.control.recording import Recorder, StoreLink, Uses
-    from proxy.control.reload import Keeper
+    from proxy.clients.last_used import Uses
+    from proxy.control.recording import Recorder
+    from proxy.control.reload import Reloader
     from proxy.server.asgi import Receive, Scope, Send
+    from proxy.storage.link import StoreLink
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class App:
         #: Those that still have requests under way, and the present ones.
         self._all = [self._doors]
         self._closing: set[asyncio.Task[None]] = set()
-        self.keeper: Keeper | None = None
+        self.reloader: Reloader | None = None
         self._cold = Starlette(lifespan=_lifespan(self))
 
     @property
@@ -141,17 +143,17 @@ class App:
 def _lifespan(app: App) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        keeper = app.keeper
-        if keeper is not None:
-            await keeper.start()
+        reloader = app.reloader
+        if reloader is not None:
+            await reloader.start()
         app.health.ready = True
         try:
             with leaving(app.health.leave, app.parts.config.server.drain_lead_s):
                 yield
         finally:
             app.health.leave()
-            if keeper is not None:
-                await keeper.stop()
+            if reloader is not None:
+                await reloader.stop()
             await app.aclose()
 
     return lifespan

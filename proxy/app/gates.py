@@ -14,29 +14,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.config import Route as RouteConfig
-    from proxy.control.policies import Known, Loaded
+    from proxy.control.policies import LoadedPolicy, StoreSnapshot
 
 #: What an observing route without scorers reads.
 _DEFAULT_SCORER = "mean_logprob"
 
 
-def gate_of(config: RouteConfig, folder: Path, known: Known) -> tuple[Gate, Loaded | None]:
+def gate_of(config: RouteConfig, folder: Path, snapshot: StoreSnapshot) -> tuple[Gate, LoadedPolicy | None]:
     """The route's gate, and the policy that it was made of, if it has one; raises ConfigError."""
     place = f"routes.{config.name}"
     if config.policy is None:
         scorer = SCORERS[config.scorers[0] if config.scorers else _DEFAULT_SCORER]
         rule = Uncalibrated(scorer, config.score_threshold)
         return Gate(rule, on_unmeasured=config.on_unmeasured), None
-    loaded = policy_of(config, folder, known)
+    loaded = policy_of(config, folder, snapshot)
     policy = loaded.policy
     try:
         gate = Gate(policy, threshold=config.threshold, on_unmeasured=config.on_unmeasured)
     except GatingError as exc:
         raise ConfigError(f"{place}: {exc}") from exc
-    if known.closed(config, loaded.version):
+    if snapshot.closed(config, loaded.version):
         return Gate(
             gate.rule, gate.threshold, on_unmeasured="abstain"
         ), loaded  # Route.applies says no from now on
-    alarm = known.alarm(config.name, loaded.version)
+    alarm = snapshot.alarm(config.name, loaded.version)
     threshold = None if alarm is None else alarm.tightens(config)
     return gate if threshold is None or gate.limit is None else tightened(gate, threshold), loaded

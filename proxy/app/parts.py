@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from proxy.app.routes import Joining, route_of
-from proxy.control.policies import Known
+from proxy.control.policies import StoreSnapshot
 from proxy.gateway import trace_context
 from proxy.metrics import Metrics
 from proxy.requests.evidence import Benches
@@ -51,31 +51,31 @@ def build(
     folder: Path,
     environ: Mapping[str, str],
     metrics: Metrics | None = None,
-    known: Known | None = None,
+    snapshot: StoreSnapshot | None = None,
     recorder: Recorder | None = None,
     before: Parts | None = None,
     tracing: Tracing | None = None,
 ) -> Parts:
     """Make every part; ``folder`` is where relative policy files stand. Raises ConfigError.
 
-    ``known`` is what the store says; ``before`` the parts that these shall take the place of: upstreams whose
+    ``snapshot`` is what the store says; ``before`` the parts that these shall take the place of: upstreams whose
     configuration is the same stay as they are, with their connections, and so do models that were read.
     """
     metrics = Metrics() if metrics is None else metrics
-    known = Known() if known is None else known
+    snapshot = StoreSnapshot() if snapshot is None else snapshot
     if before is not None and before.config.upstreams == config.upstreams:
         upstreams = before.upstreams
     else:
         context = trace_context.taken if tracing is None else tracing.headers
         upstreams = make_upstreams(config.upstreams, environ, metrics, context)
     benches = Benches() if before is None else before.benches
-    joining = Joining(folder, metrics, known, recorder, upstreams, benches, workers=config.server.workers)
+    joining = Joining(folder, metrics, snapshot, recorder, upstreams, benches, workers=config.server.workers)
     made: dict[str, Route] = {}
     for each in in_order(config.routes):
         made[each.name] = route_of(each, upstreams[each.upstream], joining, made, _provider(config, each))
     routes = [made[route.name] for route in config.routes]
     metrics.in_force(routes)
-    return Parts(config, metrics, RouteTable(routes), upstreams, tracing, benches, known.keys)
+    return Parts(config, metrics, RouteTable(routes), upstreams, tracing, benches, snapshot.keys)
 
 
 def _provider(config: Config, route: RouteConfig) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gating import Gate
     from proxy.config import Route as RouteConfig
-    from proxy.control.policies import Known
+    from proxy.control.policies import StoreSnapshot
     from proxy.control.recording import Recorder
     from proxy.metrics import Metrics
     from proxy.requests.evidence import Benches
@@ -40,7 +40,7 @@ class Joining:
 
     folder: Path
     metrics: Metrics
-    known: Known
+    snapshot: StoreSnapshot
     recorder: Recorder | None
     upstreams: Mapping[str, UpstreamClient]
     benches: Benches
@@ -55,8 +55,8 @@ def route_of(
     provider: str,
 ) -> Route:
     """One route; ``made`` holds those that it turns to."""
-    metrics, known = joining.metrics, joining.known
-    gate, policy = (None, None) if config.mode == "off" else gate_of(config, joining.folder, known)
+    metrics, snapshot = joining.metrics, joining.snapshot
+    gate, policy = (None, None) if config.mode == "off" else gate_of(config, joining.folder, snapshot)
     stronger, judge = (None if name is None else made[name] for name in (config.escalate_to, config.judge))
     context = _context(config, gate)
     return Route(
@@ -65,8 +65,8 @@ def route_of(
         gate=gate,
         policy=None if policy is None else policy.label,
         version=None if policy is None else policy.version,
-        revoked=policy is not None and known.revoked(config, policy.version),
-        closed=policy is not None and known.closed(config, policy.version),
+        revoked=policy is not None and snapshot.revoked(config, policy.version),
+        closed=policy is not None and snapshot.closed(config, policy.version),
         recorder=joining.recorder,
         metrics=metrics.route(config.name),
         upstream_metrics=metrics.upstream(upstream.name),

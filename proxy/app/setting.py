@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 from proxy.app.asgi import App, Lasting
 from proxy.app.parts import build
-from proxy.control.drift_watch import DriftWatch
-from proxy.control.policies import Known, store_of
-from proxy.control.recording import Recorder, StoreLink, Uses
-from proxy.control.reload import Keeper
-from proxy.control.risk_watch import Watch
+from proxy.clients.last_used import Uses
+from proxy.control.drift_watch import DriftWatcher
+from proxy.control.policies import StoreSnapshot, store_of
+from proxy.control.recording import Recorder
+from proxy.control.reload import Reloader
+from proxy.control.risk_watch import RiskWatcher
 from proxy.gateway.tracing import Tracing
 from proxy.metrics import Metrics
 from proxy.server.bodies import Bodies
 from proxy.server.body_thread import BodyThread
+from proxy.storage.link import StoreLink
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,12 +33,12 @@ if TYPE_CHECKING:
 class Setting:
     """What an application is made from; plain values, which go to other processes as they are.
 
-    ``known`` is what the store said before; ``source`` the file to follow, if there is one.
+    ``snapshot`` is what the store said before; ``source`` the file to follow, if there is one.
     """
 
     config: Config
     folder: Path
-    known: Known = field(default_factory=Known)
+    snapshot: StoreSnapshot = field(default_factory=StoreSnapshot)
     source: Source | None = None
 
 
@@ -57,18 +59,18 @@ def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics |
         recorder=recorder,
         tracing=Tracing() if config.server.opentelemetry else None,
     )
-    app = App(lasting(config, known=setting.known), Lasting(link, recorder, uses, environ, thread))
-    app.keeper = Keeper(
+    app = App(lasting(config, snapshot=setting.snapshot), Lasting(link, recorder, uses, environ, thread))
+    app.reloader = Reloader(
         config,
-        setting.known,
+        setting.snapshot,
         setting.source,
         link=link,
         recorder=recorder,
         uses=uses,
-        watch=Watch(link, metrics),
-        drift=DriftWatch(link),
+        watch=RiskWatcher(link, metrics),
+        drift=DriftWatcher(link),
         metrics=metrics,
         routes=lambda: app.parts.routes.routes,
-        apply=lambda config, known: app.replace(lasting(config, known=known, before=app.parts)),
+        apply=lambda config, snapshot: app.replace(lasting(config, snapshot=snapshot, before=app.parts)),
     )
     return app

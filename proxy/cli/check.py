@@ -31,13 +31,13 @@ def check(
     import msgspec
 
     from proxy.app import build
-    from proxy.config import error_prefix, load
-    from proxy.control.policies import known_of
+    from proxy.config import load, error_prefix
+    from proxy.control.policies import read_snapshot
 
     loaded, folder = load(config), config.resolve().parent
     with error_prefix(str(config)):
-        known = known_of(loaded, folder, os.environ)
-        parts = build(loaded, folder=folder, environ=os.environ, known=known)
+        snapshot = read_snapshot(loaded, folder, os.environ)
+        parts = build(loaded, folder=folder, environ=os.environ, snapshot=snapshot)
     routes = parts.routes.routes
     if example is not None:
         from proxy.cli import check_example

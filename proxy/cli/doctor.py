@@ -50,13 +50,13 @@ def doctor(
     import msgspec
 
     from proxy.app import build
-    from proxy.config import error_prefix, load
-    from proxy.control.policies import known_of
+    from proxy.config import load, error_prefix
+    from proxy.control.policies import read_snapshot
 
     loaded, folder = load(config), config.resolve().parent
     with error_prefix(str(config)):
-        known = known_of(loaded, folder, os.environ)
-        parts = build(loaded, folder=folder, environ=os.environ, known=known)
+        snapshot = read_snapshot(loaded, folder, os.environ)
+        parts = build(loaded, folder=folder, environ=os.environ, snapshot=snapshot)
     deployments, routes = asyncio.run(_probed(parts, config, model, api_key_env))
     if as_json:
         found = {

@@ -59,14 +59,14 @@ def evaluate(
     import msgspec
 
     from proxy import app
-    from proxy.config import error_prefix, load
-    from proxy.control.policies import known_of
+    from proxy.config import load, error_prefix
+    from proxy.control.policies import read_snapshot
     from proxy.offline.evaluation import Asker, Judge
 
     loaded, folder = load(config), config.resolve().parent
     with error_prefix(str(config)):
-        known = known_of(loaded, folder, os.environ)
-        parts = app.build(loaded, folder=folder, environ=os.environ, known=known)
+        snapshot = read_snapshot(loaded, folder, os.environ)
+        parts = app.build(loaded, folder=folder, environ=os.environ, snapshot=snapshot)
     params = {"temperature": temperature, "max_tokens": max_tokens}
 
     def asker_of(name: str, model: str | None) -> Asker:

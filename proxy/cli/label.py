@@ -67,15 +67,15 @@ def label(
 def _judge(name: str, config: Path, api_key_env: str | None) -> tuple[Proposer, Close]:
     from proxy import app as application
     from proxy.cli.evaluate import credentials_of, model_of
-    from proxy.config import error_prefix, load
-    from proxy.control.policies import known_of
+    from proxy.config import load, error_prefix
+    from proxy.control.policies import read_snapshot
     from proxy.offline.evaluation import Asker
     from proxy.offline.labelling import Proposer
 
     loaded, folder = load(config), config.resolve().parent
     with error_prefix(str(config)):
         parts = application.build(
-            loaded, folder=folder, environ=os.environ, known=known_of(loaded, folder, os.environ)
+            loaded, folder=folder, environ=os.environ, snapshot=read_snapshot(loaded, folder, os.environ)
         )
     found = next((each for each in parts.routes.routes if each.name == name), None)
     if found is None:

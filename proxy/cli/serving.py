@@ -86,11 +86,11 @@ def run(loaded: Config, folder: Path, source: Source | None = None) -> None:
 
 def _serve(config: Config, folder: Path, source: Source | None) -> None:
     from proxy.app import Setting, application
-    from proxy.control.policies import known_of
+    from proxy.control.policies import read_snapshot
     from proxy.server import workers
     from proxy.server.protocol import server_of, settle_memory
 
-    setting = Setting(config, folder, known_of(config, folder, os.environ), source)
+    setting = Setting(config, folder, read_snapshot(config, folder, os.environ), source)
     # Built here for several workers too: what is wrong is said once, before any of them starts.
     app = application(setting, os.environ)
     try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.clients.authentication import Caller
-    from proxy.control.recording import StoreLink
+    from proxy.storage.link import StoreLink
 
 #: A few round trips to a store nearby; a request does not wait longer for leave.
 _WAIT_S: Final = 0.005

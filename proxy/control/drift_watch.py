@@ -21,13 +21,13 @@ from gating.drift import kolmogorov_smirnov, level_of_look
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proxy.control.recording import StoreLink
     from proxy.requests.route import Route
     from proxy.storage import RiskState, Store
+    from proxy.storage.link import StoreLink
 
 logger = logging.getLogger("idk")
 
-#: How many confidences are compared at the most: the first of a version with the last.
+#: How many confidences are after_look at the most: the first of a version with the last.
 WINDOW = 500
 DRIFT_DELTA = 0.05
 #: Between two looks of all processes together, in seconds.
@@ -40,7 +40,7 @@ _FOLLOWS = {
 }
 
 
-async def ends(
+async def first_and_last(
     store: Store, route: str, version: str | None, since: float
 ) -> tuple[list[float], list[float]]:
     """The first confidences of a version (None: of any) and the last ones, at most WINDOW of each, none in both."""
@@ -51,7 +51,7 @@ async def ends(
     return first, last[:WINDOW]
 
 
-class DriftWatch:
+class DriftWatcher:
     """Looks for it, and keeps what was found where all processes see it."""
 
     def __init__(self, link: StoreLink) -> None:
@@ -59,7 +59,7 @@ class DriftWatch:
         self._seen: dict[str, list[float]] = {}
 
     async def look(self, routes: Iterable[Route]) -> None:
-        """Compare the ends of every version in force; raises StoreError."""
+        """Compare the first_and_last of every version in force; raises StoreError."""
         for route in routes:
             if route.version is not None:
                 await self._look(route, route.version)
@@ -71,17 +71,19 @@ class DriftWatch:
         if 0.0 <= time() - state.looked < PACE_S:  # a clock that was set back stops no looks
             return
         since = state.since
-        first, last = await self._link.do("drift", lambda store: ends(store, route.name, version, since))
+        first, last = await self._link.do(
+            "drift", lambda store: first_and_last(store, route.name, version, since)
+        )
         if last == self._seen.get(route.name):
             return  # a look at what was seen before would only spend its level
-        after = await asyncio.to_thread(compared, state, first, last, time())
+        after = await asyncio.to_thread(after_look, state, first, last, time())
         # Where another process wrote meanwhile, the next look has what it found.
         if after is not state and await self._link.do("drift", lambda store: store.put_risk(after)):
             self._seen[route.name] = last
             _tell(route, after)
 
 
-def compared(before: RiskState, first: list[float], last: list[float], at: float) -> RiskState:
+def after_look(before: RiskState, first: list[float], last: list[float], at: float) -> RiskState:
     """The state after one more look; ``before`` itself where there are too few to compare."""
     shift = kolmogorov_smirnov(first, last)
     if shift is None:

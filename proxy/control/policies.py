@@ -46,7 +46,7 @@ class PolicyName(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedPolicy:
     """A policy ready for use. ``label`` is what responses show, ``version`` what no other policy shares."""
 
     policy: Policy
@@ -89,7 +89,7 @@ class Alarm(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class StoreSnapshot:
     """What the store said last: the policies by the text in the configuration, and the alarms by their routes.
 
     ``reached``: False where it never said anything, so that nobody knows what it has revoked.
@@ -123,7 +123,7 @@ def stored_names(config: Config) -> set[str]:
     return {text for text in texts if PolicyName.parse(text) is not None}
 
 
-async def look_up(store: Store, texts: Iterable[str]) -> Known:
+async def take_snapshot(store: Store, texts: Iterable[str]) -> StoreSnapshot:
     """What an open store says; raises StoreError."""
     found = {}
     for text in sorted(texts):
@@ -132,20 +132,20 @@ async def look_up(store: Store, texts: Iterable[str]) -> Known:
         if stored is not None:
             found[text] = stored
     alarms = {state.route: Alarm.of(state) for state in await store.risks() if state.alarm or state.drifted}
-    return Known(found, alarms, tuple(await store.keys()), store=store.name)
+    return StoreSnapshot(found, alarms, tuple(await store.keys()), store=store.name)
 
 
-def known_of(config: Config, folder: Path, environ: Mapping[str, str]) -> Known:
+def read_snapshot(config: Config, folder: Path, environ: Mapping[str, str]) -> StoreSnapshot:
     """The same before anything runs; opens no store where no route names a policy in it. Raises StoreError."""
     texts = stored_names(config)
     if not texts:
-        return Known()
+        return StoreSnapshot()
 
-    async def read() -> Known:
+    async def read() -> StoreSnapshot:
         store = store_of(config, folder, environ)
         try:
             await store.open()
-            return await look_up(store, texts)
+            return await take_snapshot(store, texts)
         finally:
             await store.aclose()
 
@@ -158,7 +158,7 @@ def store_of(config: Config, folder: Path, environ: Mapping[str, str]) -> Store:
     return make_store(server.store, folder, sealer_of(server.audit_key_env, environ))
 
 
-def policy_of(route: RouteConfig, folder: Path, known: Known) -> Loaded:
+def policy_of(route: RouteConfig, folder: Path, snapshot: StoreSnapshot) -> LoadedPolicy:
     """The policy that a route names; raises ConfigError, which names the route and the mend."""
     place, text = f"routes.{route.name}.policy", route.policy or ""
     named = PolicyName.parse(text)
@@ -167,15 +167,15 @@ def policy_of(route: RouteConfig, folder: Path, known: Known) -> Loaded:
         saved = read_policy(path, place)
         digest = hashlib.sha256(msgspec.json.encode(saved)).hexdigest()[:8]
         policy = _loaded(saved, f"{place}: {path}")
-        return Loaded(policy, policy.name, f"{policy.name}#{digest}")
-    stored = known.policies.get(text)
+        return LoadedPolicy(policy, policy.name, f"{policy.name}#{digest}")
+    stored = snapshot.policies.get(text)
     if stored is None:
-        where = known.store or "the store"
+        where = snapshot.store or "the store"
         raise ConfigError(
             f"{place}: there is no policy `{text}` in {where}; `idk policy push FILE --name {named.name} "
             "--store URL` puts one there (a file's name ends in .json)"
         )
-    return Loaded(_loaded(stored.policy, f"{place}: {stored.label}"), stored.label, stored.label)
+    return LoadedPolicy(_loaded(stored.policy, f"{place}: {stored.label}"), stored.label, stored.label)
 
 
 def load_policy(path: Path, place: str) -> Policy:

@@ -17,7 +17,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from proxy import config as configuration
-from proxy.control.policies import Known, PolicyName, look_up, stored_names
+from proxy.control.policies import PolicyName, StoreSnapshot, stored_names, take_snapshot
 from proxy.exceptions import ConfigError, StoreError
 from proxy.storage.link import PAUSE_S
 
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
 
+    from proxy.clients.last_used import Uses
     from proxy.config import Config
-    from proxy.control.drift_watch import DriftWatch
-    from proxy.control.recording import Recorder, StoreLink, Uses
-    from proxy.control.risk_watch import Watch
+    from proxy.control.drift_watch import DriftWatcher
+    from proxy.control.recording import Recorder
+    from proxy.control.risk_watch import RiskWatcher
     from proxy.metrics import Metrics
     from proxy.requests.route import Route
+    from proxy.storage.link import StoreLink
 
 logger = logging.getLogger("idk")
 
@@ -77,26 +79,26 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return stat.st_mtime_ns, stat.st_ino, stat.st_size
 
 
-class Keeper:
-    """``apply(config, known)`` builds the parts and puts them in force; it raises ConfigError and changes nothing."""
+class Reloader:
+    """Keep the application up to date; ``apply(config, snapshot)`` puts a new state in force or raises ConfigError."""
 
     def __init__(
         self,
         config: Config,
-        known: Known,
+        snapshot: StoreSnapshot,
         source: Source | None,
         *,
         link: StoreLink,
         recorder: Recorder,
         uses: Uses,
-        watch: Watch,
-        drift: DriftWatch,
+        watch: RiskWatcher,
+        drift: DriftWatcher,
         metrics: Metrics,
         routes: Callable[[], Iterable[Route]],
-        apply: Callable[[Config, Known], None],
+        apply: Callable[[Config, StoreSnapshot], None],
     ) -> None:
         self._config = config
-        self._known = known
+        self._snapshot = snapshot
         self._source = source
         self._link = link
         self._recorder = recorder
@@ -119,7 +121,7 @@ class Keeper:
         except StoreError:
             # Nobody knows which certificates it has revoked; all is asked again once it answers.
             self._revision = -1
-            self._put(self._config, replace(self._known, reached=False))
+            self._put(self._config, replace(self._snapshot, reached=False))
         if self._source is not None and self._source.stamp(self._config) != self._stamp:
             await self._reload(self._source)
         work = [self._recorder.run, self._follow_store, self._now_and_then]
@@ -171,8 +173,8 @@ class Keeper:
                 name for name in _FIXED if getattr(config.server, name) != getattr(self._config.server, name)
             ]
             with configuration.error_prefix(str(source.path)):
-                known = await self._known_for(config)
-                self._put(config, known)
+                snapshot = await self._snapshot_for(config)
+                self._put(config, snapshot)
         except (ConfigError, StoreError) as exc:
             self._metrics.reloads.labels("refused").inc()
             logger.error("%s; the last good configuration stays in force", exc)  # noqa: TRY400 - said whole
@@ -185,25 +187,27 @@ class Keeper:
 
     # The store
 
-    async def _known_for(self, config: Config) -> Known:
-        """What the store says for a new configuration; what was known is enough where nothing new is named."""
+    async def _snapshot_for(self, config: Config) -> StoreSnapshot:
+        """What the store says for a new configuration; the last snapshot is enough where nothing new is named."""
         texts = stored_names(config)
-        if texts <= set(self._known.policies):
-            return self._known
-        return await self._link.do("follow", lambda store: look_up(store, texts))
+        if texts <= set(self._snapshot.policies):
+            return self._snapshot
+        return await self._link.do("follow", lambda store: take_snapshot(store, texts))
 
     async def _look_up(self) -> None:
         revision = await self._link.do("follow", lambda store: store.revision())
-        known = await self._link.do("follow", lambda store: look_up(store, stored_names(self._config)))
+        snapshot = await self._link.do(
+            "follow", lambda store: take_snapshot(store, stored_names(self._config))
+        )
         self._revision = revision
-        if known != self._known:
+        if snapshot != self._snapshot:
             try:
-                self._put(self._config, known)
+                self._put(self._config, snapshot)
             except ConfigError as exc:
                 self._metrics.reloads.labels("refused").inc()
                 logger.error("%s; the last good policy stays in force", exc)  # noqa: TRY400 - said whole
             else:
-                logger.info("in force from the store: %s", ", ".join(_labels(known)) or "no policy")
+                logger.info("in force from the store: %s", ", ".join(_labels(snapshot)) or "no policy")
 
     async def _follow_store(self) -> None:
         while True:
@@ -232,9 +236,9 @@ class Keeper:
                 )
             await asyncio.sleep(SELDOM_S)
 
-    def _put(self, config: Config, known: Known) -> None:
-        self._apply(config, known)
-        self._config, self._known = config, known
+    def _put(self, config: Config, snapshot: StoreSnapshot) -> None:
+        self._apply(config, snapshot)
+        self._config, self._snapshot = config, snapshot
 
 
 async def _always(work: Callable[[], Awaitable[None]]) -> None:
@@ -247,5 +251,5 @@ async def _always(work: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(PAUSE_S)
 
 
-def _labels(known: Known) -> list[str]:
-    return sorted(stored.label for stored in known.policies.values())
+def _labels(snapshot: StoreSnapshot) -> list[str]:
+    return sorted(stored.label for stored in snapshot.policies.values())

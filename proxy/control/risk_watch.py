@@ -27,10 +27,10 @@ from proxy.storage import RiskState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from proxy.control.recording import StoreLink
     from proxy.metrics import Metrics
     from proxy.requests.route import Route
     from proxy.storage import Store, Tally, Watched
+    from proxy.storage.link import StoreLink
     from proxy.storage.types import LabelName
 
 logger = logging.getLogger("idk")
@@ -126,7 +126,7 @@ def _counted(seen: Sequence[Watched], threshold: float | None) -> Iterable[Label
         yield label
 
 
-class Watch:
+class RiskWatcher:
     """Brings the kept states up to date, exactly, whichever process does it first; and shows them."""
 
     def __init__(self, link: StoreLink, metrics: Metrics) -> None:

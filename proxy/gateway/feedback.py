@@ -18,10 +18,11 @@ from proxy.storage import Label
 
 if TYPE_CHECKING:
     from proxy.clients.authentication import Caller, Keys
-    from proxy.control.recording import Recorder, StoreLink
+    from proxy.control.recording import Recorder
     from proxy.metrics import Metrics
     from proxy.server.asgi import Receive, Scope, Send
     from proxy.storage import DecisionRecord
+    from proxy.storage.link import StoreLink
 
 logger = logging.getLogger("idk")
 

@@ -11,9 +11,9 @@ import yaml
 from proxy.app import App, Parts, build
 from proxy.cli.serving import main as serve
 from proxy.config import parse
-from proxy.control.recording import StoreLink
 from proxy.metrics import Metrics
 from proxy.storage import Sealer, make_store
+from proxy.storage.link import StoreLink
 from tests.fakes import FakeUpstream
 from tests.proxy.asgi_client import Reply, ask
 

@@ -1,7 +1,5 @@
-"""What leaves the request's path: decisions, the audit sample and keys' last uses, on their way into the store."""
+"""Recording of decisions and audit items: a bounded queue between the request's path and the store."""
 
-from proxy.clients.last_used import Uses
 from proxy.control.recording.recorder import Recorder
-from proxy.storage.link import StoreLink
 
-__all__ = ["Recorder", "StoreLink", "Uses"]
+__all__ = ["Recorder"]

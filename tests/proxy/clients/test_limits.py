@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from proxy.clients.authentication import Caller
 from proxy.clients.limits import LimitReached, Limits
-from proxy.control.recording import StoreLink
 from proxy.exceptions import Overloaded
 from proxy.metrics import Metrics
 from proxy.storage import Sealer, make_store
+from proxy.storage.link import StoreLink
 from proxy.storage.window import WINDOW_S, Window
 from tests.fakes import answer, held, raw, says
 

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from proxy.config import Route
 from proxy.control import drift_watch as drift
-from proxy.control.drift_watch import WINDOW, DriftWatch, compared, ends
-from proxy.control.risk_watch import Watch
+from proxy.control.drift_watch import WINDOW, DriftWatcher, after_look, first_and_last
+from proxy.control.risk_watch import RiskWatcher
 from proxy.metrics import Metrics
 from proxy.storage import RiskState
 from tests.proxy.policies import POLICY
@@ -52,7 +52,7 @@ def uniform(low, high, n, seed=0):
 async def test_too_few_are_unknown_and_moved_ones_are_drift(link, caplog):
     await link.store.put_risk(BEGUN)
     await decide(link, "before", uniform(0, 0.2, 600), at=100.0)  # another version's time
-    watch = DriftWatch(link)
+    watch = DriftWatcher(link)
     await decide(link, "few", uniform(0.5, 1, 98))
     await watch.look([Serving()])
     assert (await link.store.risk("support")).drift is None
@@ -75,18 +75,18 @@ async def test_what_was_found_is_shown_and_stays_until_another_version(link):
     await link.store.put_risk(BEGUN)
     await decide(link, "first", uniform(0.5, 1, 100))
     await decide(link, "last", uniform(0, 0.5, 100), at=2_000.0)
-    await DriftWatch(link).look([Serving("revoke")])
+    await DriftWatcher(link).look([Serving("revoke")])
     await decide(link, "back", uniform(0.5, 1, 500), at=3_000.0)
-    await DriftWatch(link).look([Serving("revoke")])
+    await DriftWatcher(link).look([Serving("revoke")])
     assert (await link.store.risk("support")).drifted
     for on_drift, shown in (("warn", 0), ("revoke", 1), ("abstain", 1)):
         metrics = Metrics()
-        await Watch(link, metrics).look([Serving(on_drift)])
+        await RiskWatcher(link, metrics).look([Serving(on_drift)])
         assert metrics.registry.get_sample_value("idk_risk_alarm", {"route": "support"}) == shown
         assert metrics.registry.get_sample_value("idk_drift", {"route": "support"}) == 1.0
     Serving.version, before = "support@2", Serving.version
     try:
-        await Watch(link, Metrics()).look([Serving("revoke")])
+        await RiskWatcher(link, Metrics()).look([Serving("revoke")])
     finally:
         Serving.version = before
     begun = await link.store.risk("support")
@@ -95,18 +95,18 @@ async def test_what_was_found_is_shown_and_stays_until_another_version(link):
 
 async def test_the_ends_share_no_confidence(link):
     await decide(link, "d", np.arange(301) / 1_000)
-    first, last = await ends(link.store, "support", "support@1", 0.0)
+    first, last = await first_and_last(link.store, "support", "support@1", 0.0)
     assert sorted(first) == [n / 1_000 for n in range(151)]
     assert sorted(last) == [n / 1_000 for n in range(151, 301)]
     await decide(link, "e", np.full(2 * WINDOW, 0.9), at=5_000.0)
-    first, last = await ends(link.store, "support", "support@1", 0.0)
+    first, last = await first_and_last(link.store, "support", "support@1", 0.0)
     assert (len(first), len(last), min(first), set(last)) == (WINDOW, WINDOW, 0.0, {0.9})
 
 
 async def test_processes_share_their_looks(link, monkeypatch):
     await link.store.put_risk(BEGUN)
     await decide(link, "d", uniform(0.5, 1, 200))
-    watches = [DriftWatch(link) for _ in range(4)]
+    watches = [DriftWatcher(link) for _ in range(4)]
     for watch in watches:
         await watch.look([Serving()])
     assert (await link.store.risk("support")).looks == 4
@@ -127,7 +127,7 @@ async def test_what_was_found_while_another_process_wrote_is_found_again(link):
     await link.store.put_risk(BEGUN)
     await decide(link, "first", uniform(0.5, 1, 100))
     await decide(link, "last", uniform(0, 0.5, 100), at=2_000.0)
-    watch, put = DriftWatch(link), link.store.put_risk
+    watch, put = DriftWatcher(link), link.store.put_risk
     lost = []
 
     async def put_late(state):
@@ -148,7 +148,7 @@ async def test_a_clock_that_was_set_back_stops_no_looks(link, monkeypatch):
     monkeypatch.setattr(drift, "PACE_S", 60.0)
     await link.store.put_risk(replace(BEGUN, looked=time() + 86_400))
     await decide(link, "d", uniform(0.5, 1, 200))
-    await DriftWatch(link).look([Serving()])
+    await DriftWatcher(link).look([Serving()])
     assert (await link.store.risk("support")).looks == 1
 
 
@@ -161,7 +161,7 @@ def test_no_more_false_warnings_than_promised_over_many_looks():
         for n in range(100, 1_200, 20):
             seen = values[:n]
             half = min(n // 2, WINDOW)
-            state = compared(state, seen[:half], seen[-half:], 1.0)
+            state = after_look(state, seen[:half], seen[-half:], 1.0)
             found += state.drifted
             if state.drifted:
                 break
@@ -169,4 +169,4 @@ def test_no_more_false_warnings_than_promised_over_many_looks():
 
 
 def test_a_look_at_too_few_changes_nothing():
-    assert compared(BEGUN, [0.5] * 49, [0.5] * 49, 5.0) is BEGUN
+    assert after_look(BEGUN, [0.5] * 49, [0.5] * 49, 5.0) is BEGUN

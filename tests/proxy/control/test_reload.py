@@ -9,9 +9,9 @@ import os
 import pytest
 
 from proxy.app import Setting, application, build
-from proxy.control.policies import Alarm, Known, PolicyName
+from proxy.control.policies import Alarm, PolicyName, StoreSnapshot
 from proxy.control.reload import Source
-from proxy.control.risk_watch import Watch
+from proxy.control.risk_watch import RiskWatcher
 from proxy.exceptions import ConfigError, StoreError
 from proxy.metrics import Metrics
 from proxy.storage import Sealer, make_store
@@ -81,7 +81,7 @@ def scripted(upstream, logprob=-0.7):
 async def test_upstreams_close_after_their_last_request(place, upstream):
     place.write(ENFORCE + "-1.0")
     app = place.app()
-    await app.keeper.start()
+    await app.reloader.start()
     first = app.parts
     prompt = upstream.script(held(answer(says("Rome", logprob=-0.7))))
     under_way = asyncio.create_task(asked(app, prompt))
@@ -108,20 +108,20 @@ async def test_upstreams_close_after_their_last_request(place, upstream):
     assert await under_way == "Rome"
     await app.aclose()
     assert closed == [None]
-    await app.keeper.stop()
+    await app.reloader.stop()
 
 
 async def test_what_takes_a_restart_is_said_and_the_rest_applied(place, upstream, caplog):
     caplog.set_level("INFO", "idk")
     place.write(ENFORCE + "-1.0")
     app = place.app()
-    await app.keeper.start()
+    await app.reloader.start()
     place.write(ENFORCE + "-0.5", server=", port: 1, log_text: true")
     await place.applied(1)
     assert await asked(app, scripted(upstream)) == "I don't know."
     for key in ("port", "log_text"):
         assert f"server.{key}: takes effect when the proxy is started again" in caplog.text
-    await app.keeper.stop()
+    await app.reloader.stop()
     await app.aclose()
 
 
@@ -129,10 +129,10 @@ async def test_a_process_that_starts_late_takes_the_file_as_it_is(place, upstrea
     place.write(ENFORCE + "-1.0")
     app = place.app()
     place.write(ENFORCE + "-0.5")
-    await app.keeper.start()
+    await app.reloader.start()
     assert place.count("applied") == 1
     assert await asked(app, scripted(upstream)) == "I don't know."
-    await app.keeper.stop()
+    await app.reloader.stop()
     await app.aclose()
 
 
@@ -142,7 +142,7 @@ async def test_a_route_that_names_a_policy_only_now_is_watched(place, upstream):
     await store.push_policy("support", POLICY.to_dict(), "ada", 1.0)
     place.write("mode: observe")
     app = place.app()
-    await app.keeper.start()
+    await app.reloader.start()
     assert await store.risk("r") is None
     place.write("mode: enforce, policy: support")
     await place.applied(1)
@@ -150,7 +150,7 @@ async def test_a_route_that_names_a_policy_only_now_is_watched(place, upstream):
         while (state := await store.risk("r")) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert state.policy == "support@1"
-    await app.keeper.stop()
+    await app.reloader.stop()
     await app.aclose()
     await store.aclose()
 
@@ -160,13 +160,13 @@ async def test_a_pushed_policy_that_cannot_be_used_leaves_the_last_good_one(plac
     await store.open()
     await store.push_policy("support", POLICY.to_dict(), "ada", 1.0)
     place.write("mode: enforce, policy: support@1")  # to be built at all it must be known
-    known = Known({"support": await store.policy("support")})
+    snapshot = StoreSnapshot({"support": await store.policy("support")})
     place.write("mode: enforce, policy: support")
     source = Source(place.path, {})
     config = source.load()
-    setting = Setting(config, place.folder, known, Source(place.path, {}, source.stamp(config)))
+    setting = Setting(config, place.folder, snapshot, Source(place.path, {}, source.stamp(config)))
     app = application(setting, os.environ, place.metrics)
-    await app.keeper.start()
+    await app.reloader.start()
     assert app.parts.routes.routes[0].policy == "support@1"
     await store.push_policy("support", {**POLICY.to_dict(), "threshold": 9}, "ada", 2.0)
     await until(lambda: place.count("refused"))
@@ -174,7 +174,7 @@ async def test_a_pushed_policy_that_cannot_be_used_leaves_the_last_good_one(plac
     assert app.parts.routes.routes[0].policy == "support@1"
     await store.push_policy("support", POLICY.to_dict(), "ada", 3.0)
     await until(lambda: app.parts.routes.routes[0].policy == "support@3")
-    await app.keeper.stop()
+    await app.reloader.stop()
     await app.aclose()
     await store.aclose()
 
@@ -189,14 +189,14 @@ def test_an_alarm_revokes_and_does_what_the_route_says(place, on_alarm, limit, c
     quiet = build(config, folder=place.folder, environ={})
     (route,) = quiet.routes.routes
     assert (route.certified, route.closed) == (True, False)
-    for known, still in (
-        (Known(alarms={"r": Alarm(route.version, "audit", 0.75)}), False),
-        (Known(alarms={"r": Alarm("older", "audit", 0.9)}), True),
-        (Known(reached=False), False),
+    for snapshot, still in (
+        (StoreSnapshot(alarms={"r": Alarm(route.version, "audit", 0.75)}), False),
+        (StoreSnapshot(alarms={"r": Alarm("older", "audit", 0.9)}), True),
+        (StoreSnapshot(reached=False), False),
     ):  # fmt: skip
-        (now,) = build(config, folder=place.folder, environ={}, known=known).routes.routes
+        (now,) = build(config, folder=place.folder, environ={}, snapshot=snapshot).routes.routes
         assert now.certified == still
-        if known.alarm("r", route.version) is not None:
+        if snapshot.alarm("r", route.version) is not None:
             assert (now.gate.limit, now.closed) == (limit, closed)
 
 
@@ -206,8 +206,8 @@ def test_feedback_alone_closes_nothing(place, on_alarm):
     place.write(f"mode: enforce, policy: p.json, on_alarm: {on_alarm}")
     config = Source(place.path, {}).load()
     version = build(config, folder=place.folder, environ={}).routes.routes[0].version
-    known = Known(alarms={"r": Alarm(version, "feedback")})
-    (route,) = build(config, folder=place.folder, environ={}, known=known).routes.routes
+    snapshot = StoreSnapshot(alarms={"r": Alarm(version, "feedback")})
+    (route,) = build(config, folder=place.folder, environ={}, snapshot=snapshot).routes.routes
     assert (route.certified, route.closed, route.gate.limit) == (False, False, 0.6)
 
 
@@ -221,8 +221,8 @@ def test_drift_does_what_the_route_says(place, on_drift, certified, closed):
     version = build(config, folder=place.folder, environ={}).routes.routes[0].version
 
     def now(alarm):
-        known = Known(alarms={"r": alarm})
-        return build(config, folder=place.folder, environ={}, known=known).routes.routes[0]
+        snapshot = StoreSnapshot(alarms={"r": alarm})
+        return build(config, folder=place.folder, environ={}, snapshot=snapshot).routes.routes[0]
 
     route = now(Alarm(version, drifted=True))
     assert (route.certified, route.closed, route.gate.limit) == (certified, closed, 0.6)
@@ -239,7 +239,7 @@ def test_what_is_a_name_and_what_a_file(text, named):
     assert PolicyName.parse(text) == named
 
 
-def test_a_policy_that_is_not_known_names_the_mend(place):
+def test_an_unknown_policy_is_refused_with_the_fix(place):
     place.write("mode: enforce, policy: support@2")
     with pytest.raises(
         ConfigError, match=r"routes.r.policy: there is no policy `support@2`.*idk policy push"
@@ -252,7 +252,7 @@ async def test_a_store_that_answers_only_in_part_is_asked_again(place, upstream,
     (place.folder / "p.json").write_text(json.dumps(POLICY.to_dict()))
     place.write("mode: enforce, policy: p.json")
     app = place.app()
-    look, failed = Watch.look, []
+    look, failed = RiskWatcher.look, []
 
     async def once(self, routes):
         if not failed:
@@ -260,9 +260,9 @@ async def test_a_store_that_answers_only_in_part_is_asked_again(place, upstream,
             raise StoreError("half an answer")
         await look(self, routes)
 
-    monkeypatch.setattr(Watch, "look", once)
-    await app.keeper.start()
+    monkeypatch.setattr(RiskWatcher, "look", once)
+    await app.reloader.start()
     assert not app.parts.routes.routes[0].certified
     await until(lambda: app.parts.routes.routes[0].certified)
-    await app.keeper.stop()
+    await app.reloader.stop()
     await app.aclose()

@@ -12,7 +12,7 @@ from gating import Certificate
 from gating.drift import RiskWatch
 from gating.risk import upper_bound
 from proxy.config import Route
-from proxy.control.risk_watch import Target, Watch, assess
+from proxy.control.risk_watch import RiskWatcher, Target, assess
 from proxy.metrics import Metrics
 from proxy.storage import RiskState, Tally, Watched
 from tests.proxy.policies import POLICY
@@ -149,7 +149,7 @@ async def test_two_processes_agree_and_the_certificate_is_revoked_once(link, cap
     await labelled(store, 30)
     metrics = [Metrics(), Metrics()]
     with caplog.at_level(logging.WARNING, "idk"):
-        await asyncio.gather(*(Watch(link, each).look([_Route]) for each in metrics))
+        await asyncio.gather(*(RiskWatcher(link, each).look([_Route]) for each in metrics))
     state = await store.risk("support")
     assert (state.labels, state.errors, state.alarm, state.revision) == (30, 30, True, 2)
     assert [record.message for record in caplog.records if "certificate is revoked" in record.message] != []
@@ -161,12 +161,12 @@ async def test_two_processes_agree_and_the_certificate_is_revoked_once(link, cap
 async def test_another_version_begins_anew(link):
     await labelled(link.store, 30)
     metrics = Metrics()
-    await Watch(link, metrics).look([_Route])
+    await RiskWatcher(link, metrics).look([_Route])
 
     class Second(_Route):
         version = "support@2"
 
-    await Watch(link, metrics).look([Second])
+    await RiskWatcher(link, metrics).look([Second])
     assert metrics.registry.get_sample_value("idk_risk_alarm", {"route": "support"}) == 0
     begun = await link.store.risk("support")
     assert (begun.policy, begun.labels, begun.alarm, begun.revision) == ("support@2", 0, False, 4)
@@ -176,8 +176,8 @@ async def test_a_gap_holds_the_rest_back(link):
     await link.store.add_decisions([decided("first")], [drawn(decided("first"))])
     await labelled(link.store, 30)
     metrics = Metrics()
-    await Watch(link, metrics).look([_Route])
+    await RiskWatcher(link, metrics).look([_Route])
     assert metrics.registry.get_sample_value("idk_observed_risk", {"route": "support"}) is None
     await link.store.add_label(said("first", "correct"))
-    await Watch(link, metrics).look([_Route])
+    await RiskWatcher(link, metrics).look([_Route])
     assert metrics.registry.get_sample_value("idk_observed_risk", {"route": "support"}) == 30 / 31

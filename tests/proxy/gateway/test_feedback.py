@@ -9,9 +9,11 @@ from random import Random
 import pytest
 
 from proxy.app import App, Lasting
-from proxy.control.recording import Recorder, StoreLink, Uses
+from proxy.clients.last_used import Uses
+from proxy.control.recording import Recorder
 from proxy.metrics import Metrics
 from proxy.storage import Sealer, make_store
+from proxy.storage.link import StoreLink
 from tests.fakes import answer, says
 
 ROUTES = [

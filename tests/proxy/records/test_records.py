@@ -78,7 +78,10 @@ def without(key):
         (without("answer"), "missing required field `answer`"),
         (GOOD | {"label": "right"}, "label: Invalid enum value 'right'"),
         (GOOD | {"label": None}, "label: Expected `str`, got `null`"),
-        (GOOD | {"token_logprobs": [-0.1, "x"]}, r"token_logprobs: Expected `float`, got `str` - at `\$\[1\]`"),
+        (
+            GOOD | {"token_logprobs": [-0.1, "x"]},
+            r"token_logprobs: Expected `float`, got `str` - at `\$\[1\]`",
+        ),
         (GOOD | {"features": {"a": None}}, r"features: Expected `float`, got `null` - at `\$\[...\]`"),
         (GOOD | {"id": "q0"}, "the id 'q0' occurs twice"),
         ('{"id": "q1", "token_logprobs": [NaN]}\n', "not JSON: .*JSON has no NaN"),

@@ -11,12 +11,13 @@ from random import Random
 import pytest
 
 from gating import SCORERS
-from proxy.control.recording import Recorder, StoreLink
+from proxy.control.recording import Recorder
 from proxy.control.recording.event import question_of, records_of
 from proxy.exceptions import StoreError, StoreRefused
 from proxy.metrics import Metrics
 from proxy.server.body_thread import LARGE
 from proxy.storage import DecisionQuery, Sealer, make_store
+from proxy.storage.link import StoreLink
 from proxy.surfaces import SURFACES
 from tests.fakes import answer, raw, says
 from tests.proxy.control.recording.failing import Failing

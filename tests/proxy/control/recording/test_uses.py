@@ -10,11 +10,12 @@ import pytest
 
 from proxy.app import Setting, application
 from proxy.clients import keys
+from proxy.clients.last_used import Uses
 from proxy.config import parse
-from proxy.control.recording import StoreLink, Uses
 from proxy.exceptions import StoreError
 from proxy.metrics import Metrics
 from proxy.storage import Sealer, make_store
+from proxy.storage.link import StoreLink
 from tests.fakes import answer, says
 from tests.proxy.asgi_client import ask
 from tests.proxy.control.recording.failing import Failing
@@ -92,14 +93,14 @@ def made_of(folder, upstream):
 async def test_a_proxy_that_ends_has_told_of_every_use(store, tmp_path, upstream):
     one, other = [await keys.create(store, name, "ada", 1.0) for name in ("one", "other")]
     app = made_of(tmp_path, upstream)
-    await app.keeper.start()
+    await app.reloader.start()
     assert await served(app, one.secret, upstream) == 200
     assert await served(app, "idk-nobodys", upstream) == 401
     # Parts that take the place of others note on.
     app.replace(app.parts)
     before = time()
     assert await served(app, one.secret, upstream) == 200
-    await app.keeper.stop()
+    await app.reloader.stop()
     await app.aclose()
     first, second = await keys.listed(store)
     assert (first.key, second) == (one.key, (other.key, None))
@@ -110,11 +111,11 @@ async def test_a_running_proxy_tells_from_time_to_time(store, tmp_path, upstream
     monkeypatch.setattr("proxy.control.reload.SELDOM_S", 0.01)
     made = await keys.create(store, "app", "ada", 1.0)
     app = made_of(tmp_path, upstream)
-    await app.keeper.start()
+    await app.reloader.start()
     assert await served(app, made.secret, upstream) == 200
     async with asyncio.timeout(10):
         while not await store.key_uses():
             pass
     assert set(await store.key_uses()) == {"app"}
-    await app.keeper.stop()
+    await app.reloader.stop()
     await app.aclose()
