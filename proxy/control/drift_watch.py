@@ -1,10 +1,10 @@
-"""Drift without labels: are the newest confidences of a policy's version drawn as its first ones were?
+"""The drift watcher: a test, without labels, of whether a policy's newest confidences differ from its first ones.
 
-Whoever sends requests moves confidences, and they may move while answers stay as right as before. So a route warns of
-it; one that would rather not answer than answer what its certificate was not made for says ``on_drift``.
+Clients' requests determine the confidences, which may change while the answers stay as correct as before. By default
+a route therefore only warns about drift; ``on_drift`` makes it revoke its certificate or abstain.
 
-All processes share the looks, kept with the state of the risk: however many they are, the chance that one of all looks
-at a version finds drift where there is none stays at most DRIFT_DELTA, if requests are independent of one another.
+All processes share one count of looks, stored with the risk state. Over all looks at a version together, the
+probability of a false alarm is at most DRIFT_DELTA if requests are independent.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("idk")
 
-#: How many confidences are after_look at the most: the first of a version with the last.
+#: The largest number of confidences that are compared: the first of a version with the last.
 WINDOW = 500
 DRIFT_DELTA = 0.05
-#: Between two looks of all processes together, in seconds.
+#: The least time between two looks, over all processes together.
 PACE_S = 50.0
-#: What follows, in words.
-_FOLLOWS = {
+#: The consequence for the log line, by ``on_drift``.
+_CONSEQUENCES = {
     "warn": "the answers may be as right as before",
     "revoke": "its certificate is revoked until another version is in force",
-    "abstain": "its certificate is revoked, and nothing goes out until another version is in force",
+    "abstain": "its certificate is revoked, and every answer is withheld until another version is in force",
 }
 
 
 async def first_and_last(
     store: Store, route: str, version: str | None, since: float
 ) -> tuple[list[float], list[float]]:
-    """The first confidences of a version (None: of any) and the last ones, at most WINDOW of each, none in both."""
+    """Return the first and the last confidences of a version (None: of all), at most WINDOW each, without overlap."""
     last = await store.confidences(route, since, 2 * WINDOW, policy=version)  # the newest come first
     if len(last) < 2 * WINDOW:
         return last[len(last) // 2 :], last[: len(last) // 2]
@@ -52,14 +52,14 @@ async def first_and_last(
 
 
 class DriftWatcher:
-    """Looks for it, and keeps what was found where all processes see it."""
+    """Compares the confidences of each route's policy, and stores the result for all processes."""
 
     def __init__(self, link: StoreLink) -> None:
         self._link = link
         self._seen: dict[str, list[float]] = {}
 
     async def look(self, routes: Iterable[Route]) -> None:
-        """Compare the first_and_last of every version in force; raises StoreError."""
+        """Look at every version in force; raises StoreError."""
         for route in routes:
             if route.version is not None:
                 await self._look(route, route.version)
@@ -68,23 +68,23 @@ class DriftWatcher:
         state = await self._link.do("drift", lambda store: store.risk(route.name))
         if state is None or state.policy != version or state.drifted:
             return
-        if 0.0 <= time() - state.looked < PACE_S:  # a clock that was set back stops no looks
+        if 0.0 <= time() - state.looked < PACE_S:  # a clock that was set back must not stop the looks
             return
         since = state.since
         first, last = await self._link.do(
             "drift", lambda store: first_and_last(store, route.name, version, since)
         )
         if last == self._seen.get(route.name):
-            return  # a look at what was seen before would only spend its level
+            return  # a second look at the same data would spend significance level for nothing
         after = await asyncio.to_thread(after_look, state, first, last, time())
-        # Where another process wrote meanwhile, the next look has what it found.
+        # Where another process has written in the meantime, the next look includes its result.
         if after is not state and await self._link.do("drift", lambda store: store.put_risk(after)):
             self._seen[route.name] = last
-            _tell(route, after)
+            _warn(route, after)
 
 
 def after_look(before: RiskState, first: list[float], last: list[float], at: float) -> RiskState:
-    """The state after one more look; ``before`` itself where there are too few to compare."""
+    """Return the state after one more look; ``before`` itself with too few confidences."""
     shift = kolmogorov_smirnov(first, last)
     if shift is None:
         return before
@@ -99,9 +99,9 @@ def after_look(before: RiskState, first: list[float], last: list[float], at: flo
     )
 
 
-def _tell(route: Route, state: RiskState) -> None:
+def _warn(route: Route, state: RiskState) -> None:
     if state.drifted:
         logger.warning(
-            "%s: the confidences under %s have moved (%.2f apart): %s",
-            route.name, state.policy, state.drift, _FOLLOWS[route.config.on_drift],
+            "%s: the confidences under %s have drifted (Kolmogorov-Smirnov distance %.2f): %s",
+            route.name, state.policy, state.drift, _CONSEQUENCES[route.config.on_drift],
         )  # fmt: skip

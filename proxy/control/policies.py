@@ -1,4 +1,4 @@
-"""The policies that routes name: a file, or a name in the store, and what the store says of them."""
+"""Policies of routes, from files or from the store, and the store's alarms and keys that apply to them."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from proxy.storage import RiskState, Store, StoredKey, StoredPolicy
     from proxy.storage.types import Cause
 
-#: ``support`` or ``support@3``; whatever has a slash, or ends in .json, is a file.
+#: ``support`` or ``support@3``; a text with a slash, or one that ends in .json, names a file.
 _STORED = re.compile(r"(?P<name>[A-Za-z0-9_.\-]{1,64})(?:@(?P<version>[1-9][0-9]{0,8}))?")
 
 
 class PolicyName(NamedTuple):
-    """A policy in the store; without a version it is the one in force."""
+    """The name of a policy in the store; without a version it means the version in force."""
 
     name: str
     version: int | None
 
     @classmethod
     def parse(cls, text: str) -> PolicyName | None:
-        """The name that ``text`` is, or None where it is a file's."""
+        """Parse ``text``; return None where it names a file."""
         found = _STORED.fullmatch(text)
         if found is None or text.endswith(".json"):
             return None
@@ -47,7 +47,7 @@ class PolicyName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LoadedPolicy:
-    """A policy ready for use. ``label`` is what responses show, ``version`` what no other policy shares."""
+    """A policy ready for use; responses show ``label``, and ``version`` identifies the policy uniquely."""
 
     policy: Policy
     label: str
@@ -55,9 +55,9 @@ class LoadedPolicy:
 
 
 class Alarm(NamedTuple):
-    """What speaks against a version's certificate: labels, by their ``cause``, or confidences that ``drifted``.
+    """The finding that speaks against a version's certificate: labels (see ``cause``), or drift of confidences.
 
-    Only labels of the audit sample change the gate; ``threshold`` is then the tightened one, where there is one.
+    Only labels of the audit sample change the gate; ``threshold`` is then the tightened threshold, if there is one.
     """
 
     version: str
@@ -67,32 +67,32 @@ class Alarm(NamedTuple):
 
     @classmethod
     def of(cls, state: RiskState) -> Alarm:
-        """What the watch has found."""
+        """Read the alarm from a stored risk state."""
         return cls(
             state.policy, state.cause, state.threshold if state.cause == "audit" else None, state.drifted
         )
 
     def revokes(self, route: RouteConfig) -> Cause | Literal["drift"] | None:
-        """Why the certificate must not be shown on the route any more; None where it may."""
+        """Return why the route's certificate is revoked; None where it holds."""
         if self.cause is not None:
             return self.cause
         return "drift" if self.drifted and route.on_drift != "warn" else None
 
     def tightens(self, route: RouteConfig) -> float | None:
-        """The threshold below which the route lets nothing out; None where the policy's own holds."""
+        """Return the tightened threshold of the route; None where the policy's threshold applies."""
         return self.threshold if self.cause == "audit" and route.on_alarm == "tighten" else None
 
     def closes(self, route: RouteConfig) -> bool:
-        """Whether the route lets nothing out any more until another version is in force."""
+        """Return whether the route withholds every answer until another version is in force."""
         by_labels = self.cause == "audit" and route.on_alarm == "abstain"
         return by_labels or (self.drifted and route.on_drift == "abstain")
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSnapshot:
-    """What the store said last: the policies by the text in the configuration, and the alarms by their routes.
+    """The store's last known content: policies by their text in the configuration, alarms by route, and keys.
 
-    ``reached``: False where it never said anything, so that nobody knows what it has revoked.
+    ``reached`` is False where the store has not been read yet, so that revocations are unknown.
     """
 
     policies: Mapping[str, StoredPolicy] = field(default_factory=dict)
@@ -102,29 +102,29 @@ class StoreSnapshot:
     store: str = field(default="", compare=False)
 
     def alarm(self, route: str, version: str | None) -> Alarm | None:
-        """The alarm on a route, if it is of this version."""
+        """Return the alarm on a route, if it concerns this version."""
         alarm = self.alarms.get(route)
         return alarm if alarm is not None and alarm.version == version else None
 
     def revoked(self, route: RouteConfig, version: str | None) -> bool:
-        """Whether the certificate of this version must not be shown on the route."""
+        """Return whether the certificate of this version is revoked on the route, or may be."""
         alarm = self.alarm(route.name, version)
         return not self.reached or (alarm is not None and alarm.revokes(route) is not None)
 
     def closed(self, route: RouteConfig, version: str | None) -> bool:
-        """Whether this version lets nothing out on the route any more."""
+        """Return whether the route withholds every answer under this version."""
         alarm = self.alarm(route.name, version)
         return alarm is not None and alarm.closes(route)
 
 
 def stored_names(config: Config) -> set[str]:
-    """The texts of ``routes[].policy`` that name a policy in the store."""
+    """Return the values of ``routes[].policy`` that name a policy in the store."""
     texts = {route.policy for route in config.routes if route.policy is not None and route.mode != "off"}
     return {text for text in texts if PolicyName.parse(text) is not None}
 
 
 async def take_snapshot(store: Store, texts: Iterable[str]) -> StoreSnapshot:
-    """What an open store says; raises StoreError."""
+    """Read the named policies, the alarms and the keys from an open store; raises StoreError."""
     found = {}
     for text in sorted(texts):
         named = PolicyName.parse(text)
@@ -136,7 +136,10 @@ async def take_snapshot(store: Store, texts: Iterable[str]) -> StoreSnapshot:
 
 
 def read_snapshot(config: Config, folder: Path, environ: Mapping[str, str]) -> StoreSnapshot:
-    """The same before anything runs; opens no store where no route names a policy in it. Raises StoreError."""
+    """Open the store, take a snapshot and close it, before an event loop runs; raises StoreError.
+
+    Where no route names a policy in the store, the store is not opened.
+    """
     texts = stored_names(config)
     if not texts:
         return StoreSnapshot()
@@ -153,13 +156,13 @@ def read_snapshot(config: Config, folder: Path, environ: Mapping[str, str]) -> S
 
 
 def store_of(config: Config, folder: Path, environ: Mapping[str, str]) -> Store:
-    """The store that a configuration names, not opened yet; raises ConfigError."""
+    """Create the configured store without opening it; raises ConfigError."""
     server = config.server
     return make_store(server.store, folder, sealer_of(server.audit_key_env, environ))
 
 
 def policy_of(route: RouteConfig, folder: Path, snapshot: StoreSnapshot) -> LoadedPolicy:
-    """The policy that a route names; raises ConfigError, which names the route and the mend."""
+    """Return the policy of a route; raises ConfigError, which names the route and the fix."""
     place, text = f"routes.{route.name}.policy", route.policy or ""
     named = PolicyName.parse(text)
     if named is None:
@@ -184,7 +187,7 @@ def load_policy(path: Path, place: str) -> Policy:
 
 
 def read_policy(path: Path, place: str) -> dict[str, Any]:
-    """A policy's file as JSON values; raises ConfigError."""
+    """Read a policy's file as JSON values; raises ConfigError."""
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:

@@ -1,7 +1,7 @@
-"""Keeps a running application up to date with its file and its store, and the store with what it judges.
+"""Reloading: a running application follows its configuration file and its store, without a restart.
 
-A change is built whole beside what is in force and put in its place in one assignment, or refused whole,
-logged and counted: then the last good one stays.
+A change is built completely beside the state in force and then replaces it in one assignment. A change that is not
+valid is refused as a whole, logged and counted, and the last good state stays in force.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("idk")
 
-#: How often the files are looked at. A look costs 10 µs; events of the file system do not reach over network
-#: mounts, nor through the links by which Kubernetes replaces a ConfigMap.
-LOOK_S = 0.25
-#: How long one wait for a change in the store is; a store that tells nobody is asked again after it.
+#: How often the files' stamps are compared. This costs 10 µs each time. File system events are no replacement: they
+#: do not cross network mounts, nor the symbolic links by which Kubernetes replaces a ConfigMap.
+POLL_S = 0.25
+#: How long one wait for a change in the store takes; a store that cannot notify is asked again after it.
 FOLLOW_S = 2.0
-#: How often drift is looked for, keys' last uses are told, and what is too old is forgotten.
-SELDOM_S = 60.0
+#: How often housekeeping runs: drift, last uses of keys, and retention.
+HOUSEKEEPING_S = 60.0
 #: Keys of ``server`` that a running process cannot change.
 _FIXED = ("host", "port", "workers", "store", "log", "log_text", "audit_key_env", "drain_s")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The configuration's file, and what the command line says over its ``server`` section.
+    """The configuration file, with the command line's values for its ``server`` section in ``given``.
 
-    ``seen`` is the stamp of the file that the application was made from: a process that starts later sees by
-    it that the file has changed meanwhile.
+    ``seen`` is the stamp of the files that the application was built from, so that a worker that starts later
+    notices a change in between.
     """
 
     path: Path
@@ -60,11 +60,11 @@ class Source:
     seen: tuple[object, ...] = ()
 
     def load(self) -> Config:
-        """Read and check it; raises ConfigError."""
+        """Read and validate the configuration; raises ConfigError."""
         return configuration.with_server(configuration.load(self.path), self.given, str(self.path))
 
     def stamp(self, config: Config) -> tuple[object, ...]:
-        """What differs after the file, or a policy's file that it names, was written or replaced."""
+        """Return a value that changes whenever the file, or a policy file that it names, is written or replaced."""
         names = {route.policy for route in config.routes if route.policy is not None}
         policies = sorted(name for name in names if PolicyName.parse(name) is None)
         folder = self.path.resolve().parent
@@ -80,7 +80,10 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 class Reloader:
-    """Keep the application up to date; ``apply(config, snapshot)`` puts a new state in force or raises ConfigError."""
+    """Applies changes of the configuration file and of the store, and runs the background tasks.
+
+    ``apply(config, snapshot)`` puts a new state in force, or raises ConfigError and changes nothing.
+    """
 
     def __init__(
         self,
@@ -108,32 +111,33 @@ class Reloader:
         self._routes = routes
         self._metrics = metrics
         self._apply = apply
+        self.housekeeping_s = HOUSEKEEPING_S
         self._stamp = () if source is None else source.seen
         self._hung_up = asyncio.Event()
         self._revision = -1
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Take up what has changed since the application was built, and follow every further change."""
+        """Apply the changes since the application was built, and start to follow further ones."""
         try:
-            await self._look_up()
+            await self._read_store()
             await self._watch.look(self._routes())
         except StoreError:
-            # Nobody knows which certificates it has revoked; all is asked again once it answers.
+            # Revocations are unknown, so no certificate is shown until the store answers.
             self._revision = -1
             self._put(self._config, replace(self._snapshot, reached=False))
         if self._source is not None and self._source.stamp(self._config) != self._stamp:
             await self._reload(self._source)
-        work = [self._recorder.run, self._follow_store, self._now_and_then]
+        work = [self._recorder.run, self._follow_store, self._housekeep]
         if self._source is not None:
             work.append(partial(self._follow_file, self._source))
             if threading.current_thread() is threading.main_thread():
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up.set)
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # a worker starts without
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # workers start with it blocked
         self._tasks = [asyncio.create_task(_always(each)) for each in work]
 
     async def stop(self) -> None:
-        """Write what waits, and let go of the store."""
+        """Stop the background tasks, write the queued records, and close the store."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -148,25 +152,25 @@ class Reloader:
         seen = self._stamp
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(POLL_S):
                     await self._hung_up.wait()
             now = source.stamp(self._config)
-            # A file that is just being written is left until it rests.
+            # A file that is still being written is left alone until two polls see the same stamp.
             if self._hung_up.is_set() or (now != self._stamp and now == seen):
                 self._hung_up.clear()
                 now = await self._reload(source)
             seen = now
 
     async def _reload(self, source: Source) -> tuple[object, ...]:
-        """Take up the file as it is now, if it is sound; gives its stamp."""
+        """Apply the file as it is now, if it is valid; return its stamp."""
         before = source.stamp(self._config)
-        await self._take_up(source)
-        # From now on other policies' files may be looked at; the file itself may have changed again.
+        await self._apply_file(source)
+        # The set of policy files may differ now, and the file itself may have changed again while it was read.
         after = source.stamp(self._config)
         self._stamp = after if after[0] == before[0] else before
         return self._stamp
 
-    async def _take_up(self, source: Source) -> None:
+    async def _apply_file(self, source: Source) -> None:
         try:
             config = source.load()
             fixed = [
@@ -177,24 +181,24 @@ class Reloader:
                 self._put(config, snapshot)
         except (ConfigError, StoreError) as exc:
             self._metrics.reloads.labels("refused").inc()
-            logger.error("%s; the last good configuration stays in force", exc)  # noqa: TRY400 - said whole
+            logger.error("%s; the last good configuration stays in force", exc)  # noqa: TRY400 - the message is complete
             return
-        self._revision = -1  # what a route names only now is watched too
+        self._revision = -1  # policies that are named only now are read and watched too
         self._metrics.reloads.labels("applied").inc()
         logger.info("%s: in force", source.path)
         for name in fixed:
-            logger.warning("server.%s: takes effect when the proxy is started again", name)
+            logger.warning("server.%s: takes effect after a restart of the proxy", name)
 
     # The store
 
     async def _snapshot_for(self, config: Config) -> StoreSnapshot:
-        """What the store says for a new configuration; the last snapshot is enough where nothing new is named."""
+        """Return a snapshot for a new configuration; read the store only where a policy is named for the first time."""
         texts = stored_names(config)
         if texts <= set(self._snapshot.policies):
             return self._snapshot
         return await self._link.do("follow", lambda store: take_snapshot(store, texts))
 
-    async def _look_up(self) -> None:
+    async def _read_store(self) -> None:
         revision = await self._link.do("follow", lambda store: store.revision())
         snapshot = await self._link.do(
             "follow", lambda store: take_snapshot(store, stored_names(self._config))
@@ -205,7 +209,7 @@ class Reloader:
                 self._put(self._config, snapshot)
             except ConfigError as exc:
                 self._metrics.reloads.labels("refused").inc()
-                logger.error("%s; the last good policy stays in force", exc)  # noqa: TRY400 - said whole
+                logger.error("%s; the last good policy stays in force", exc)  # noqa: TRY400 - the message is complete
             else:
                 logger.info("in force from the store: %s", ", ".join(_labels(snapshot)) or "no policy")
 
@@ -216,13 +220,13 @@ class Reloader:
                     "follow", lambda store: store.changed(self._revision, FOLLOW_S), timeout_s=2 * FOLLOW_S
                 )
                 if now != self._revision:
-                    await self._look_up()
+                    await self._read_store()
                     await self._watch.look(self._routes())
-            except StoreError:  # said and counted; what was seen only in part is looked at again
+            except StoreError:  # logged and counted by the link; a partial read is repeated
                 self._revision = -1
                 await asyncio.sleep(PAUSE_S)
 
-    async def _now_and_then(self) -> None:
+    async def _housekeep(self) -> None:
         while True:
             keep = self._config.server.retention
             before = time() - 86_400 * keep.days
@@ -232,9 +236,9 @@ class Reloader:
                 await self._link.do(
                     "retain",
                     lambda store, b=before, n=keep.decisions: store.retain(b, n),  # type: ignore[misc] # bound now
-                    timeout_s=SELDOM_S,
+                    timeout_s=HOUSEKEEPING_S,
                 )
-            await asyncio.sleep(SELDOM_S)
+            await asyncio.sleep(self.housekeeping_s)
 
     def _put(self, config: Config, snapshot: StoreSnapshot) -> None:
         self._apply(config, snapshot)
@@ -242,12 +246,12 @@ class Reloader:
 
 
 async def _always(work: Callable[[], Awaitable[None]]) -> None:
-    """Begin again after what nobody foresaw: a proxy that quietly follows nothing any more is worse."""
+    """Run ``work`` again after an unexpected error, so that no defect stops the reloading for good."""
     while True:
         try:
             await work()
         except Exception:
-            logger.exception("the proxy goes on, and this is tried again in a second")
+            logger.exception("a background task failed unexpectedly; it is started again in a second")
         await asyncio.sleep(PAUSE_S)
 
 

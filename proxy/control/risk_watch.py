@@ -1,12 +1,14 @@
-"""The watch over what a policy promised: labels of the audit sample, and volunteered ones.
+"""The risk watcher: it compares labels from production with the risk that a policy's certificate promises.
 
-Audit labels count in the order in which their answers were drawn, up to the first that has none yet: whoever
-labels may begin with the least confident ones, and an alarm that took them as they come would be false too
-often. One that was passed over, with PATIENCE labelled after it, is taken for right: that can only make the risk
-look smaller. Volunteered labels are another matter: people report wrong answers, not right ones. Counting every served
-answer that nobody reported as right can only make the risk look smaller than it is, so that an alarm on them is
-as valid as one on audit labels; a certificate they never make. What a route does beyond an alarm follows audit
-labels alone: whoever has a key could otherwise close a route for everyone.
+*Audit labels* count in the order in which their answers were drawn, up to the first answer without a label. People
+may label the least confident answers first, so counting labels in the order of labelling would raise false alarms
+too often. An answer that was skipped, with PATIENCE labelled answers after it, counts as right, which can only make
+the risk look smaller.
+
+*Feedback* is reported by users, who report wrong answers more often than right ones. Every served answer without a
+report counts as right. This can only make the risk look smaller than it is, so an alarm from feedback is as valid as
+one from audit labels. Feedback never certifies a policy, and the consequences beyond an alarm (``on_alarm``) follow
+audit labels alone: otherwise any client with a key could close a route for all clients.
 """
 
 from __future__ import annotations
@@ -35,14 +37,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("idk")
 
-#: So many labels after one that is missing say that nobody will give it.
+#: An answer without a label counts as skipped when this many later answers have one.
 PATIENCE = 50
-#: How often a state is written anew where other processes wrote it first.
+#: How often an update is tried again after another process has written the state first.
 _TRIES = 5
 
 
 class Target(NamedTuple):
-    """What a policy promises: the risk at confidences from ``threshold`` on (None: each answer has its own)."""
+    """The promise of a certificate: the risk of answers from ``threshold`` on (None: each condition has its own)."""
 
     risk: float
     delta: float
@@ -50,7 +52,7 @@ class Target(NamedTuple):
 
     @classmethod
     def of(cls, policy: Policy) -> Target | None:
-        """That of its certificate; with conditions the weakest of theirs, which holds for any mixture of them."""
+        """Return the policy's target; of several conditions the weakest one, which holds for any mixture of them."""
         if policy.conditions is None:
             made = [policy.certificate]
         else:
@@ -65,7 +67,7 @@ class Target(NamedTuple):
 def assess(
     before: RiskState, target: Target | None, seen: Sequence[Watched], tally: Tally, at: float
 ) -> RiskState:
-    """The state after all labels that count; an alarm of ``before`` stays."""
+    """Return the state after all labels that count; an alarm of ``before`` stays raised."""
     counted = list(_counted(seen, None if target is None else target.threshold))
     wrong = [label == "incorrect" for label in counted]
     after = msgspec.structs.replace(
@@ -76,8 +78,8 @@ def assess(
         reported=tally.reported,
     )
     if target is not None:
-        after = _bet(after, target, wrong)
-    # What went out meanwhile changes no alarm: only labels are worth telling everyone.
+        after = _tested(after, target, wrong)
+    # Further answers without labels change no alarm: other processes need to hear of labels only.
     if (
         msgspec.structs.replace(after, answered=before.answered, log_e_feedback=before.log_e_feedback)
         == before
@@ -86,7 +88,7 @@ def assess(
     return msgspec.structs.replace(after, at=at, revision=before.revision + 1)
 
 
-def _bet(state: RiskState, target: Target, wrong: Sequence[bool]) -> RiskState:
+def _tested(state: RiskState, target: Target, wrong: Sequence[bool]) -> RiskState:
     watch = RiskWatch.of_labels(target.risk, target.delta, wrong)
     threshold = floor = 0.0 if target.threshold is None else target.threshold
     for one in wrong:
@@ -108,14 +110,16 @@ def _bet(state: RiskState, target: Target, wrong: Sequence[bool]) -> RiskState:
 
 
 def _counted(seen: Sequence[Watched], threshold: float | None) -> Iterable[LabelName | None]:
-    """The labels that count, in the order of the draw; None where one was passed over."""
+    """Yield the labels that count, in the order of the draw; None for a skipped answer."""
     served = [
         item.label
         for item in seen
         if item.decision == "answer"
         and item.confidence is not None
-        and (threshold is None or item.confidence >= threshold)  # else a request's own threshold let it out
-        and item.label != "abstained"  # the model itself said that it does not know
+        and (
+            threshold is None or item.confidence >= threshold
+        )  # else it was served by a request's own threshold
+        and item.label != "abstained"  # the model itself declined to answer
     ]
     later = sum(label is not None for label in served)
     for label in served:
@@ -127,14 +131,14 @@ def _counted(seen: Sequence[Watched], threshold: float | None) -> Iterable[Label
 
 
 class RiskWatcher:
-    """Brings the kept states up to date, exactly, whichever process does it first; and shows them."""
+    """Updates the stored risk state of each route, once for all processes, and exports it as metrics."""
 
     def __init__(self, link: StoreLink, metrics: Metrics) -> None:
         self._link = link
         self._metrics = metrics
 
     async def look(self, routes: Iterable[Route]) -> None:
-        """Assess every route with a policy; raises StoreError."""
+        """Update the state of every route that has a policy; raises StoreError."""
         for route in routes:
             if route.gate is not None and isinstance(route.gate.rule, Policy) and route.version is not None:
                 state = await self._assessed(route.name, route.version, Target.of(route.gate.rule))
@@ -149,9 +153,9 @@ class RiskWatcher:
             if await self._link.do("risk", lambda store, state=after: store.put_risk(state)):  # type: ignore[misc] # bound now
                 if after.cause != before.cause:
                     logger.warning(
-                        "%s: the risk of %s is above its target by the labels of the %s: its certificate is "
+                        "%s: labels from %s show that the risk of %s is above its target: its certificate is "
                         "revoked; tune and push another policy",
-                        route, version, after.cause,
+                        route, after.cause, version,
                     )  # fmt: skip
                 return after
         return before
@@ -165,7 +169,7 @@ class RiskWatcher:
 
 
 async def _begun(store: Store, route: str, version: str) -> RiskState:
-    """The kept state of this version, or a new one, kept unless another process was first."""
+    """Return the stored state of this version, or create one unless another process has done so first."""
     kept = await store.risk(route)
     if kept is not None and kept.policy == version:
         return kept
@@ -178,5 +182,5 @@ async def _begun(store: Store, route: str, version: str) -> RiskState:
 async def _assess(store: Store, before: RiskState, target: Target | None) -> RiskState:
     seen = await store.watched(before.route, before.policy)
     tally = await store.tally(before.route, before.policy)
-    # Thousands of labels take milliseconds: requests do not wait for them.
+    # Thousands of labels take milliseconds, which must not hold up the event loop.
     return await asyncio.to_thread(assess, before, target, seen, tally, time())

@@ -45,7 +45,7 @@ class Observed(Struct, frozen=True, kw_only=True):
     def evidence(self, *, context: bool | None = None, words: Words | None = None) -> Evidence:
         """Return the evidence that scorers read.
 
-        ``p_true`` and ``verbalised`` are stored among the features and become fields of their own here.
+        ``p_true`` and ``verbalised`` are stored among the features and become separate fields.
         ``context`` says whether the question was asked with passages (None: unknown); ``words`` are the words of
         the question and its passages.
         """

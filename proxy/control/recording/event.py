@@ -1,4 +1,4 @@
-"""What one request leaves behind for the record, and how it becomes what the store keeps."""
+"""A judged request in the recording queue, and its conversion to decision records and audit items."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """A judged request. ``request`` and ``completion`` are there only where their texts are kept."""
+    """A judged request that waits to be recorded; ``request`` and ``completion`` are None where texts are not kept."""
 
     id: str
     at: float
@@ -33,21 +33,21 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     completion_tokens: int | None
     request: Request | None
     completion: Completion | None
-    #: Whether it is in the audit sample.
+    #: Whether the request is in the audit sample.
     drawn: bool
     log_text: bool
-    #: Of its texts, in bytes, about.
+    #: Estimated bytes of its texts and evidence.
     size: int = 0
 
 
 def records_of(event: Event) -> tuple[list[DecisionRecord], list[AuditItem]]:
-    """A record for each choice, and an audit item for each where the request was drawn."""
+    """Return a decision record for each choice and, where the request was drawn, an audit item for each."""
     question = None if event.request is None else question_of(event.request)
     records = []
     for place, report in enumerate(event.verdict.report.choices):
         detail = event.verdict.decisions[place].detail
         answer = None if event.completion is None else event.completion.choices[place].evidence.answer
-        first = place == 0  # the tokens are the whole request's
+        first = place == 0  # token counts are of the whole request: stored once
         records.append(
             DecisionRecord(
                 id=event.id,
@@ -74,7 +74,7 @@ def records_of(event: Event) -> tuple[list[DecisionRecord], list[AuditItem]]:
                 answer=answer if event.log_text else None,
             )
         )
-    return records, _drawn(event, records, question)
+    return records, _audit_items(event, records, question)
 
 
 def _extra_tokens(event: Event) -> int:
@@ -82,7 +82,7 @@ def _extra_tokens(event: Event) -> int:
     return extra.prompt_tokens + extra.completion_tokens
 
 
-def _drawn(event: Event, records: list[DecisionRecord], question: str | None) -> list[AuditItem]:
+def _audit_items(event: Event, records: list[DecisionRecord], question: str | None) -> list[AuditItem]:
     if not event.drawn or event.request is None or event.completion is None:
         return []
     request, config = event.request, event.route.config
@@ -98,7 +98,7 @@ def _drawn(event: Event, records: list[DecisionRecord], question: str | None) ->
 
 
 def _without_texts(record: DecisionRecord) -> DecisionRecord:
-    """They stand in the item's answer: a long one is written once."""
+    """Return the record without its texts, which the audit item's answer holds already."""
     if record.question is None and record.answer is None:
         return record
     return msgspec.structs.replace(record, question=None, answer=None)
@@ -108,7 +108,7 @@ def _answer(
     record: DecisionRecord, choice: Choice, question: str | None, made_with: Mapping[str, Any]
 ) -> Answer:
     observed = observed_of(choice.evidence)
-    # Copies of one question must stay on one side of every split.
+    # Repeated questions must fall on the same side of every split.
     group = None if question is None else hashlib.sha256(question.encode()).hexdigest()[:16]
     return Answer(
         id=record.id if record.choice == 0 else f"{record.id}:{record.choice}",
@@ -120,12 +120,12 @@ def _answer(
     )
 
 
-#: What a live answer tells of its passages: nobody knows what they are to the question.
+#: The condition of a live answer by whether it had passages; how they relate to the question is not known.
 _CONDITIONS: Mapping[bool | None, Condition | None] = {None: None, False: "none", True: "context"}
 
 
 def observed_of(evidence: Evidence) -> Observed:
-    """Evidence as a line of ``records.jsonl`` has it; what cannot be used is left out."""
+    """Convert evidence to the form of ``records.jsonl``; unusable parts are left out."""
     logprobs = evidence.token_logprobs
     known = {"p_true": evidence.p_true, "verbalised": evidence.verbalised}
     features = {
@@ -146,9 +146,9 @@ def observed_of(evidence: Evidence) -> Observed:
 
 
 def question_of(request: Request) -> str | None:
-    """What was asked, for a person to judge the answer by; None where no text is found.
+    """Return the question as a person should read it to label the answer; None without text.
 
-    The user's words where they are all there is beside instructions, else every turn with its role.
+    That is the user's text where there is a single turn beside instructions, else every turn with its role.
     """
     for name in ("messages", "input", "prompt"):
         raw = request.fields.get(name)
@@ -174,7 +174,7 @@ def _spoken(asked: Any) -> str | None:
 
 
 def _text(content: Any) -> str:
-    """The text of a turn: a string, or the text parts of a list."""
+    """Return the text of a turn: a string, or the text parts of a list."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):

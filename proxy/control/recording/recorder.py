@@ -1,7 +1,7 @@
-"""The queue between the request's path and the store.
+"""The bounded queue of judged requests that are written to the store off the request's path.
 
-On the path it costs one small object and one append. A task of its own writes in batches; while the store is
-down events wait within a bound, and what finds no room is dropped and counted.
+Recording costs a request one small object and one append. A background task writes in batches. While the store is
+down, events wait in the queue; events that find it full are dropped and counted.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from time import time
 from typing import TYPE_CHECKING
@@ -31,21 +32,35 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("idk")
 
-#: How many events wait at the most: a few megabytes, or minutes of the store's absence at a usual pace.
-MOST_WAITING = 10_000
-#: How much of texts and their evidence waits at the most, in bytes as they are estimated.
-MOST_TEXT = 50_000_000
-#: How long the first of a batch waits for the others: each batch writes the pages of an index over random ids anew,
-#: so that five times as many in one cost half.
+
+#: How long events may wait for a batch; a reader that misses a decision waits as long before it reads again.
 GATHER_S = 0.5
-#: How many are written at once.
-MOST_AT_ONCE = 500
-#: How long a proxy that ends tries to write what waits.
-LAST_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """The bounds of the queue and the pace of its writer."""
+
+    #: Events that wait at most: a few megabytes, or minutes without the store at a usual rate.
+    events: int = 10_000
+    #: Estimated bytes of texts and evidence that wait at most.
+    text_bytes: int = 50_000_000
+    #: How long the writer collects a batch (see GATHER_S). Each batch rewrites pages of an index
+    #: over random ids, so five times as many events in one batch cost about half (measured with SQLite).
+    gather_s: float = GATHER_S
+    #: Events in one write.
+    batch: int = 500
+    #: How long the writer waits after the store has failed.
+    retry_s: float = PAUSE_S
+    #: How long a stopping proxy tries to write the waiting events.
+    finish_s: float = 5.0
 
 
 class Recorder:
-    """Takes what was judged; ``rng`` draws the audit sample, and nothing of the request goes into the draw."""
+    """Queues judged requests and writes them to the store.
+
+    ``rng`` draws the audit sample; the draw depends on nothing in the request.
+    """
 
     def __init__(
         self,
@@ -53,7 +68,7 @@ class Recorder:
         rng: Random,
         *,
         log_text: bool = False,
-        most_waiting: int = MOST_WAITING,
+        limits: QueueLimits | None = None,
         bodies: Bodies | None = None,
         clock: Callable[[], float] = time,
     ) -> None:
@@ -62,21 +77,21 @@ class Recorder:
         self._draw = rng.random
         self._bodies = Bodies() if bodies is None else bodies
         self._clock = clock
-        self._most = most_waiting
+        self._limits = QueueLimits() if limits is None else limits
         self._waiting: deque[Event] = deque()
         self._text = 0
         self._any = asyncio.Event()
         self._writing = asyncio.Lock()
 
     def drawn(self, share: float) -> bool:
-        """Whether the next request is in the sample."""
+        """Draw whether the next request is in the audit sample, with probability ``share``."""
         return share > 0.0 and self._draw() < share
 
     def record(self, exchange: Exchange, completion: Completion, verdict: Verdict) -> None:
-        """Queue one judged request; never waits, and drops where there is no room."""
+        """Queue one judged request without waiting; drop and count it where the queue is full."""
         text = self.log_text or exchange.drawn
         size = _size(exchange, completion) if text else 0
-        if len(self._waiting) >= self._most or self._text + size > MOST_TEXT:
+        if len(self._waiting) >= self._limits.events or self._text + size > self._limits.text_bytes:
             self._link.dropped("record", 1)
             return
         self._text += size
@@ -102,23 +117,23 @@ class Recorder:
         """Write batches until cancelled."""
         while True:
             await self._any.wait()
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(self._limits.gather_s)
             try:
                 await self.flush()
-            except StoreError:  # said and counted; the events wait
-                await asyncio.sleep(PAUSE_S)
+            except StoreError:  # logged and counted by the link; the events stay queued
+                await asyncio.sleep(self._limits.retry_s)
 
     async def flush(self) -> None:
-        """Write all that waits now; raises StoreError, and then it still waits."""
+        """Write all queued events; raises StoreError, and then they stay queued."""
         async with self._writing:
             while self._waiting:
-                batch = list(islice(self._waiting, MOST_AT_ONCE))
+                batch = list(islice(self._waiting, self._limits.batch))
                 records, items, lost = await self._records(batch)
                 try:
                     await self._link.do("record", lambda store, r=records, i=items: store.add_decisions(r, i))  # type: ignore[misc] # bound now
                 except StoreError:
                     raise
-                except Exception:  # what no store can take must not keep the rest waiting for ever
+                except Exception:  # a batch that no store accepts must not block the queue for ever
                     logger.exception("%d decisions cannot be recorded", len(batch))
                     lost = len(batch)
                 if lost:
@@ -128,39 +143,42 @@ class Recorder:
             self._any.clear()
 
     async def _records(self, batch: list[Event]) -> tuple[list[DecisionRecord], list[AuditItem], int]:
-        """What becomes of them, and how many of them cannot be kept: counted once, however often they are tried."""
+        """Return the batch as records and audit items, with the number of events that cannot be converted."""
         records: list[DecisionRecord] = []
         items: list[AuditItem] = []
         lost = 0
         for event in batch:
             try:
                 theirs, drawn = await self._bodies.on_request(event.size, records_of, event)
-            except Exception:  # one that cannot be kept must not keep the others waiting
+            except Exception:  # one faulty event must not block the others
                 logger.exception("a decision of route %s cannot be recorded", event.route.name)
                 lost += 1
                 continue
             records += theirs
             items += drawn
-            if drawn:  # a long answer's evidence takes a while: requests go first
+            if drawn:  # converting a long answer takes a while: let requests run in between
                 await asyncio.sleep(0)
         return records, items, lost
 
     async def finish(self) -> None:
-        """Write what waits before the end, for a few seconds at the most; the rest is dropped and counted."""
+        """Write the queued events within ``finish_s``; drop and count the rest."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_S):
+            async with asyncio.timeout(self._limits.finish_s):
                 while self._waiting:
                     try:
                         await self.flush()
-                    except StoreError:  # it may be back in time
-                        await asyncio.sleep(PAUSE_S)
+                    except StoreError:  # the store may come back in time
+                        await asyncio.sleep(self._limits.retry_s)
         if self._waiting:
             self._link.dropped("record", len(self._waiting))
-            logger.warning("%d decisions were not recorded", len(self._waiting))
+            logger.warning(
+                "%d decisions were not recorded: the store did not accept them before the proxy stopped",
+                len(self._waiting),
+            )
 
 
 def _size(exchange: Exchange, completion: Completion) -> int:
-    """About how many bytes a request with its texts keeps alive."""
+    """Estimate the bytes of memory that a queued request with its texts holds."""
     asked = sum(len(field) for field in exchange.request.fields.values())
     tokens = 0
     for choice in completion.choices:

@@ -67,7 +67,8 @@ async def test_too_few_are_unknown_and_moved_ones_are_drift(link, caplog):
     state = await link.store.risk("support")
     assert (state.drift, state.drifted, state.looks, state.alarm) == (1.0, True, 2, False)
     assert (
-        "support: the confidences under support@1 have moved (1.00 apart): the answers may be" in caplog.text
+        "support: the confidences under support@1 have drifted (Kolmogorov-Smirnov distance 1.00): the"
+        in caplog.text
     )
 
 

@@ -120,7 +120,7 @@ async def test_what_takes_a_restart_is_said_and_the_rest_applied(place, upstream
     await place.applied(1)
     assert await asked(app, scripted(upstream)) == "I don't know."
     for key in ("port", "log_text"):
-        assert f"server.{key}: takes effect when the proxy is started again" in caplog.text
+        assert f"server.{key}: takes effect after a restart of the proxy" in caplog.text
     await app.reloader.stop()
     await app.aclose()
 

@@ -1,4 +1,4 @@
-"""The queue between the path and the store: what it keeps, what it drops, and that nobody waits for it."""
+"""The recording queue: what it keeps, what it drops, and that no request waits for it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from gating import SCORERS
 from proxy.control.recording import Recorder
 from proxy.control.recording.event import question_of, records_of
+from proxy.control.recording.recorder import QueueLimits
 from proxy.exceptions import StoreError, StoreRefused
 from proxy.metrics import Metrics
 from proxy.server.body_thread import LARGE
@@ -104,8 +105,8 @@ async def test_what_is_not_there_is_no_failure(link, metrics):
 def recorded(serving, link):
     """An application whose decisions go into the store; gives a way to ask and the recorder."""
 
-    def serve(route=ROUTE, most=10_000, **given):
-        recorder = Recorder(link, Random(0), most_waiting=most, **given)
+    def serve(route=ROUTE, **given):
+        recorder = Recorder(link, Random(0), **given)
         return serving(route, recorder=recorder), recorder
 
     return serve
@@ -184,7 +185,7 @@ async def test_the_sample_keeps_the_vectors_that_an_answer_was_compared_by(recor
 
 
 async def test_the_sample_says_under_which_condition_an_answer_was_given(recorded, upstream, store):
-    """And shows what was asked without the worked examples that the route put before it."""
+    """The item's question lacks the worked examples that the route put before it."""
     rag = {"context": "(?s)<c>(.*?)</c>", "rescue": True, "examples": [{"question": "1?", "answer": "2"}]}
     before = "Worked examples:\n\n1?\n2\n\nNow the question:\n\n"
     serve, recorder = recorded({**ROUTE, "audit": 1.0, "rag": rag})
@@ -232,7 +233,7 @@ async def test_a_store_that_is_down_delays_no_answer_and_loses_nothing_within_th
     recorded, upstream, store, metrics, clock
 ):
     store.down = True
-    serve, recorder = recorded(most=5)
+    serve, recorder = recorded(limits=QueueLimits(events=5))
     running = asyncio.create_task(recorder.run())
     async with serve as proxy:
         for _ in range(8):
@@ -261,9 +262,8 @@ async def test_an_item_holds_its_texts_once(recorded, upstream, store):
     assert (record.question, record.answer) == (prompt, "Rome")
 
 
-async def test_texts_wait_within_a_bound_of_their_own(recorded, upstream, store, metrics, monkeypatch):
-    monkeypatch.setattr("proxy.control.recording.recorder.MOST_TEXT", 15_000)
-    serve, recorder = recorded({**ROUTE, "audit": 1.0})
+async def test_texts_wait_within_a_separate_bound(recorded, upstream, store, metrics):
+    serve, recorder = recorded({**ROUTE, "audit": 1.0}, limits=QueueLimits(text_bytes=15_000))
     async with serve as proxy:
         for _ in range(4):
             await proxy.chat(upstream.script(answer(says(*["word "] * 30))))
@@ -292,13 +292,12 @@ async def test_what_no_store_can_take_does_not_hold_up_the_rest(recorded, upstre
 
 
 async def test_what_cannot_be_kept_is_counted_once_however_often_it_is_tried(
-    recorded, upstream, store, metrics, monkeypatch, link
+    recorded, upstream, store, metrics, monkeypatch, clock
 ):
     def refuse(event):
         raise ValueError(event.id)
 
     monkeypatch.setattr("proxy.control.recording.recorder.records_of", refuse)
-    monkeypatch.setattr("proxy.storage.link.PAUSE_S", 0.0)
     serve, recorder = recorded()
     async with serve as proxy:
         await proxy.chat(upstream.script(answer(says("Paris"))))
@@ -306,6 +305,7 @@ async def test_what_cannot_be_kept_is_counted_once_however_often_it_is_tried(
     for _ in range(3):
         with pytest.raises(StoreError):
             await recorder.flush()
+        clock.now += 10.0
     store.down = False
     failures = errors(metrics, "record")
     await recorder.flush()
@@ -341,28 +341,22 @@ async def test_a_request_unlike_the_policys_is_recorded_as_such(recorded, upstre
     assert record.policy.startswith("support#")
 
 
-async def test_a_store_that_is_back_before_the_end_gets_what_waits(
-    recorded, upstream, store, metrics, monkeypatch
-):
-    for module in ("control.recording.recorder", "storage.link"):
-        monkeypatch.setattr(f"proxy.{module}.PAUSE_S", 0.0)
-    serve, recorder = recorded()
+async def test_a_store_that_is_back_before_the_end_gets_what_waits(recorded, upstream, store, metrics, clock):
+    serve, recorder = recorded(limits=QueueLimits(retry_s=0.0))
     store.down = True
     async with serve as proxy:
         await proxy.chat(upstream.script(answer(says("Paris"))))
     finishing = asyncio.create_task(recorder.finish())
-    while errors(metrics, "record") < 1:  # noqa: ASYNC110 - nobody announces it
+    while errors(metrics, "record") < 1:  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0)
     store.down = False
+    clock.now += 10.0
     await finishing
     assert len(await kept(store)) == 1
 
 
-async def test_what_still_waits_at_the_end_is_counted(
-    recorded, upstream, store, metrics, caplog, monkeypatch
-):
-    monkeypatch.setattr("proxy.control.recording.recorder.LAST_S", 0.05)
-    serve, recorder = recorded()
+async def test_what_still_waits_at_the_end_is_counted(recorded, upstream, store, metrics, caplog):
+    serve, recorder = recorded(limits=QueueLimits(finish_s=0.05))
     store.down = True
     async with serve as proxy:
         await proxy.chat(upstream.script(answer(says("Paris"))))
