@@ -50,7 +50,7 @@ def doctor(
     import msgspec
 
     from proxy.app import build
-    from proxy.config import load, error_prefix
+    from proxy.config import error_prefix, load
     from proxy.control.policies import read_snapshot
 
     loaded, folder = load(config), config.resolve().parent

@@ -59,7 +59,7 @@ def evaluate(
     import msgspec
 
     from proxy import app
-    from proxy.config import load, error_prefix
+    from proxy.config import error_prefix, load
     from proxy.control.policies import read_snapshot
     from proxy.offline.evaluation import Asker, Judge
 

@@ -67,7 +67,7 @@ def label(
 def _judge(name: str, config: Path, api_key_env: str | None) -> tuple[Proposer, Close]:
     from proxy import app as application
     from proxy.cli.evaluate import credentials_of, model_of
-    from proxy.config import load, error_prefix
+    from proxy.config import error_prefix, load
     from proxy.control.policies import read_snapshot
     from proxy.offline.evaluation import Asker
     from proxy.offline.labelling import Proposer
