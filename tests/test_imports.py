@@ -26,6 +26,7 @@ IMPORTS = all_imports()
 IMPORTERS: dict[str, tuple[str, ...]] = {
     "aiohappyeyeballs": ("proxy.upstreams.http1",),
     "httptools": ("proxy.upstreams.http1", "proxy.server"),
+    "itsdangerous": ("proxy.admin.access",),
     "jinja2": ("proxy.offline.report.page",),
     "litellm": ("proxy.upstreams.litellm", "proxy.integrations"),
     "markupsafe": ("proxy.offline.report",),

@@ -1,6 +1,6 @@
-"""The page at ``/admin`` and its JSON: what each route does, its threshold, its labels and its policies."""
+"""The page at ``/admin`` and its JSON API: each route's figures, threshold, labels and policies, and client keys."""
 
-from proxy.admin.doors import admin_routes
-from proxy.admin.guard import Guard
+from proxy.admin.access import AdminAccess
+from proxy.admin.endpoints import admin_routes
 
-__all__ = ["Guard", "admin_routes"]
+__all__ = ["AdminAccess", "admin_routes"]

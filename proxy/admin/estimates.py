@@ -1,8 +1,8 @@
-"""The risk-coverage curve of a route from its audit sample, of which people have labelled a part.
+"""The risk-coverage curve of a route, estimated from its audit sample, of which people have labelled a part.
 
-They label the unsure ones first, so that the labelled ones are no random part of the sample. Within a narrow
-band of confidence they are as good as random: each label stands for its band's share of the sample
-(post-stratification, Holt & Smith 1979). These are estimates; no certificate is made of them.
+People label the least confident answers first, so the labelled answers are not a random part of the sample. Within a
+narrow band of confidence they are nearly random, so each label is weighted by its band's share of the sample
+(post-stratification, Holt & Smith 1979). These are estimates; they never certify a policy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from calibrators.metrics import auroc, brier_skill, ece, ece_noise_floor, reliability
 from gating.drift import observed_risk
-from proxy.admin.shapes import Point, Quality
+from proxy.admin.schema import Point, Quality
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +34,7 @@ _BINS = 10
 
 
 class Seen(NamedTuple):
-    """One answer of the sample: its confidence in [0, 1] or None, and a person's label or None."""
+    """One answer of the audit sample: its confidence in [0, 1] or None, and a person's label or None."""
 
     confidence: float | None
     label: str | None
@@ -42,8 +42,11 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
-    """``confidence`` (m,) of the measured answers of ``total``; ``labelled`` (m,) which count as right or wrong,
-    ``wrong`` (m,), and ``share`` (m,) the probability that such an answer has a label.
+    """Estimates from the measured answers of a sample of ``total`` answers.
+
+    All arrays have shape (m,), one entry for each measured answer: ``confidence``; ``declined``, labelled as the
+    model's own abstention; ``labelled``, labelled right or wrong; ``wrong``; and ``share``, the probability that an
+    answer of this confidence has a label.
     """
 
     total: int
@@ -55,7 +58,7 @@ class Estimates:
 
     @classmethod
     def of(cls, seen: Iterable[Seen]) -> Estimates:
-        """From the whole sample, labelled or not."""
+        """Build the estimates from the whole sample, labelled or not."""
         every = list(seen)
         measured = [one for one in every if one.confidence is not None]
         confidence = np.array([one.confidence for one in measured], dtype=np.float64)
@@ -72,11 +75,11 @@ class Estimates:
 
     @property
     def n(self) -> int:
-        """How many labels there are of right and wrong."""
+        """The number of answers that are labelled right or wrong."""
         return int(self.labelled.sum())
 
     def at(self, threshold: float, certified: float | None = None) -> Point:
-        """What a threshold does; ``certified`` is the target risk that is certified at it."""
+        """Return coverage and risk at a threshold; ``certified`` is the target risk that is certified there."""
         served = self.confidence >= threshold
         coverage = float((served & ~self.declined).sum() / self.total) if self.total else 0.0
         of = self.labelled
@@ -89,15 +92,15 @@ class Estimates:
             high=found.high,
             errors=found.counts.errors,
             answered=found.counts.answered,
-            words=in_words(coverage if self.total else None, found.risk, found.low, found.high, certified),
+            words=sentence(coverage if self.total else None, found.risk, found.low, found.high, certified),
         )
 
     def curve(self, at: float | None, certified: float | None) -> list[Point]:
-        """The points from 0 to 1, and the threshold in force among them."""
+        """Return the points from threshold 0 to 1, the threshold in force included."""
         grid = {step / STEPS for step in range(STEPS + 1)} | ({at} if at is not None else set())
         points: list[Point] = []
         for each in sorted(grid):
-            # Where no confidence lies between, nothing changes: an exact interval takes milliseconds.
+            # An exact interval takes milliseconds, so a point is copied where no confidence lies in between.
             if (
                 points
                 and each != at != points[-1].threshold
@@ -112,12 +115,12 @@ class Estimates:
         return bool(((self.confidence >= low) & (self.confidence < high)).any())
 
     def withheld(self, threshold: float | None) -> tuple[int, int]:
-        """Right and wrong labelled answers below the threshold."""
+        """Return the numbers of right and of wrong labelled answers below the threshold."""
         below = self.labelled & (self.confidence < (0.0 if threshold is None else threshold))
         return int((below & ~self.wrong).sum()), int((below & self.wrong).sum())
 
     def quality(self) -> Quality:
-        """Of the labelled answers as they are; each bin holds its own n."""
+        """Return the quality figures of the labelled answers, without weights."""
         confidence, correct = self.confidence[self.labelled], ~self.wrong[self.labelled]
         right = correct.astype(np.float64)
         return Quality(
@@ -135,13 +138,13 @@ class Estimates:
 def estimated(
     seen: tuple[Seen, ...], threshold: float | None, certified: float | None
 ) -> tuple[Estimates, list[Point]]:
-    """The estimates and their curve: a hundred exact intervals are a quarter of a second, so once for each sample."""
+    """Return the estimates and their curve, cached: a hundred exact intervals take a quarter of a second."""
     estimates = Estimates.of(seen)
     return estimates, estimates.curve(threshold, certified)
 
 
 def _shares(confidence: Floats, known: NDArray[np.bool_]) -> Floats:
-    """Of each answer's band the share that has a label; 1 where it has none, which nothing reads."""
+    """Return the share of labelled answers in each answer's band; 1 in a band without labels, which is not read."""
     if not confidence.size:
         return confidence
     edges = np.unique(np.quantile(confidence, np.arange(1, BANDS) / BANDS, method="inverted_cdf"))
@@ -153,15 +156,15 @@ def _shares(confidence: Floats, known: NDArray[np.bool_]) -> Floats:
     return share
 
 
-def in_words(
+def sentence(
     coverage: float | None, risk: float | None, low: float, high: float, certified: float | None
 ) -> str:
-    """``Answers 82 %, wrong 3.1 % of them (2.0 to 4.4 %), certified ≤ 5 %.``"""
+    """Describe a threshold: ``Answers 82 %, wrong 3.1 % of them (2.0 to 4.4 %), certified ≤ 5 %.``"""
     if coverage is None:
         return "Nothing is known yet: the audit sample is empty."
     said = [f"Answers {_percent(coverage)}" if coverage else "Answers nothing"]
     if coverage and risk is None:
-        said.append("how many of them are wrong is not known: none of those is labelled")
+        said.append("the share of wrong ones is not known: none of them is labelled")
     elif coverage and risk is not None:
         said.append(f"wrong {_percent(risk)} of them ({100 * low:.1f} to {100 * high:.1f} %)")
     said.append("not certified" if certified is None else f"certified ≤ {_percent(certified)}")

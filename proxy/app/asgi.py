@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
-from proxy.admin import Guard, admin_routes
+from proxy.admin import AdminAccess, admin_routes
 from proxy.app.doors import Doors
 from proxy.clients.authentication import Keys
 from proxy.clients.limits import Limits
@@ -52,7 +52,7 @@ class App:
     def __init__(self, parts: Parts, lasting: Lasting | None = None) -> None:
         self.health = Health()
         self._lasting = lasting
-        self._guard: Guard | None = None
+        self._admin_access: AdminAccess | None = None
         self._limits: Limits | None = None
         self._body_thread = BodyThread() if lasting is None else lasting.body_thread
         self._doors = self._open(parts)
@@ -97,10 +97,10 @@ class App:
     def _admin(self, parts: Parts) -> list[BaseRoute]:
         variable = parts.config.server.admin_key_env
         key = None if self._lasting is None else self._lasting.environ.get(variable)
-        if self._guard is None or not self._guard.same(key, variable):
-            self._guard = Guard(key, variable)  # else it keeps what it knows of failures
+        if self._admin_access is None or not self._admin_access.same(key, variable):
+            self._admin_access = AdminAccess(key, variable)  # else it keeps what it knows of failures
         link = None if self._lasting is None else self._lasting.link
-        return admin_routes(parts.config, parts.routes, parts.metrics, link, self._guard)
+        return admin_routes(parts.config, parts.routes, parts.metrics, link, self._admin_access)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's event; a request ends with the parts that it began with."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from proxy.admin.changes import moved
-from proxy.admin.estimates import Estimates, Seen, in_words
+from proxy.admin.estimates import Estimates, Seen, sentence
+from proxy.admin.policy_changes import with_threshold
 from proxy.exceptions import BadRequest
 from tests.e2e.conftest import certified_policy
 
@@ -67,12 +67,12 @@ def test_the_threshold_in_force_is_a_point_and_alone_is_called_certified():
 
 def test_words():
     assert (
-        in_words(0.82, 0.031, 0.02, 0.044, 0.05)
+        sentence(0.82, 0.031, 0.02, 0.044, 0.05)
         == "Answers 82 %, wrong 3.1 % of them (2.0 to 4.4 %), certified ≤ 5.0 %."
     )
-    assert "not known" in in_words(0.5, None, 0.0, 1.0, None)
-    assert in_words(0.0, None, 0.0, 1.0, None) == "Answers nothing, not certified."
-    assert in_words(None, None, 0.0, 1.0, None) == "Nothing is known yet: the audit sample is empty."
+    assert "not known" in sentence(0.5, None, 0.0, 1.0, None)
+    assert sentence(0.0, None, 0.0, 1.0, None) == "Answers nothing, not certified."
+    assert sentence(None, None, 0.0, 1.0, None) == "Nothing is known yet: the audit sample is empty."
     empty = Estimates.of([])
     assert empty.at(0.5).risk is None
     assert empty.quality().auroc is None
@@ -80,13 +80,13 @@ def test_words():
 
 def test_a_certificate_goes_with_its_threshold():
     saved = certified_policy().to_dict()
-    assert moved(saved, 0.8) == saved
+    assert with_threshold(saved, 0.8) == saved
     for threshold in (0.79, 0.81, 1.0):  # a stricter one neither: fewer answers may be the worse ones
-        changed = moved(saved, threshold)
+        changed = with_threshold(saved, threshold)
         assert (changed["threshold"], changed["certificate"]) == (threshold, None)
         assert {**changed, "threshold": 0.8, "certificate": saved["certificate"]} == saved
     with pytest.raises(BadRequest, match="threshold"):
-        moved(saved, 1.1)
+        with_threshold(saved, 1.1)
 
 
 def test_a_condition_that_is_stricter_stays_so():
@@ -95,6 +95,6 @@ def test_a_condition_that_is_stricter_stays_so():
 
     made = policy(conditions(none=Group(0.6), context=Group(0.9), other=Group(None)))
     for threshold, expected in ((0.4, (0.4, 0.9)), (0.95, (0.95, 0.95))):
-        groups = moved(made.to_dict(), threshold)["conditions"]["groups"]
+        groups = with_threshold(made.to_dict(), threshold)["conditions"]["groups"]
         assert (groups["none"]["threshold"], groups["context"]["threshold"]) == expected
         assert groups["other"]["threshold"] is None

@@ -1,4 +1,4 @@
-"""The paths under ``/admin``: Starlette's routes, since none of them is hot."""
+"""The endpoints under ``/admin``: Starlette routes, since none of them is on the hot path."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import msgspec
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from proxy.admin import changes, clients, figures
-from proxy.admin.guard import COOKIE, SESSION_S, Guard
-from proxy.admin.shapes import Apply, GiveLabel, Labelled, LogIn, MakeKey, RollBack
+from proxy.admin import client_keys, policy_changes, route_figures
+from proxy.admin.access import COOKIE, SESSION_S, AdminAccess
+from proxy.admin.schema import Apply, GiveLabel, Labelled, LogIn, MakeKey, RollBack
 from proxy.clients import keys
 from proxy.control.policies import Alarm
 from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, Overloaded, StoreError, StoreRefused
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Handler = Callable[[Request], Awaitable[Response]]
 
 PAGE = Path(__file__).parent / "page"
-#: What the page is made of, by its path under ``/admin/``.
+#: The page's files and their media types, by path under ``/admin/``.
 FILES: Mapping[str, str] = {
     "admin.css": "text/css",
     "admin.js": "text/javascript",
@@ -48,7 +48,7 @@ FILES: Mapping[str, str] = {
     "vendor/uplot-1.6.32.min.css": "text/css",
     "vendor/uplot-LICENSE.txt": "text/plain",
 }
-#: The page runs its own files alone, and talks to nobody but this server.
+#: Headers of every response: the page runs only its own files and connects only to this server.
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -61,22 +61,22 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 MAX_BYTES = 10_000
-#: Questions on each side of the threshold.
+#: Questions that are shown on each side of the threshold.
 NEIGHBOURS = 5
 
 Asked = TypeVar("Asked")
 
 
 def admin_routes(
-    config: Config, routes: RouteTable, metrics: Metrics, link: StoreLink | None, guard: Guard
+    config: Config, routes: RouteTable, metrics: Metrics, link: StoreLink | None, access: AdminAccess
 ) -> list[BaseRoute]:
-    """Starlette's routes; without a store (``link``) there is nothing to look at."""
-    api = _Api(config, routes, metrics, link, guard)
-    file = functools.partial(_answer, _file(guard))
+    """Return the routes of the page and its API; without a store (``link`` None) the API answers 404."""
+    api = _Handlers(config, routes, metrics, link, access)
+    file = functools.partial(_answer, _file(access))
     paths: list[BaseRoute] = [
         Route(path, functools.partial(_answer, handler), methods=[method])
         for method, path, handler in (
-            ("GET", "/api/session", api.known),
+            ("GET", "/api/session", api.session),
             ("POST", "/api/session", api.log_in),
             ("DELETE", "/api/session", api.log_out),
             ("GET", "/api/routes", api.routes),
@@ -95,13 +95,13 @@ def admin_routes(
 
 
 async def _answer(handler: Handler, request: Request) -> Response:
-    """What the handler gives, or its error in the vendor's shape."""
+    """Return the handler's response, or its error in OpenAI's format, with the page's headers."""
     try:
         response = await handler(request)
     except StoreRefused as exc:
         response = _error(HttpError(str(exc), status=409, type="invalid_request_error"))
     except StoreError as exc:
-        response = _error(Overloaded(f"the store fails: {exc}"))
+        response = _error(Overloaded(f"the store does not answer: {exc}"))
     except HttpError as exc:
         response = _error(exc)
     response.headers.update(HEADERS | {"x-request-id": asgi.request_id().decode()})
@@ -115,45 +115,50 @@ def _error(exc: HttpError) -> Response:
     )
 
 
-def _file(guard: Guard) -> Handler:
+def _file(access: AdminAccess) -> Handler:
     async def serve(request: Request) -> Response:
-        guard.check_on()
+        access.require_key()
         name = request.path_params.get("path", "")
         if name == "":
             return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
         if name not in FILES:
-            raise NotFound("there is no such page")
+            raise NotFound("the admin page has no such file")
         return FileResponse(PAGE / name, media_type=FILES[name], headers={"cache-control": "no-cache"})
 
     return serve
 
 
-class _Api:
-    """The handlers; each but the session's own lets in whoever the guard does."""
+class _Handlers:
+    """The handlers of the API; each but those of the session requires the admin key or a session."""
 
     def __init__(
-        self, config: Config, routes: RouteTable, metrics: Metrics, link: StoreLink | None, guard: Guard
+        self,
+        config: Config,
+        routes: RouteTable,
+        metrics: Metrics,
+        link: StoreLink | None,
+        access: AdminAccess,
     ) -> None:
         self._config = config
         self._routes = routes
         self._metrics = metrics
         self._link = link
-        self._guard = guard
+        self._access = access
 
-    # The session
+    # Session
 
-    async def known(self, request: Request) -> Response:
-        self._guard.check_on()
-        return _json({"open": self._guard.remembers(request)})
+    async def session(self, request: Request) -> Response:
+        self._access.require_key()
+        return _json({"open": self._access.has_session(request)})
 
     async def log_in(self, request: Request) -> Response:
-        self._guard.check_on()
+        self._access.require_key()
         asked = await _body(request, LogIn)
-        word = self._guard.log_in(asked.key, request)
+        token = self._access.log_in(asked.key, request)
         response = _json({"ok": True})
         response.set_cookie(
             COOKIE,
-            word,
+            token,
             max_age=SESSION_S,
             path="/admin",
             secure=request.url.scheme == "https",
@@ -163,17 +168,19 @@ class _Api:
         return response
 
     async def log_out(self, request: Request) -> Response:
-        self._guard.check_on()
-        self._guard.check_site(request)
+        self._access.require_key()
+        self._access.require_same_site(request)
         response = _json({"ok": True})
         response.delete_cookie(COOKIE, path="/admin", httponly=True, samesite="strict")
         return response
 
-    # Looking
+    # Reading
 
     async def routes(self, request: Request) -> Response:
-        link, now = self._let_in(request), time()
-        counts = await link.do("admin", lambda store: store.counts(now - figures.HOUR_S, figures.MINUTE_S))
+        link, now = self._authorized(request), time()
+        counts = await link.do(
+            "admin", lambda store: store.counts(now - route_figures.HOUR_S, route_figures.MINUTE_S)
+        )
         risks = {each.route: each for each in await link.do("admin", lambda store: store.risks())}
 
         def alarmed(route: GatedRoute) -> bool:
@@ -184,21 +191,21 @@ class _Api:
                 and Alarm.of(risk).revokes(route.config) is not None
             )
 
-        return _json([figures.summary(each, alarmed(each), counts) for each in self._routes.routes])
+        return _json([route_figures.summary(each, alarmed(each), counts) for each in self._routes.routes])
 
     async def figures(self, request: Request) -> Response:
-        link, route = self._let_in(request), self._route(request)
+        link, route = self._authorized(request), self._route(request)
         return _json(
             await link.do(
                 "admin",
-                lambda store: figures.figures(store, route, self._routes.routes, self._metrics, time()),
+                lambda store: route_figures.figures(store, route, self._routes.routes, self._metrics, time()),
                 timeout_s=10.0,
             )
         )
 
     async def near(self, request: Request) -> Response:
-        """Questions on either side of ``?confidence=``."""
-        link, route = self._let_in(request), self._route(request)
+        """Return the questions nearest to ``?confidence=``, on either side."""
+        link, route = self._authorized(request), self._route(request)
         try:
             confidence = float(request.query_params["confidence"])
         except (KeyError, ValueError) as exc:
@@ -206,24 +213,24 @@ class _Api:
         if not 0.0 <= confidence <= 1.0:
             raise BadRequest("confidence: give a number in [0, 1]", param="confidence")
         found = await link.do("admin", lambda store: store.nearest(route.name, confidence, NEIGHBOURS))
-        return _json([figures.item_of(each) for each in found])
+        return _json([route_figures.item_of(each) for each in found])
 
     async def queue(self, request: Request) -> Response:
-        """The next block to label, after ``?after=``; ``x-idk-after`` is where the one after it begins."""
-        link, route = self._let_in(request), self._route(request)
+        """Return the next block of answers to label after the place ``?after=``, and the place of its last item."""
+        link, route = self._authorized(request), self._route(request)
         text = request.query_params.get("after", "0")
         if not text.isdecimal() or len(text) > 15:
-            raise BadRequest("after: give the place that the last block ended with", param="after")
+            raise BadRequest("after: give the number that came with the last block", param="after")
         limit = None if route.gate is None else route.gate.limit
         found = await link.do("admin", lambda store: block(store, route.name, limit, after=int(text)))
-        items = [figures.item_of(each.decision, each) for each in found]
+        items = [route_figures.item_of(each.decision, each) for each in found]
         return _json({"items": items, "after": max((each.place for each in found), default=int(text))})
 
-    # Changing
+    # Changes
 
     async def label(self, request: Request) -> Response:
-        """A person's word on an item of the sample, or its withdrawal."""
-        link, route = self._let_in(request), self._route(request)
+        """Store a person's label of an item of the audit sample, or remove it."""
+        link, route = self._authorized(request), self._route(request)
         asked = await _body(request, GiveLabel)
         item = await link.do("admin", lambda store: store.audit_item(asked.id, asked.choice))
         if item is None or item.decision.route != route.name:
@@ -241,38 +248,40 @@ class _Api:
         return _json(Labelled(changed=changed))
 
     async def apply(self, request: Request) -> Response:
-        link, route = self._let_in(request), self._route(request)
+        link, route = self._authorized(request), self._route(request)
         asked = await _body(request, Apply)
-        return _json(await link.do("admin", lambda store: changes.apply(store, route, asked, time())))
+        return _json(await link.do("admin", lambda store: policy_changes.apply(store, route, asked, time())))
 
     async def roll_back(self, request: Request) -> Response:
-        link, route = self._let_in(request), self._route(request)
+        link, route = self._authorized(request), self._route(request)
         asked = await _body(request, RollBack)
-        return _json(await link.do("admin", lambda store: changes.roll_back(store, route, asked, time())))
+        return _json(
+            await link.do("admin", lambda store: policy_changes.roll_back(store, route, asked, time()))
+        )
 
-    # Clients' keys
+    # Client keys
 
     async def keys(self, request: Request) -> Response:
-        link = self._let_in(request)
-        return _json(await link.do("admin", lambda store: clients.listed(store, self._config)))
+        link = self._authorized(request)
+        return _json(await link.do("admin", lambda store: client_keys.listed(store, self._config)))
 
     async def make_key(self, request: Request) -> Response:
-        link = self._let_in(request)
+        link = self._authorized(request)
         asked = await _body(request, MakeKey)
         names = [route.name for route in self._routes.routes]
         return _json(
-            await link.do("admin", lambda store: clients.make(store, self._config, names, asked, time()))
+            await link.do("admin", lambda store: client_keys.make(store, self._config, names, asked, time()))
         )
 
     async def revoke_key(self, request: Request) -> Response:
-        link, name = self._let_in(request), request.path_params["name"]
+        link, name = self._authorized(request), request.path_params["name"]
         await link.do("admin", lambda store: keys.revoke(store, name, time()))
         return _json({"name": name, "revoked": True})
 
-    def _let_in(self, request: Request) -> StoreLink:
-        self._guard.check(request)
+    def _authorized(self, request: Request) -> StoreLink:
+        self._access.authorize(request)
         if self._link is None:
-            raise NotFound("there is no store here")
+            raise NotFound("this proxy has no store")
         return self._link
 
     def _route(self, request: Request) -> GatedRoute:
@@ -280,20 +289,23 @@ class _Api:
         for route in self._routes.routes:
             if route.name == name:
                 return route
-        raise NotFound("there is no such route", param="name")
+        raise NotFound("there is no route of this name", param="name")
 
 
 async def _body(request: Request, kind: type[Asked]) -> Asked:
-    """The JSON body; raises BadRequest. What a form of another site could send is not taken for JSON."""
+    """Decode the JSON body; raises BadRequest.
+
+    Media types that an HTML form of another site could send are refused.
+    """
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise BadRequest("send JSON (content-type: application/json)")
     try:
         body = await asgi.read_body(request.receive, request.scope["headers"], MAX_BYTES)
         return msgspec.json.decode(body, type=kind)
     except UNREADABLE as exc:
-        raise BadRequest(f"the body is not what is expected: {exc}") from exc
+        raise BadRequest(f"the body does not fit this endpoint: {exc}") from exc
     except asgi.ClientGone as exc:
-        raise BadRequest("the client left") from exc
+        raise BadRequest("the client closed the connection before the body was complete") from exc
 
 
 def _json(content: Any) -> Response:

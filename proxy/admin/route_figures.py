@@ -1,4 +1,4 @@
-"""All that the page shows of one route, put together from the store and from what is in force."""
+"""The figures of one route, from the store and from the policy in force."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gating import Policy
 from gating.drift import kolmogorov_smirnov, population_stability
 from gating.types import Unmeasured
 from proxy.admin.estimates import Seen, estimated
-from proxy.admin.shapes import (
+from proxy.admin.schema import (
     Alarm,
     Change,
     Drift,
@@ -43,14 +43,14 @@ if TYPE_CHECKING:
 
 HOUR_S = 3_600.0
 MINUTE_S = 60.0
-#: Labels under the version in force from which on the curve rests on them alone.
+#: With this many labels under the version in force, the curve is made from them alone.
 FRESH = 30
-#: Items of the whole sample that are read again where the version in force has too few.
+#: With fewer, this many items of the whole sample are scored again by the policy in force.
 _READ = 2_000
 
 
 class Stored(NamedTuple):
-    """What one visit to the store brought."""
+    """Everything that is read from the store for one route."""
 
     watched: list[Watched]
     audit: list[tuple[AuditItem, Label | None]]
@@ -62,7 +62,7 @@ class Stored(NamedTuple):
 
 
 async def read(store: Store, route: Route, now: float) -> Stored:
-    """Everything of a route at once; raises StoreError."""
+    """Read everything of a route; raises StoreError."""
     version, name = route.version or "", name_of(route)
     watched = await store.watched(route.name, version) if route.version else []
     fresh = sum(one.label is not None for one in watched) >= FRESH
@@ -80,7 +80,7 @@ async def read(store: Store, route: Route, now: float) -> Stored:
 async def figures(
     store: Store, route: Route, routes: Iterable[Route], metrics: Metrics, now: float
 ) -> Figures:
-    """``GET routes/NAME``; the arithmetic runs beside the loop. Raises StoreError."""
+    """Return the figures of a route, computed in a thread; raises StoreError."""
     stored = await read(store, route, now)
     sharing = [each.name for each in routes if name_of(each) == name_of(route) is not None]
     return await asyncio.to_thread(_figures, route, sharing, stored, metrics, now)
@@ -89,7 +89,7 @@ async def figures(
 def _figures(route: Route, sharing: list[str], stored: Stored, metrics: Metrics, now: float) -> Figures:
     limit = None if route.gate is None or policy_of(route) is None else route.gate.limit
     fresh = not stored.audit and bool(stored.watched)
-    seen = _fresh(stored.watched) if fresh else _again(stored.audit, route)
+    seen = _fresh(stored.watched) if fresh else _scored_again(stored.audit, route)
     promise = _promise(route)
     certified = promise.target_risk if promise is not None and route.certified else None
     estimates, curve = estimated(tuple(seen), limit, certified)
@@ -103,7 +103,7 @@ def _figures(route: Route, sharing: list[str], stored: Stored, metrics: Metrics,
         threshold=limit,
         certified=certified is not None,
         certificate=promise,
-        fixed=fixed(route),
+        fixed=why_fixed(route),
         sharing=sharing,
         sample=Sample(drawn=len(seen), labelled=sum(one.label is not None for one in seen), fresh=fresh),
         curve=curve,
@@ -122,36 +122,38 @@ def _figures(route: Route, sharing: list[str], stored: Stored, metrics: Metrics,
 
 
 def policy_of(route: Route) -> Policy | None:
-    """The policy that judges, if it is one."""
+    """Return the policy that judges the route, if it has one."""
     return route.gate.rule if route.gate is not None and isinstance(route.gate.rule, Policy) else None
 
 
 def name_of(route: Route) -> str | None:
-    """Of its policy in the store."""
+    """Return the name of the route's policy in the store; None where it has none there."""
     named = None if route.config.policy is None else policies.PolicyName.parse(route.config.policy)
     return None if named is None else named.name
 
 
 def version_of(route: Route) -> int | None:
-    """The number of the version in force, of a policy in the store."""
+    """Return the number of the version in force, of a policy in the store."""
     named = None if route.version is None else policies.PolicyName.parse(route.version)
     return None if named is None else named.version
 
 
-def fixed(route: Route) -> str | None:
-    """Why the page cannot change the route's threshold; None where it can."""
+def why_fixed(route: Route) -> str | None:
+    """Return why the page cannot change the route's threshold; None where it can."""
     config, policy = route.config, policy_of(route)
     if config.policy is None or policy is None:
-        return "The route has no policy yet: label, `idk label export`, `idk tune`, `idk policy push`."
+        return "The route has no policy: label answers, then run `idk label export`, `idk tune`, `idk policy push`."
     named = policies.PolicyName.parse(config.policy)
     if named is None:
-        return "Its policy is a file: push it into the store and name it in the route to change it from here."
+        return (
+            "The route's policy is a file. To change it here, push it to the store and name it in the route."
+        )
     if named.version is not None:
         return f"The route is pinned to {config.policy} in idk.yaml."
     if config.threshold is not None:
-        return "The route has a threshold of its own in idk.yaml, which stands over the policy's."
+        return "The route's threshold is set in idk.yaml, which overrides the policy's."
     if policy.conditions is not None:
-        return "The policy has a threshold for each condition: tune it again."
+        return "The policy has a threshold for each condition, so it cannot be changed here: tune it again."
     return None
 
 
@@ -159,8 +161,8 @@ def _fresh(watched: Sequence[Watched]) -> list[Seen]:
     return [Seen(one.confidence, one.label) for one in watched]
 
 
-def _again(audit: Sequence[tuple[AuditItem, Label | None]], route: Route) -> list[Seen]:
-    """The sample of earlier versions, read by the policy in force; without one there are no confidences."""
+def _scored_again(audit: Sequence[tuple[AuditItem, Label | None]], route: Route) -> list[Seen]:
+    """Score the sample of earlier versions by the policy in force; without a policy there are no confidences."""
     policy = policy_of(route)
     seen = []
     for item, label in audit:
@@ -241,7 +243,7 @@ def _history(changes: Iterable[PolicyChange], versions: Iterable[StoredPolicy]) 
 
 
 def summary(route: Route, alarmed: bool, counts: Iterable[Count]) -> Summary:
-    """One line of the list of routes."""
+    """Return the line of a route in the list of routes."""
     hour: dict[str, int] = {}
     for each in counts:
         if each.route == route.name:
@@ -257,7 +259,7 @@ def summary(route: Route, alarmed: bool, counts: Iterable[Count]) -> Summary:
 
 
 def item_of(decision: DecisionRecord, audit: AuditItem | None = None) -> Item:
-    """A decision with its texts, where they are kept."""
+    """Return a decision with its texts, where they are kept."""
     return Item(
         id=decision.id,
         choice=decision.choice,

@@ -1,4 +1,4 @@
-"""What the page's JSON holds. Shares lie in [0, 1]; times are seconds since 1970; unknown is null."""
+"""The JSON of the admin API. Shares lie in [0, 1], times are Unix times in seconds, unknown values are null."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from msgspec import Meta, Struct
 
 from proxy.config.sections import Name  # noqa: TC001 - msgspec reads the annotations when it runs
 
-#: Who did it, for the history.
+#: The name of the person who makes a change, for the history.
 Who = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
-# What is asked
+# Requests
 
 
 class LogIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """``POST session``."""
+    """``POST session``: log in with the admin key."""
 
     key: Annotated[str, Meta(min_length=1, max_length=1_000)]
 
 
 class Apply(Struct, frozen=True, forbid_unknown_fields=True):
-    """``POST routes/NAME/threshold``: from the version that was looked at."""
+    """``POST routes/NAME/threshold``: change the threshold of ``version``, if that is still in force."""
 
     threshold: Annotated[float, Meta(ge=0.0, le=1.0)]
     version: int
@@ -30,7 +30,7 @@ class Apply(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RollBack(Struct, frozen=True, forbid_unknown_fields=True):
-    """``POST routes/NAME/rollback``: to an older version; ``in_force`` is the one that was looked at."""
+    """``POST routes/NAME/rollback``: go back to ``version``, if ``in_force`` is still in force."""
 
     version: int
     in_force: int
@@ -38,7 +38,7 @@ class RollBack(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GiveLabel(Struct, frozen=True, forbid_unknown_fields=True):
-    """``POST routes/NAME/labels``; None takes the label back."""
+    """``POST routes/NAME/labels``: label an answer; None removes the label."""
 
     id: Annotated[str, Meta(min_length=1, max_length=256)]
     choice: Annotated[int, Meta(ge=0, le=127)]
@@ -47,7 +47,7 @@ class GiveLabel(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MakeKey(Struct, frozen=True, forbid_unknown_fields=True):
-    """``POST keys``; without routes it opens all, without a limit it has none."""
+    """``POST keys``: create a client key, for all routes where none are named."""
 
     name: Name
     who: Who
@@ -56,7 +56,7 @@ class MakeKey(Struct, frozen=True, forbid_unknown_fields=True):
     tokens_per_minute: Annotated[int, Meta(ge=1, le=10**12)] | None = None
 
 
-# What is answered
+# Responses
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -72,12 +72,12 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 class Point(Struct, frozen=True, kw_only=True):
-    """One threshold of the risk-coverage curve: estimates, with the labels that they rest on."""
+    """One threshold of the risk-coverage curve: estimates, with the counts of labels that they are made from."""
 
     threshold: float
     coverage: float
     risk: float | None
-    #: A 90 % interval of the risk.
+    #: The bounds of the 90 % interval of the risk.
     low: float
     high: float
     errors: int
@@ -86,17 +86,17 @@ class Point(Struct, frozen=True, kw_only=True):
 
 
 class Withheld(Struct, frozen=True, kw_only=True):
-    """What abstentions cost and saved, of the labelled answers below the threshold."""
+    """The labelled answers below the threshold, and the tokens that abstentions saved and further calls cost."""
 
     right: int
     wrong: int
-    #: Since these processes began; None where nothing was counted.
+    #: Since the processes started; None where nothing was counted.
     saved_tokens: float | None
     extra_tokens: float | None
 
 
 class Sample(Struct, frozen=True, kw_only=True):
-    """What the curve rests on. ``fresh``: drawn under the version in force, so that it was fitted on none."""
+    """The sample behind the curve; ``fresh``: drawn under the version in force, so not part of its fit."""
 
     drawn: int
     labelled: int
@@ -104,7 +104,7 @@ class Sample(Struct, frozen=True, kw_only=True):
 
 
 class Quality(Struct, frozen=True, kw_only=True):
-    """Beside the reliability diagram's bins ``(mean confidence, share right, labels)``."""
+    """Quality of the confidence; ``bins`` are ``(mean confidence, share right, labels)`` of the reliability diagram."""
 
     bins: list[tuple[float, float, int]]
     n: int
@@ -116,7 +116,7 @@ class Quality(Struct, frozen=True, kw_only=True):
 
 
 class Promise(Struct, frozen=True, kw_only=True):
-    """A certificate as it stands in the policy in force."""
+    """The certificate of the policy in force."""
 
     target_risk: float
     delta: float
@@ -127,22 +127,22 @@ class Promise(Struct, frozen=True, kw_only=True):
 
 
 class Alarm(Struct, frozen=True, kw_only=True):
-    """What the watch over the risk says; ``cause`` is audit, feedback or drift."""
+    """The finding of the risk and drift watchers; ``cause`` is audit, feedback or drift."""
 
     raised: bool
     cause: str | None
-    #: Whether nothing goes out until another version is in force.
+    #: Whether every answer is withheld until another version is in force.
     closed: bool
     labels: int
     errors: int
     answered: int
     reported: int
-    #: The tightened threshold, where the route's on_alarm makes one.
+    #: The tightened threshold, under ``on_alarm: tighten``.
     threshold: float | None
 
 
 class Drift(Struct, frozen=True, kw_only=True):
-    """The newest confidences against the first ones of the version in force; None with too few."""
+    """The newest confidences compared with the first ones of the version in force; None with too few."""
 
     n: int
     ks: float | None
@@ -152,7 +152,7 @@ class Drift(Struct, frozen=True, kw_only=True):
 
 
 class Minute(Struct, frozen=True, kw_only=True):
-    """How choices ended in one minute, by decision."""
+    """The number of choices of one minute, by decision."""
 
     at: float
     decisions: dict[str, int]
@@ -183,21 +183,21 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """``GET routes/NAME``: all of one route."""
+    """``GET routes/NAME``: everything that the page shows of one route."""
 
     name: str
     mode: str
     at: float
-    #: As responses show it, and its number in the store.
+    #: The policy's name as responses show it, and the number of its version in the store.
     policy: str | None
     version: int | None
     threshold: float | None
-    #: Of the policy in force at its threshold, not revoked.
+    #: Whether the policy in force is certified at its threshold and not revoked.
     certified: bool
     certificate: Promise | None
-    #: Why the threshold cannot be changed from here; None where it can.
+    #: The reason why the page cannot change the threshold; None where it can.
     fixed: str | None
-    #: The routes that follow the same policy: a change is theirs too.
+    #: The routes that use the same policy, so that a change applies to them too.
     sharing: list[str]
     sample: Sample
     curve: list[Point]
@@ -210,7 +210,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
 
 class Done(Struct, frozen=True, kw_only=True):
-    """What a change came to."""
+    """The policy in force after a change; ``said`` is the message for the page."""
 
     policy: str
     threshold: float | None
@@ -219,36 +219,36 @@ class Done(Struct, frozen=True, kw_only=True):
 
 
 class Labelled(Struct, frozen=True, kw_only=True):
-    """What a label came to."""
+    """Whether a label changed anything."""
 
     changed: bool
 
 
 class ClientKey(Struct, frozen=True, kw_only=True):
-    """One key; never what opens. ``source`` says who can change it: the store's alone can be revoked from here."""
+    """A client key without its secret; only keys whose ``source`` is the store can be revoked on the page."""
 
     name: str
     source: Literal["file", "store"]
-    #: None: all of them.
+    #: The routes that the key may use; None for all.
     routes: tuple[str, ...] | None
     requests_per_minute: int | None
     tokens_per_minute: int | None
     who: str | None
     at: float | None
-    #: As far as replicas have told, each within a minute. None: never, or a key of the file, of which nobody keeps it.
+    #: The last use that replicas reported, within a minute; None: never, or a key of the file, whose use is not kept.
     last_used_at: float | None
     revoked_at: float | None
 
 
 class ClientKeys(Struct, frozen=True, kw_only=True):
-    """``GET keys``; ``required``: whether a request needs one."""
+    """``GET keys``; ``required`` says whether requests need a key."""
 
     required: bool
     keys: list[ClientKey]
 
 
 class MadeKey(Struct, frozen=True, kw_only=True):
-    """``POST keys``: ``secret`` is what the client sends, said this once."""
+    """``POST keys``: the new key with the ``secret`` that clients send, which is shown only once."""
 
     key: ClientKey
     secret: str

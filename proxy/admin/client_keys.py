@@ -1,23 +1,23 @@
-"""Clients' keys on the page: those of the file and of the store, made and revoked while the proxy runs."""
+"""Client keys on the page: keys of the file and of the store; those of the store are created and revoked here."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.admin.shapes import ClientKey, ClientKeys, MadeKey
+from proxy.admin.schema import ClientKey, ClientKeys, MadeKey
 from proxy.clients import keys
 from proxy.exceptions import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from proxy.admin.shapes import MakeKey
+    from proxy.admin.schema import MakeKey
     from proxy.config import Config, Key
     from proxy.storage import Store
 
 
 async def listed(store: Store, config: Config) -> ClientKeys:
-    """``GET keys``: the file's first, then the store's by name, revoked ones too."""
+    """Return the keys of the file, then those of the store by name, revoked ones included."""
     stored = await keys.listed(store)
     return ClientKeys(
         required=bool(config.keys or stored) or config.server.stored_keys,
@@ -26,11 +26,11 @@ async def listed(store: Store, config: Config) -> ClientKeys:
 
 
 async def make(store: Store, config: Config, routes: Collection[str], asked: MakeKey, now: float) -> MadeKey:
-    """``POST keys``; raises BadRequest, and StoreRefused where the name is taken."""
+    """Create a key; raises BadRequest, and StoreRefused where the name is taken."""
     for name in asked.routes or ():
         if name not in routes:
             raise BadRequest(
-                f"routes: `{name}` is not a route; known are {', '.join(routes)}", param="routes"
+                f"routes: `{name}` is not a route; the routes are {', '.join(routes)}", param="routes"
             )
     made = await keys.create(
         store,

@@ -1,4 +1,4 @@
-"""What the page changes: the threshold of a policy, and which of its versions is in force."""
+"""Changes that the page makes to policies: another threshold, or an older version in force."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 from gating import Policy
 from gating.types import GatingError
-from proxy.admin.figures import fixed, name_of
-from proxy.admin.shapes import Done
+from proxy.admin.route_figures import name_of, why_fixed
+from proxy.admin.schema import Done
 from proxy.exceptions import BadRequest, HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxy.admin.shapes import Apply, RollBack
+    from proxy.admin.schema import Apply, RollBack
     from proxy.requests.route import Route
     from proxy.storage import Store, StoredPolicy
 
 
-def moved(saved: Mapping[str, Any], threshold: float) -> dict[str, Any]:
-    """The policy with another threshold.
+def with_threshold(saved: Mapping[str, Any], threshold: float) -> dict[str, Any]:
+    """Return the policy with another threshold and without its certificate; raises BadRequest.
 
-    A certificate speaks of one threshold, and not even of the stricter ones: it goes with the old one. Raises
-    BadRequest.
+    A certificate holds for one threshold alone, not even for stricter ones.
     """
     changed = dict(saved)
     if threshold != saved.get("threshold"):
@@ -37,9 +36,9 @@ def moved(saved: Mapping[str, Any], threshold: float) -> dict[str, Any]:
 
 
 def _conditions_moved(conditions: Mapping[str, Any], old: float | None, new: float) -> dict[str, Any]:
-    """Conditions at the ``old`` threshold get the ``new`` one; stricter ones stay at least as strict.
+    """Give conditions at the ``old`` threshold the ``new`` one, and keep stricter conditions at least as strict.
 
-    One that was withheld whole stays so.
+    A condition whose answers are all withheld (threshold None) stays so.
     """
 
     def moved_to(threshold: float | None) -> float | None:
@@ -55,29 +54,31 @@ def _conditions_moved(conditions: Mapping[str, Any], old: float | None, new: flo
 
 
 async def apply(store: Store, route: Route, asked: Apply, now: float) -> Done:
-    """Push a version with the threshold, if the one that was looked at is still in force; raises HttpError."""
-    stored = await _looked_at(store, route, asked.version, needs_threshold=True)
+    """Push a version with the new threshold, if the version on the page is still in force; raises HttpError."""
+    stored = await _version_on_page(store, route, asked.version, needs_threshold=True)
     if stored.policy.get("threshold") == asked.threshold:
-        raise BadRequest("that is the threshold in force already", param="threshold")
-    policy = moved(stored.policy, asked.threshold)
+        raise BadRequest("this threshold is in force already", param="threshold")
+    policy = with_threshold(stored.policy, asked.threshold)
     return _done(await store.push_policy(stored.name, policy, asked.who, now))
 
 
 async def roll_back(store: Store, route: Route, asked: RollBack, now: float) -> Done:
-    """Put an older version in force again, with the certificate that it has; raises HttpError."""
-    stored = await _looked_at(store, route, asked.in_force, needs_threshold=False)
+    """Put an older version, with its certificate, in force again; raises HttpError."""
+    stored = await _version_on_page(store, route, asked.in_force, needs_threshold=False)
     if asked.version == stored.version:
-        raise BadRequest("that is the version in force already", param="version")
+        raise BadRequest("this version is in force already", param="version")
     return _done(await store.roll_back(stored.name, asked.version, asked.who, now))
 
 
-async def _looked_at(store: Store, route: Route, version: int, *, needs_threshold: bool) -> StoredPolicy:
-    name, reason = name_of(route), fixed(route)
+async def _version_on_page(
+    store: Store, route: Route, version: int, *, needs_threshold: bool
+) -> StoredPolicy:
+    name, reason = name_of(route), why_fixed(route)
     if name is None or (needs_threshold and reason is not None):
         raise _conflict(reason or "the route's policy is not in the store")
     stored = await store.policy(name)
     if stored is None or stored.version != version:
-        raise _conflict("another version is in force meanwhile; look again, then apply")
+        raise _conflict("another version is in force since; reload the page, then apply the change again")
     return stored
 
 
