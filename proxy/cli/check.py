@@ -1,12 +1,13 @@
-"""``idk check``: is the configuration sound? Offline."""
+"""The command ``idk check``."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from proxy.cli.output import print_json, print_line
 
 if TYPE_CHECKING:
     from gating import Gate
@@ -19,58 +20,51 @@ def check(
     config: Config = Path("idk.yaml"),
     example: Annotated[
         Path | None,
-        typer.Option(help="A request's JSON: shows which route takes it, and what of it is context."),
+        typer.Option(
+            help="A file with a request's JSON: show the route that takes it and the passages it contains."
+        ),
     ] = None,
-    surface: Annotated[str, typer.Option(help="The wire format of the example.")] = "chat",
+    surface: Annotated[
+        str, typer.Option(help="The wire format of the example: chat, completions, responses or messages.")
+    ] = "chat",
     as_json: Annotated[bool, typer.Option("--json", help="Print the routes as JSON.")] = False,
 ) -> None:
-    """Check a configuration and the policies that it names, without asking any upstream.
+    """Check a configuration and its policies. No upstream is asked.
 
-    Policies that stand in the store are looked up there.
+    Policies that the configuration names in the store are read from the store.
     """
-    import msgspec
+    from proxy.cli.routes import build_from
 
-    from proxy.app import build
-    from proxy.config import error_prefix, load
-    from proxy.control.policies import read_snapshot
-
-    loaded, folder = load(config), config.resolve().parent
-    with error_prefix(str(config)):
-        snapshot = read_snapshot(loaded, folder, os.environ)
-        parts = build(loaded, folder=folder, environ=os.environ, snapshot=snapshot)
+    parts = build_from(config)
     routes = parts.routes.routes
     if example is not None:
         from proxy.cli import check_example
 
         check_example.show(example, surface, parts.routes, as_json=as_json)
-        return
-    if as_json:
-        print(
-            msgspec.json.encode(
-                {"config": str(config), "routes": [describe(route) for route in routes]}
-            ).decode()
-        )
-        return
-    print(f"{config}: sound")
-    for route in routes:
-        print(f"  {route.name}: {', '.join(route.config.models)} -> {route.upstream.name}, {in_words(route)}")
+    elif as_json:
+        print_json({"config": str(config), "routes": [describe(route) for route in routes]})
+    else:
+        print_line(f"{config}: sound")
+        for route in routes:
+            models = ", ".join(route.config.models)
+            print_line(f"  {route.name}: {models} -> {route.upstream.name}, {summary(route)}")
 
 
-def in_words(route: Route) -> str:
-    """What a route's gate does."""
+def summary(route: Route) -> str:
+    """Summarise what the gate of a route does."""
     config, gate = route.config, route.gate
     if gate is None:
         return "off"
     if route.policy is not None:
         certified = "certified" if gate.certified() else "not certified"
-        return f"{config.mode} by policy {route.policy} at confidence {_limits(gate)}, {certified}"
+        return f"{config.mode} by policy {route.policy} at confidence {_threshold(gate)}, {certified}"
     if config.score_threshold is not None:
         return f"{config.mode} by {config.scorers[0]} >= {config.score_threshold:g}, uncalibrated"
     return f"{config.mode}, no threshold"
 
 
-def _limits(gate: Gate) -> str:
-    """The threshold in force, or that of each condition."""
+def _threshold(gate: Gate) -> str:
+    """Format the threshold in force, or the threshold of each condition."""
     from gating.policy import Policy
 
     rule = gate.rule
@@ -83,7 +77,7 @@ def _limits(gate: Gate) -> str:
 
 
 def describe(route: Route) -> dict[str, object]:
-    """A route as JSON values."""
+    """Return a route as JSON values."""
     return {
         "name": route.name,
         "models": list(route.config.models),

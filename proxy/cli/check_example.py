@@ -1,4 +1,4 @@
-"""``idk check --example``: what a request's context is, and what would be asked without it."""
+"""The output of ``idk check --example``: the passages of a request, and the request without them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from proxy.cli.output import print_json, print_line
 from proxy.clients.authentication import Caller
 from proxy.exceptions import BadRequest, ConfigError, HttpError
 from proxy.surfaces import SURFACES
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 
 
 def show(path: Path, surface_name: str, routes: RouteTable, *, as_json: bool) -> None:
-    """Print it; raises ConfigError where the example is no request of the surface, or no route takes it."""
+    """Print what a route makes of the request in ``path``; raise ConfigError if none takes it."""
     surface = SURFACES.get(surface_name)
     if surface is None:
-        raise ConfigError(f"--surface: {surface_name} is unknown; use one of {', '.join(SURFACES)}")
+        raise ConfigError(
+            f"--surface: {surface_name!r} is not a wire format; use one of {', '.join(SURFACES)}"
+        )
     try:
         request = surface.parse(path.read_bytes())
         route = routes.find(request.model, Caller(None, None))
@@ -32,31 +35,33 @@ def show(path: Path, surface_name: str, routes: RouteTable, *, as_json: bool) ->
         raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
     except HttpError as exc:
         raise ConfigError(f"{path}: {exc.message}") from exc
-    told = _told(route, surface, found)
+    shown = _values(route, surface, found)
     if as_json:
-        print(msgspec.json.encode(told).decode())
+        print_json(shown)
         return
-    print(f"{path}: taken by the route {route.name}")
+    print_line(f"{path}: taken by the route {route.name}")
     if found is None:
-        print("  no context is found in it: it is answered as any other request")
+        print_line("  it contains no passages and is answered like any other request")
         return
     for place, passage in enumerate(found.passages, start=1):
-        print(f"  passage {place}: {passage!r}")
+        print_line(f"  passage {place}: {passage!r}")
     for name in ("with", "without"):
-        body = told[name]
-        shown = "nothing would be left to ask" if body is None else msgspec.json.encode(body).decode()
-        print(f"  {name} it: {shown}")
+        body = shown[name]
+        text = "no question is left" if body is None else msgspec.json.encode(body).decode()
+        print_line(f"  {name} passages: {text}")
 
 
 def _found(route: Route, surface: Surface, request: Request) -> Found | None:
     if route.context is not None:
         return route.context.find(surface, request)
     if request.context:
-        raise BadRequest(f"the route {route.name} takes no context; set its rag.context")
+        raise BadRequest(f"the route {route.name} reads no passages; set its rag.context")
     return None
 
 
-def _told(route: Route, surface: Surface, found: Found | None) -> dict[str, object]:
+def _values(route: Route, surface: Surface, found: Found | None) -> dict[str, object]:
+    """Return the route, the passages, and the request with and without them as JSON values."""
+
     def asked(request: Request | None) -> object:
         if request is None:
             return None

@@ -1,14 +1,14 @@
-"""``idk doctor``: what can the upstreams do, and is it enough for the routes?"""
+"""The command ``idk doctor``."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from proxy.cli.output import cell, print_json, print_line
 from proxy.exceptions import RunError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from proxy.app import Parts
     from proxy.offline.doctor import Deployment, Diagnosis
 
-#: What each probe is called.
+#: The label of each ability in the table.
 _ROWS = {
     "answers": "answers",
     "logprobs": "logprobs",
@@ -36,53 +36,53 @@ _ROWS = {
 def doctor(
     config: Annotated[Path, typer.Option("--config", "-c", help="The configuration.")] = Path("idk.yaml"),
     model: Annotated[
-        str | None, typer.Option(help="The model to name, where a route takes any and rewrites none.")
+        str | None, typer.Option(help="The model to ask, for a route that takes any model and names none.")
     ] = None,
     api_key_env: Annotated[
-        str | None, typer.Option(help="Where the key is, for an upstream with auth: forward.")
+        str | None,
+        typer.Option(
+            help="The environment variable with the API key, for an upstream with auth: forward. "
+            "[default: OPENAI_API_KEY, where the upstream is OpenAI's API or on this machine]"
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Ask each upstream a few tiny questions, and say whether every route can be measured.
+    """Probe each upstream with a few short requests, and report whether the answers of every route can be measured.
 
-    About ten requests of a few tokens for each model; exit status 1 where a route cannot be measured.
+    Sends about ten requests of a few tokens for each model. The exit status is 1 where a route cannot be measured.
     """
-    import msgspec
+    from proxy.cli.routes import build_from
 
-    from proxy.app import build
-    from proxy.config import error_prefix, load
-    from proxy.control.policies import read_snapshot
-
-    loaded, folder = load(config), config.resolve().parent
-    with error_prefix(str(config)):
-        snapshot = read_snapshot(loaded, folder, os.environ)
-        parts = build(loaded, folder=folder, environ=os.environ, snapshot=snapshot)
-    deployments, routes = asyncio.run(_probed(parts, config, model, api_key_env))
+    deployments, routes = asyncio.run(_probed(build_from(config), config, model, api_key_env))
     if as_json:
         found = {
             "config": str(config),
             "deployments": [deployment.to_dict() for deployment in deployments],
             "routes": [route.to_dict() for route in routes],
         }
-        print(msgspec.json.encode(found).decode())
+        print_json(found)
     else:
         _show(deployments, routes)
     unmeasured = [route.route for route in routes if not route.measured]
     if unmeasured:
-        raise RunError(f"{config}: answers of {', '.join(unmeasured)} cannot be measured")
+        raise RunError(f"{config}: the answers of {', '.join(unmeasured)} cannot be measured")
 
 
 async def _probed(
     parts: Parts, config: Path, model: str | None, api_key_env: str | None
 ) -> tuple[list[Deployment], list[Diagnosis]]:
-    """Each deployment once, however many routes use it; raises ConfigError."""
-    from proxy.cli.evaluate import credentials_of, model_of
+    """Probe each deployment once, even if several routes use it; raise ConfigError."""
+    from proxy.cli.routes import credentials_of, model_of
     from proxy.offline.doctor import diagnosis, probe
     from proxy.offline.progress import Steps
 
     routes = parts.routes.routes
     wanted = {
-        route.name: (route.upstream.name, model_of(route, config, model), credentials_of(route, api_key_env))
+        route.name: (
+            route.upstream.name,
+            model_of(route, config, model),
+            credentials_of(parts, route, api_key_env),
+        )
         for route in routes
     }
     found: dict[tuple[str, str], Deployment] = {}
@@ -107,22 +107,23 @@ def _show(deployments: Sequence[Deployment], routes: Iterable[Diagnosis]) -> Non
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("")
     for deployment in deployments:
-        table.add_column(f"{deployment.upstream}\n{deployment.model}", justify="center", overflow="fold")
+        title = cell(deployment.upstream).append("\n").append(cell(deployment.model))
+        table.add_column(title, justify="center", overflow="fold")
     for name, words in _ROWS.items():
-        table.add_row(words, *(_cell(deployment.abilities.get(name)) for deployment in deployments))
+        table.add_row(words, *(_ability(deployment.abilities.get(name)) for deployment in deployments))
     console.print(table)
     for deployment in deployments:
         for name, said in deployment.errors.items():
-            console.print(f"  {deployment.upstream}: {name}: {said}", markup=False, highlight=False)
+            print_line(f"  {deployment.upstream}: {name}: {said}")
     for route in routes:
         reads = ", ".join(route.needs) or "nothing (off)"
         state = "can be measured" if route.measured else "CANNOT be measured"
-        console.print(f"{route.route}: reads {reads}; {state}", markup=False, highlight=False)
+        print_line(f"{route.route}: reads {reads}; {state}")
         for line in (*route.missing, *route.hints):
-            console.print(f"  - {line}", markup=False, highlight=False)
+            print_line(f"  - {line}")
 
 
-def _cell(found: bool | int | None) -> str:
+def _ability(found: bool | int | None) -> str:
     if found is None:
         return "?"
     if isinstance(found, bool):

@@ -1,4 +1,4 @@
-"""``idk init``: a commented configuration to begin with."""
+"""The command ``idk init``."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Annotated
 
 import typer
 
+from proxy.cli.output import print_line
 from proxy.exceptions import ConfigError
 
 
 def init(
     path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("idk.yaml"),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Write a commented idk.yaml."""
+    """Write a commented idk.yaml to start from."""
     text = files("proxy.cli").joinpath("idk.yaml").read_text(encoding="utf-8")
     try:
         with path.open("w" if force else "x", encoding="utf-8") as out:
             out.write(text)
     except FileExistsError as exc:
-        raise ConfigError(f"{path}: is there already; give another name, or --force to overwrite it") from exc
+        raise ConfigError(f"{path}: exists already; give another name, or --force to overwrite it") from exc
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be written: {exc.strerror}") from exc
-    print(f"wrote {path}; check it with: idk check --config {path}")
+    print_line(f"wrote {path}; check it with: idk check --config {path}")

@@ -1,4 +1,4 @@
-"""``idk key``: clients' keys in a store, made and revoked while proxies run."""
+"""The commands ``idk key``: create, list and revoke the client keys of a store."""
 
 from __future__ import annotations
 
@@ -9,42 +9,48 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from proxy.cli.stores import AsJson, ConfigFile, StoreUrl, Who, printed, who_is, with_store
+from proxy.cli.output import print_json, print_line
+from proxy.cli.store_options import AsJson, ConfigFile, StoreUrl, Who, user_name, with_store
 from proxy.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from proxy.clients.keys import Listed
 
-app = typer.Typer(help="Clients' keys in a store: create, list, revoke.", no_args_is_help=True)
+app = typer.Typer(help="Create, list and revoke the client keys of a store.", no_args_is_help=True)
 
 _IDK_YAML = Path("idk.yaml")
-Name = Annotated[str, typer.Argument(help="Whose key it is; as usage and limits show it.")]
+Name = Annotated[str, typer.Argument(help="Name of the client; usage and limits are shown under it.")]
 
 
 @app.command()
 def create(
     name: Name,
     route: Annotated[
-        list[str] | None, typer.Option(help="A route that it opens; all, if none is given.")
+        list[str] | None,
+        typer.Option(help="A route that the key may use; may be repeated. [default: all routes]"),
     ] = None,
-    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="Its limit.")] = None,
-    tokens_per_minute: Annotated[int | None, typer.Option(min=1, help="Its limit.")] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of requests a minute.")
+    ] = None,
+    tokens_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of tokens a minute.")
+    ] = None,
     store: StoreUrl = None,
     config: ConfigFile = _IDK_YAML,
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key, in force on every replica within a second. It is shown this once."""
+    """Create a key and print it: it is shown only once. Every replica accepts it within a second."""
     from proxy.clients import keys
 
-    taken = _in_file(config)
+    taken = _configured_names(config)
     made = with_store(
         store,
         config,
         lambda s: keys.create(
             s,
             name,
-            who_is(who),
+            user_name(who),
             time(),
             taken=taken,
             routes=tuple(route) if route else None,
@@ -53,13 +59,13 @@ def create(
         ),
     )
     if as_json:
-        printed({**described(keys.Listed(made.key)), "key": made.secret})
+        print_json({**values_of(keys.Listed(made.key)), "key": made.secret})
     else:
-        print(made.secret)
+        print_line(made.secret)
 
 
-def _in_file(config: Path) -> list[str]:
-    """The names of the configuration's keys; none where it cannot be read: ``--store`` needs no configuration."""
+def _configured_names(config: Path) -> list[str]:
+    """Return the names of the configuration's keys; none where it cannot be read, since ``--store`` needs no file."""
     from proxy import config as configuration
 
     try:
@@ -70,33 +76,33 @@ def _in_file(config: Path) -> list[str]:
 
 @app.command("list")
 def list_keys(store: StoreUrl = None, config: ConfigFile = _IDK_YAML, as_json: AsJson = False) -> None:
-    """All keys that were ever made here, and when each was last used; never the keys themselves."""
+    """List every key that was ever created, with the time of its last use; the secrets are never shown."""
     from proxy.clients import keys
 
     found = with_store(store, config, keys.listed)
     if as_json:
-        printed([described(each) for each in found])
+        print_json([values_of(each) for each in found])
         return
     if not found:
-        print("there are no keys in the store; `idk key create NAME` makes one")
+        print_line("the store has no keys; create one with `idk key create NAME`")
     for key, used_at in found:
-        state = "opens" if key.revoked_at is None else "revoked"
+        state = "active" if key.revoked_at is None else "revoked"
         routes = ", ".join(key.routes) if key.routes else "every route"
-        print(f"{key.name:24} {state:8} {_used(used_at):26} {routes}")
+        print_line(f"{key.name:24} {state:8} {_used(used_at):26} {routes}")
 
 
 @app.command()
 def revoke(
     name: Name, store: StoreUrl = None, config: ConfigFile = _IDK_YAML, as_json: AsJson = False
 ) -> None:
-    """Let a key open nothing any more, on every replica within a second."""
+    """Revoke a key: every replica rejects it within a second."""
     from proxy.clients import keys
 
     with_store(store, config, lambda s: keys.revoke(s, name, time()))
     if as_json:
-        printed({"name": name, "revoked": True})
+        print_json({"name": name, "revoked": True})
     else:
-        print(f"{name} opens nothing any more")
+        print_line(f"{name} is revoked")
 
 
 def _used(at: float | None) -> str:
@@ -105,8 +111,8 @@ def _used(at: float | None) -> str:
     return f"used {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def described(listed: Listed) -> dict[str, Any]:
-    """What may be told of a key; what never happened is null."""
+def values_of(listed: Listed) -> dict[str, Any]:
+    """Return the public fields of a key as JSON values; the time of an event that never happened is null."""
 
     def when(at: float | None) -> str | None:
         return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

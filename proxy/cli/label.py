@@ -1,18 +1,17 @@
-"""``idk label``: the audit sample, one key an answer; ``idk label export``: what was labelled, as records."""
+"""The commands ``idk label``, which shows the answers of the audit sample, and ``idk label export``."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proxy.cli.stores import ConfigFile, StoreUrl, Who, store_for, who_is
+from proxy.cli.output import print_line
+from proxy.cli.store_options import ConfigFile, StoreUrl, Who, store_for, user_name
 from proxy.exceptions import ConfigError
-from proxy.server.bodies import Bodies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -22,10 +21,12 @@ if TYPE_CHECKING:
 
     Close = Callable[[], Coroutine[Any, Any, None]]
 
-app = typer.Typer(help="Label answers that were drawn at random.", invoke_without_command=True)
+app = typer.Typer(
+    help="Label the answers of the audit sample, which is drawn at random.", invoke_without_command=True
+)
 
 _IDK_YAML = Path("idk.yaml")
-RouteName = Annotated[str | None, typer.Option("--route", help="The route whose sample it is.")]
+RouteName = Annotated[str | None, typer.Option("--route", help="The route whose answers are labelled.")]
 
 
 @app.callback()
@@ -34,30 +35,37 @@ def label(
     store: StoreUrl = None,
     route: RouteName = None,
     judge: Annotated[
-        str | None, typer.Option(help="The route of a model that proposes a label; needs --config.")
+        str | None, typer.Option(help="A route of --config whose model proposes a label for each answer.")
     ] = None,
     config: ConfigFile = _IDK_YAML,
     who: Who = None,
     api_key_env: Annotated[
-        str | None, typer.Option(help="Where the judge's key is, for an upstream with auth: forward.")
+        str | None,
+        typer.Option(
+            help="The environment variable with the judge's API key, for an upstream with auth: forward."
+        ),
     ] = None,
 ) -> None:
-    """Show each answer and take one key: c, i or a; s skips, u takes back, q ends. It goes on where it ended."""
+    """Show one answer at a time and read a key: c correct, i incorrect, a abstained, s skip, u undo, q quit.
+
+    Answers that have a label already are not shown again.
+    """
     context.obj = (store, route, config)
     if context.invoked_subcommand is not None:
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ConfigError(
-            "label: needs a terminal to read keys from; elsewhere use the page at /admin, or `idk label export`"
+            "label: needs a terminal, since it reads single keys; without one, label on the page at /admin"
         )
-    from proxy.cli.label_terminal import Sitting
+    from proxy.cli.label_terminal import LabelSession
 
+    name = _required(route, config)
     opened = store_for(store, config)
     with asyncio.Runner() as runner:
         proposer, close = (None, None) if judge is None else _judge(judge, config, api_key_env)
         runner.run(opened.open())
         try:
-            Sitting(runner, opened, _route(route), who_is(who), proposer).run()
+            LabelSession(runner, opened, name, user_name(who), proposer).run()
         finally:
             runner.run(opened.aclose())
             if close is not None:
@@ -65,53 +73,49 @@ def label(
 
 
 def _judge(name: str, config: Path, api_key_env: str | None) -> tuple[Proposer, Close]:
-    from proxy import app as application
-    from proxy.cli.evaluate import credentials_of, model_of
-    from proxy.config import error_prefix, load
-    from proxy.control.policies import read_snapshot
-    from proxy.offline.evaluation import Asker
+    """Return what proposes labels, and the function that closes its connections; raise ConfigError."""
+    from proxy.cli.routes import asker_of, build_from, route_named
     from proxy.offline.labelling import Proposer
 
-    loaded, folder = load(config), config.resolve().parent
-    with error_prefix(str(config)):
-        parts = application.build(
-            loaded, folder=folder, environ=os.environ, snapshot=read_snapshot(loaded, folder, os.environ)
-        )
-    found = next((each for each in parts.routes.routes if each.name == name), None)
-    if found is None:
-        raise ConfigError(f"--judge: {config} has no route {name}")
-    asker = Asker(
-        route=found,
-        model=model_of(found, config),
-        top_logprobs=0,
-        bodies=Bodies(server=parts.config.server),
-        credentials=credentials_of(found, api_key_env),
-    )
+    parts = build_from(config)
+    found = route_named(parts, name, "--judge", config)
+    asker = asker_of(parts, found, config, model=None, api_key_env=api_key_env, top_logprobs=0)
     return Proposer(asker), parts.aclose
 
 
-def _route(given: str | None) -> str:
-    if given is None:
-        raise ConfigError("label: --route: whose answers? name the route")
-    return given
+def _required(route: str | None, config: Path) -> str:
+    """Return the route; raise ConfigError, which names the routes with an audit sample, where none is given."""
+    if route is not None:
+        return route
+    from proxy.config import load
+
+    try:
+        names = [each.name for each in load(config).routes if each.audit]
+    except ConfigError:
+        names = []
+    known = f"; routes with answers to label: {', '.join(names)}" if names else "; name the route to label"
+    raise ConfigError(f"label: --route is required{known}")
 
 
 @app.command()
 def export(
     context: typer.Context,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The records, for `idk tune`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the records, for `idk tune`.")],
     store: StoreUrl = None,
     route: RouteName = None,
     config: ConfigFile = _IDK_YAML,
 ) -> None:
-    """Write what was labelled as graded records: as far as they are a random sample, for they may certify."""
+    """Write the labelled answers as graded records.
+
+    Only those that form a random sample are written, since they may certify a policy.
+    """
     from proxy import records
     from proxy.exceptions import RunError
     from proxy.offline import labelling
 
-    above: tuple[str | None, str | None, Path] = context.obj
-    opened = store_for(store or above[0], config if config != _IDK_YAML else above[2])
-    name = _route(route or above[1])
+    parent: tuple[str | None, str | None, Path] = context.obj
+    opened = store_for(store or parent[0], config if config != _IDK_YAML else parent[2])
+    name = _required(route or parent[1], config if config != _IDK_YAML else parent[2])
 
     async def read() -> labelling.Export:
         try:
@@ -124,4 +128,4 @@ def export(
     if not found.records:
         raise RunError(f"label export: {name} has {found}; label the sample from its beginning")
     records.write_lines(out, map(records.encoded, found.records))
-    print(f"{out}: {found}")
+    print_line(f"{out}: {found}")

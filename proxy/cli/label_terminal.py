@@ -1,4 +1,4 @@
-"""The terminal of ``idk label``: an answer is shown, a key is read."""
+"""The terminal session of ``idk label``: shows one answer at a time and reads single keys."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from proxy.cli.output import escaped
 from proxy.offline.labelling import Desk
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ _ENDS = ("q", "\x04", "")
 _KEYS = "[c] correct  [i] incorrect  [a] no answer  [s] skip  [u] undo  [q] quit"
 
 
-class Sitting:
-    """Keys are read between the runs of the loop, so that Ctrl-C ends it at once."""
+class LabelSession:
+    """A labelling session; keys are read between runs of the event loop, so that Ctrl-C ends it at once."""
 
     def __init__(self, runner: Runner, store: Store, route: str, who: str, judge: Proposer | None) -> None:
         self._runner = runner
@@ -36,21 +37,21 @@ class Sitting:
         self._console = Console(highlight=False)
 
     def run(self) -> None:
-        """Until nothing waits, or q. Raises StoreError."""
+        """Show answers until none is left or the user quits; raise StoreError."""
         self._console.print(_KEYS, style="dim", markup=False)
         try:
             with key_by_key() as read:
                 while (item := self._runner.run(self._desk.next())) is not None and self._one(item, read):
                     pass
             if item is None:
-                self._console.print("Nothing waits for a label any more, but for what was skipped.")
+                self._console.print("No answer is left to label, except for skipped ones.")
         finally:
             self._console.print(f"{self._desk.labelled} labelled.")
         if self._desk.judge is not None:
             self._console.print(f"{self._runner.run(self._desk.agreement())}.")
 
     def _one(self, item: AuditItem, read: Callable[[], str]) -> bool:
-        """Show it and do what the key says; False to end."""
+        """Show an answer and act on the key; return False where the user quits."""
         self._show(item)
         while True:
             key = read().lower()
@@ -65,30 +66,30 @@ class Sitting:
                 if self._runner.run(self._desk.undo()):
                     self._console.print("→ back\n", style="dim")
                     return True
-                self._console.print("There is nothing to take back.")
+                self._console.print("There is no label to undo.")
 
     def _show(self, item: AuditItem) -> None:
         decision = item.decision
         confidence = "unmeasured" if decision.confidence is None else f"confidence {decision.confidence:.2f}"
         self._console.print(f"{confidence} · {decision.decision} ({decision.reason})", style="dim")
-        self._console.print(Text(shown(item.answer.question or "(the question is not known)")))
-        self._console.print(Text(shown(item.answer.answer), style="bold"))
+        self._console.print(Text(_shown(item.answer.question or "(the question was not stored)")))
+        self._console.print(Text(_shown(item.answer.answer), style="bold"))
         proposed = self._runner.run(self._desk.proposal(item))
         if proposed is not None:
             self._console.print(f"The judge proposes: {proposed}", style="cyan")
 
 
-def shown(text: str) -> str:
-    """Without what would steer the terminal: a model's answer may hold anything."""
-    return "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
+def _shown(text: str) -> str:
+    """Escape a question or an answer, whose lines and tabs are kept."""
+    return escaped(text, keep="\n\t")
 
 
 @contextmanager
 def key_by_key() -> Iterator[Callable[[], str]]:
-    """Standard input without Enter and echo; gives what reads a key (empty at its end)."""
+    """Switch off line buffering and echo of standard input; yield a function that reads a key, "" at its end."""
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
-    tty.setcbreak(descriptor, termios.TCSADRAIN)  # keys that were pressed early stay
+    tty.setcbreak(descriptor, termios.TCSADRAIN)  # keys pressed before this point are kept
     try:
         yield lambda: os.read(descriptor, 1).decode("latin-1")
     finally:

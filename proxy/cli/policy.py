@@ -1,4 +1,4 @@
-"""``idk policy``: the policies in a store, their versions, and which of them is in force."""
+"""The commands ``idk policy``: push, list, show and roll back the policies of a store."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from proxy.cli.stores import AsJson, ConfigFile, StoreUrl, Who, printed, who_is, with_store
+from proxy.cli.output import print_json, print_line
+from proxy.cli.store_options import AsJson, ConfigFile, StoreUrl, Who, user_name, with_store
 from proxy.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from proxy.control.policies import PolicyName
     from proxy.storage import PolicyChange, Store, StoredPolicy
 
-app = typer.Typer(help="Policies in a store: push, list, show, rollback.", no_args_is_help=True)
+app = typer.Typer(help="Push, list, show and roll back the policies of a store.", no_args_is_help=True)
 
 Named = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The policy's name in the store.")]
 _IDK_YAML = Path("idk.yaml")
@@ -24,25 +25,25 @@ _IDK_YAML = Path("idk.yaml")
 
 @app.command()
 def push(
-    file: Annotated[Path, typer.Argument(help="What `idk tune` wrote.")],
-    name: Annotated[str, typer.Option(help="Under which name; its next version is made.")],
+    file: Annotated[Path, typer.Argument(help="The policy, as `idk tune` writes it.")],
+    name: Annotated[str, typer.Option(help="Name in the store; the policy becomes its next version.")],
     store: StoreUrl = None,
     config: ConfigFile = _IDK_YAML,
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put a policy in force: on every replica, within a second."""
+    """Put a policy in force on every replica, within a second."""
     from proxy.control.policies import load_policy, read_policy
 
-    load_policy(file, "policy push")  # what no proxy could use is no policy
+    load_policy(file, "policy push")  # rejects a policy that no proxy could use
     saved = read_policy(file, "policy push")
     named = _parsed(name)
     if named.version is not None:
         raise ConfigError(
-            f"policy push: --name {name}: the store counts the versions; leave @{named.version} out"
+            f"policy push: --name {name}: the store assigns the version; remove @{named.version}"
         )
-    stored = with_store(store, config, lambda s: s.push_policy(named.name, saved, who_is(who), time()))
-    _said(stored, as_json=as_json)
+    stored = with_store(store, config, lambda s: s.push_policy(named.name, saved, user_name(who), time()))
+    _print_result(stored, as_json=as_json)
 
 
 @app.command()
@@ -53,31 +54,33 @@ def rollback(
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put an older version in force: the one before, or the one that is named."""
+    """Put an older version in force: the previous one, or the one given as NAME@VERSION."""
     named = _parsed(name)
-    stored = with_store(store, config, lambda s: s.roll_back(named.name, named.version, who_is(who), time()))
-    _said(stored, as_json=as_json)
+    stored = with_store(
+        store, config, lambda s: s.roll_back(named.name, named.version, user_name(who), time())
+    )
+    _print_result(stored, as_json=as_json)
 
 
 @app.command("list")
 def list_policies(store: StoreUrl = None, config: ConfigFile = _IDK_YAML, as_json: AsJson = False) -> None:
-    """Every version of every policy; * is in force."""
+    """List every version of every policy; * marks the version in force."""
     found = with_store(store, config, lambda s: s.policies())
     if as_json:
-        printed([_described(each) for each in found])
+        print_json([_values(each) for each in found])
         return
     if not found:
-        print("there are no policies; `idk policy push FILE --name NAME` puts one there")
+        print_line("the store has no policies; add one with `idk policy push FILE --name NAME`")
     for each in found:
         mark = "*" if each.in_force else " "
-        print(f"{mark} {each.label:24} {_when(each.at)}  {each.who:16} {_in_words(each.policy)}")
+        print_line(f"{mark} {each.label:24} {_when(each.at)}  {each.who:16} {_summary(each.policy)}")
 
 
 @app.command()
 def show(
     name: Named, store: StoreUrl = None, config: ConfigFile = _IDK_YAML, as_json: AsJson = False
 ) -> None:
-    """One version (by default the one in force) and the history of its name; --json prints the policy too."""
+    """Show one version, by default the one in force, and the history of its name; --json prints the policy too."""
     named = _parsed(name)
 
     async def read(s: Store) -> tuple[StoredPolicy | None, list[PolicyChange]]:
@@ -86,14 +89,16 @@ def show(
     stored, history = with_store(store, config, read)
     if stored is None:
         raise ConfigError(
-            f"policy show: there is no policy `{name}` in the store; `idk policy list` names them"
+            f"policy show: the store has no policy `{name}`; `idk policy list` lists those it has"
         )
     if as_json:
-        printed({**_described(stored), "content": stored.policy, "history": history})
+        print_json({**_values(stored), "content": stored.policy, "history": history})
         return
-    print(f"{stored.label}: {'in force' if stored.in_force else 'not in force'}, {_in_words(stored.policy)}")
+    print_line(
+        f"{stored.label}: {'in force' if stored.in_force else 'not in force'}, {_summary(stored.policy)}"
+    )
     for change in history:
-        print(f"  {_when(change.at)}  {change.action:9} {change.name}@{change.version}  {change.who}")
+        print_line(f"  {_when(change.at)}  {change.action:9} {change.name}@{change.version}  {change.who}")
 
 
 def _parsed(name: str) -> PolicyName:
@@ -102,20 +107,20 @@ def _parsed(name: str) -> PolicyName:
     named = PolicyName.parse(name)
     if named is None:
         raise ConfigError(
-            f"policy: {name!r} is no policy's name: letters, digits, `_`, `-` and `.`, not ending in .json, "
-            "and perhaps @VERSION"
+            f"policy: {name!r} is not a policy's name; use letters, digits, `_`, `-` and `.`, not ending in .json, "
+            "optionally followed by @VERSION"
         )
     return named
 
 
-def _said(stored: StoredPolicy, *, as_json: bool) -> None:
+def _print_result(stored: StoredPolicy, *, as_json: bool) -> None:
     if as_json:
-        printed(_described(stored))
+        print_json(_values(stored))
     else:
-        print(f"{stored.label} is in force")
+        print_line(f"{stored.label} is in force")
 
 
-def _described(stored: StoredPolicy) -> dict[str, Any]:
+def _values(stored: StoredPolicy) -> dict[str, Any]:
     return {
         "policy": stored.label,
         "name": stored.name,
@@ -128,9 +133,9 @@ def _described(stored: StoredPolicy) -> dict[str, Any]:
     }
 
 
-def _in_words(policy: dict[str, Any]) -> str:
+def _summary(policy: dict[str, Any]) -> str:
     threshold, certificate = policy.get("threshold"), policy.get("certificate")
-    at = "no threshold of its own" if threshold is None else f"threshold {threshold:.3g}"
+    at = "no single threshold" if threshold is None else f"threshold {threshold:.3g}"
     if not certificate:
         return f"{at}, not certified"
     return f"{at}, certified at risk {certificate['target_risk']:g}"

@@ -1,4 +1,4 @@
-"""``idk report``: a policy on graded answers, as a page and as figures."""
+"""The command ``idk report``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from proxy.cli.output import cell, print_line
 from proxy.exceptions import ConfigError
 
 if TYPE_CHECKING:
@@ -19,22 +20,28 @@ def report(
         Path, typer.Option("--records", help="Graded answers, as `idk evaluate` writes them.")
     ],
     policy: Annotated[Path, typer.Option("--policy", help="The policy, as `idk tune` writes it.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the page, as HTML.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the HTML page.")] = None,
     escalate_records: Annotated[
         Path | None,
-        typer.Option(help="The same questions' records of a stronger route, asked where this one withholds."),
+        typer.Option(
+            help="Records of the same questions by a stronger route, which answers where this one withholds."
+        ),
     ] = None,
-    escalate_policy: Annotated[Path | None, typer.Option(help="The stronger route's policy.")] = None,
+    escalate_policy: Annotated[Path | None, typer.Option(help="The policy of the stronger route.")] = None,
     wait: Annotated[
-        str, typer.Option(help="How both routes draw samples: none, band or sequential, as sampling.wait.")
+        str, typer.Option(help="When both routes draw samples (sampling.wait): none, band or sequential.")
     ] = "none",
     sequential: Annotated[
         float | None,
-        typer.Option(min=0.0, max=0.5, help="Stop drawing by a test too that errs in at most this share."),
+        typer.Option(
+            min=0.0,
+            max=0.5,
+            help="Also stop drawing samples by a test with at most this error rate (sampling.level).",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Draw what a policy does on graded answers: one HTML file that fetches nothing."""
+    """Report what a policy does on graded answers, as one HTML file without external resources."""
     import json
 
     from proxy import records as files
@@ -42,7 +49,9 @@ def report(
     from proxy.offline import report as pages
 
     if out is None and not as_json:
-        raise ConfigError("report: give --out for the page, --json for the figures, or both")
+        raise ConfigError(
+            "report: nothing to write; give --out for the page, --json for the figures, or both"
+        )
     rows = (record for record, _ in files.lines(records, files.Record))
     loaded = load_policy(policy, "--policy")
     cascade = None
@@ -50,7 +59,7 @@ def report(
         stronger = load_policy(escalate_policy, "--escalate-policy")
         cascade = _cascade((records, loaded), (escalate_records, stronger), _manner(wait, sequential))
     elif escalate_records is not None or escalate_policy is not None:
-        raise ConfigError("report: give --escalate-records and --escalate-policy together")
+        raise ConfigError("report: --escalate-records and --escalate-policy must be given together")
     figures = pages.figures_of(rows, loaded, pages.Source(records.name), level=sequential, cascade=cascade)
     if out is not None:
         files.write(out, pages.render(figures))
@@ -69,11 +78,11 @@ def _manner(wait: str, level: float | None) -> Manner:
     for known in get_args(Wait):
         if wait == known:
             return Manner(known, level or 0.0 if known == "sequential" else 0.0)
-    raise ConfigError(f"report: --wait: {wait} is none of {', '.join(get_args(Wait))}")
+    raise ConfigError(f"report: --wait: {wait!r} is not one of its values; use {', '.join(get_args(Wait))}")
 
 
 def _cascade(first: tuple[Path, Policy], second: tuple[Path, Policy], manner: Manner) -> Cascade:
-    """Each of the two is a file of records and the policy of its route."""
+    """Return the figures of two routes one after the other, each with a file of records and a policy."""
     from gating.types import GatingError
     from proxy import records as files
     from proxy.offline.report import cascade
@@ -86,34 +95,33 @@ def _cascade(first: tuple[Path, Policy], second: tuple[Path, Policy], manner: Ma
 
 
 def _show(figures: ReportFigures, out: Path | None) -> None:
-    """The page in a few lines."""
+    """Print the main figures of the page."""
     from rich.console import Console
-    from rich.text import Text
 
     from proxy.offline.report.words import number, percent, several
 
     console = Console(highlight=False)
-    name = figures.policy.name
+    console.print()
     console.print(
-        Text(f"\n{name}", style="bold").append(f" on {several(figures.n, 'answer')}", style="not bold")
+        cell(figures.policy.name, "bold").append(f" on {several(figures.n, 'answer')}", style="not bold")
     )
     gated, always, quality = figures.gated, figures.always, figures.quality
     if gated is None:
-        console.print("no threshold is chosen")
+        console.print("the policy has no threshold")
     else:
-        console.print(f"answers {percent(gated.coverage)}, wrong {percent(gated.risk)} of them")
-    console.print(f"answering everything: wrong {percent(always.risk)}")
+        console.print(f"answered {percent(gated.coverage)}, of which wrong {percent(gated.risk)}")
+    console.print(f"without the gate: wrong {percent(always.risk)}")
     console.print(f"AUROC {number(quality.auroc)}, Brier skill {number(quality.brier_skill)}")
     if figures.contradicted:
-        console.print("[bold yellow]These answers speak against the certificate.[/]")
+        console.print("[bold yellow]These answers contradict the certificate.[/]")
     if figures.unlike:
         console.print(f"[yellow]{several(figures.unlike, 'record')} without the policy's fingerprint[/]")
     if figures.sampling:
-        from proxy.cli.stages_text import show_sampling
+        from proxy.cli.shared_tables import show_sampling
 
         show_sampling(figures.sampling, console)
     if figures.cascade is not None:
-        from proxy.cli.stages_text import show_cascade
+        from proxy.cli.shared_tables import show_cascade
 
         show_cascade(figures.cascade, console)
-    console.print(Text(f"written to {out}"))
+    print_line(f"written to {out}")

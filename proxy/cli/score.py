@@ -1,4 +1,4 @@
-"""``idk score``: what a policy says of each answer of a file."""
+"""The command ``idk score``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,18 @@ if TYPE_CHECKING:
 
 
 def score(
-    records: Annotated[Path, typer.Option("--records", help="Answers; a label is not needed.")],
+    records: Annotated[
+        Path, typer.Option("--records", help="Answers, as `idk evaluate` writes them; a label is not needed.")
+    ],
     policy: Annotated[Path, typer.Option("--policy", help="The policy, as `idk tune` writes it.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the records with their verdicts.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="Where to write the records with score, confidence, decision and reason."
+        ),
+    ],
 ) -> None:
-    """Add score, confidence, decision and reason to each record."""
+    """Add a policy's score, confidence, decision and reason to each record."""
     from gating import Gate
     from gating.types import GatingError
     from proxy import records as files
@@ -34,18 +41,18 @@ def score(
 
 
 def _scored(records: Path, gate: Gate) -> Iterator[bytes]:
-    """Each record's own fields, and what the gate says, as lines."""
+    """Yield each record as a line, with the gate's verdict beside its own fields."""
     import msgspec
 
     from proxy import records as files
 
     fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
     for answer, line in files.lines(records, files.Answer):
-        said = gate.decide(answer.evidence())
+        decided = gate.decide(answer.evidence())
         verdict = {
-            "score": said.score,
-            "confidence": said.confidence,
-            "decision": said.decision,
-            "reason": said.reason,
+            "score": decided.score,
+            "confidence": decided.confidence,
+            "decision": decided.decision,
+            "reason": decided.reason,
         }
         yield msgspec.json.encode(fields.decode(line) | verdict)

@@ -1,4 +1,4 @@
-"""``idk tune``: from graded answers to a policy."""
+"""The command ``idk tune``."""
 
 from __future__ import annotations
 
@@ -24,60 +24,69 @@ def tune(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the policy.")],
     target_risk: Annotated[
         float | None,
-        typer.Option(help="At most this share wrong among the answers, certified. [default: 0.05]"),
+        typer.Option(help="Certify that at most this share of the answers is wrong. [default: 0.05]"),
     ] = None,
     delta: Annotated[float, typer.Option(help="The certificate holds with probability 1 - delta.")] = 0.1,
     wrong_cost: Annotated[
-        float | None, typer.Option(help="A wrong answer costs as much as so many right ones are worth.")
+        float | None, typer.Option(help="Cost of a wrong answer, in units of the value of a right one.")
     ] = None,
-    threshold: Annotated[float | None, typer.Option(help="Answer from this confidence on.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Answer at this confidence or more.")] = None,
     scorers: Annotated[
         str | None,
         typer.Option(
-            help="Names to combine, as a,b; auto: the cheapest that are no worse than the best, samples costing "
-            "more than p_true and that more than logprobs. [default: the best single one that costs least]"
+            help="Scorers to combine, separated by commas; auto: the cheapest combination that is no worse than the "
+            "best (samples cost more than p_true, and p_true more than logprobs). [default: the best single scorer, "
+            "the cheapest of equally good ones]"
         ),
     ] = None,
-    calibrator: Annotated[str, typer.Option(help="A calibrator's name, or auto.")] = "auto",
+    calibrator: Annotated[
+        str,
+        typer.Option(
+            help="The calibrator: temperature, platt, beta, histogram, isotonic, venn_abers, or auto."
+        ),
+    ] = "auto",
     conditions: Annotated[
         str | None,
         typer.Option(
-            help="How answers with passages are told apart, where records say their condition: context (with or "
-            "without), passages (whether these speak of what is asked), contrast (agreement with the answer without "
-            "them, which is asked for live). [default: context]"
+            help="What divides answers into conditions, if records have passages: context (with or without passages), "
+            "passages (whether the passages are about the question), contrast (whether the answer agrees with the "
+            "answer without passages, which costs a further request). [default: context]"
         ),
     ] = None,
     examples: Annotated[
         Path | None,
         typer.Option(
-            help="The same questions' records made without the route's worked examples, to compare."
+            help="Records of the same questions without the route's worked examples, to compare with."
         ),
     ] = None,
-    report: Annotated[Path | None, typer.Option(help="Where to draw what it does, as HTML.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Where to write an HTML report.")] = None,
     sequential: Annotated[
         float | None,
         typer.Option(
             min=0.0,
             max=0.5,
-            help="Where the policy reads samples: what it saves to stop drawing them by a test that errs in at most "
-            "this share (sampling.level of a route).",
+            help="If the policy reads samples: also report what a test with at most this error rate saves, which stops "
+            "drawing them early (sampling.level of a route).",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the splits.")] = 0,
-    name: Annotated[str | None, typer.Option(help="The policy's name. [default: the file's]")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random splits.")] = 0,
+    name: Annotated[str | None, typer.Option(help="The policy's name. [default: the name of --out]")] = None,
     allow_estimate: Annotated[
-        bool, typer.Option("--allow-estimate", help="Where nothing can be certified, take what looks right.")
+        bool,
+        typer.Option(
+            "--allow-estimate", help="If no threshold can be certified, write a policy with an estimated one."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Fit a policy on graded answers and say what it does on answers that it did not see."""
+    """Fit a policy on graded answers, and report what it does on answers that were not used to fit it."""
     from dataclasses import asdict
     from datetime import UTC, datetime
 
     from gating import tuning
     from gating.types import GatingError
     from proxy import records as files
-    from proxy.cli import tuned_text
+    from proxy.cli import tune_output
 
     goal = _goal(target_risk, delta, wrong_cost, threshold)
     graded, fingerprint = files.graded(records)
@@ -100,41 +109,41 @@ def tune(
     sampling = _sampling(records, tuned, sequential) if page is None else page.sampling
     if as_json:
         more = {} if compared is None else {"examples": compared.to_dict()}
-        print(
+        print(  # JSON escapes control characters itself
             _json(
                 tuned.to_dict() | more | {"sampling": {name: asdict(way) for name, way in sampling.items()}}
             )
         )
     else:
-        tuned_text.show(tuned)
+        tune_output.show(tuned)
         if sampling:
             from rich.console import Console
 
-            from proxy.cli.stages_text import show_sampling
+            from proxy.cli.shared_tables import show_sampling
 
             show_sampling(sampling, Console(highlight=False))
         if compared is not None:
-            from proxy.cli.contexts_text import show_compared
+            from proxy.cli.shared_tables import show_examples_effect
 
-            show_compared(compared)
+            show_examples_effect(compared)
     if report is not None and page is not None:
         from proxy.offline.report import render
 
         files.write(report, render(page))
     if isinstance(goal, tuning.TargetRisk) and tuned.choice.certificate is None and not allow_estimate:
-        raise RunError(f"no threshold is certified: {_instead(tuned)}")
+        raise RunError(f"no threshold is certified: {_advice(tuned)}")
     files.write(out, _json(tuned.policy.to_dict()) + "\n")
 
 
 def _page(records: Path, tuned: Tuned, level: float | None) -> ReportFigures:
-    """What the page shows, how samples are drawn included: the answers are gone through once for both."""
+    """Return the figures of the page, which include those of ``_sampling``: the answers are read once for both."""
     from proxy.offline.report import figures_of_tuned
 
     return figures_of_tuned(records, tuned, level)
 
 
 def _sampling(records: Path, tuned: Tuned, level: float | None) -> Mapping[str, Way]:
-    """What each manner of drawing samples does, where the policy reads any."""
+    """Return the results of each way to draw samples; nothing where the policy reads none."""
     if "samples" not in tuned.policy.needs:
         return {}
     from proxy.offline.report import sampling_of_tuned
@@ -143,7 +152,7 @@ def _sampling(records: Path, tuned: Tuned, level: float | None) -> Mapping[str, 
 
 
 def _compared(records: Path, without: Path) -> Compared:
-    """What worked examples change, on the questions and conditions that both files have."""
+    """Compare answers with and without worked examples, on the questions and conditions that both files have."""
     from proxy.offline.evaluation.overrefusal import compared
 
     return compared(records, without)
@@ -154,7 +163,9 @@ def _goal(target_risk: float | None, delta: float, wrong_cost: float | None, thr
     from gating.types import GatingError
 
     if sum(value is not None for value in (target_risk, wrong_cost, threshold)) > 1:
-        raise ConfigError("tune: give one of --target-risk, --wrong-cost and --threshold")
+        raise ConfigError(
+            "tune: --target-risk, --wrong-cost and --threshold exclude one another; give one of them"
+        )
     try:
         if wrong_cost is not None:
             return tuning.WrongCost(wrong_cost)
@@ -168,14 +179,14 @@ def _goal(target_risk: float | None, delta: float, wrong_cost: float | None, thr
 def _names(scorers: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(filter(None, (name.strip() for name in scorers.split(",")))))
     if not names:
-        raise ConfigError("tune: --scorers names none; write them as a,b")
+        raise ConfigError("tune: --scorers names no scorer; separate names by commas, as in a,b")
     return names
 
 
-def _instead(tuned: Tuned) -> str:
-    """What to do where nothing passed."""
+def _advice(tuned: Tuned) -> str:
+    """Say what to do where no threshold passed."""
     needed = tuned.choice.labels_needed
-    more = "" if needed is None else f"bring about {needed:,} labels, "
+    more = "" if needed is None else f"collect about {needed:,} labels, "
     return (
         f"{more}allow a higher --target-risk, or take an estimate with --allow-estimate; no policy is written"
     )

@@ -36,7 +36,7 @@ class _Loader(yaml.SafeLoader):
             if key_node.value == "<<":
                 raise _refused("merge keys (<<) are not supported; write the keys out", key_node)
             if key_node.value in seen:
-                raise _refused(f"duplicate key `{key_node.value}`; keep one of them", key_node)
+                raise _refused(f"duplicate key: `{key_node.value}` is given twice; keep one", key_node)
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 

@@ -42,7 +42,7 @@ BROKEN: dict[str, tuple[str, tuple[str, ...]]] = {
         with_route(treshold=0.5),
         ("routes[0]", "treshold", "did you mean `threshold`"),
     ),
-    "wrong type": (changed(server={"port": "high"}), ("server.port", "int")),
+    "wrong type": (changed(server={"port": "high"}), ("server.port", "a whole number from 0 to 65,535")),
     "enforce without a threshold": (
         with_route(mode="enforce"),
         ("routes[0]", "score_threshold", "mode: observe"),

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from proxy.cli.label_terminal import shown
 from proxy.offline.labelling.judging import PROMPT
 from tests.admin_store import ROUTE, config, fill
 from tests.e2e.proxies import IDK, idk, one_line, route, write_config
@@ -101,7 +100,7 @@ def test_one_key_an_answer_undo_and_going_on(tmp_path):
             terminal.until("confidence", place + 1)
             terminal.press("a")
             terminal.until("→ abstained", place + 1)
-        terminal.until("Nothing waits")
+        terminal.until("No answer is left")
         assert terminal.ends() == 0
     assert [label for _, label in labels(tmp_path)].count("abstained") == 3
 
@@ -160,7 +159,3 @@ def test_nothing_to_export(tmp_path, arguments):
     assert done.returncode == (1 if arguments else 2)
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "r.jsonl").exists()
-
-
-def test_a_model_does_not_steer_the_terminal():
-    assert shown("a\tb\n\x1b[2J\x9b31m\u202e") == "a\tb\n\ufffd[2J\ufffd31m\ufffd"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from proxy.app import App, Parts, build
-from proxy.cli.serving import main as serve
+from proxy.cli.serve_process import main as serve
 from proxy.config import parse
 from proxy.metrics import Metrics
 from proxy.storage import Sealer, make_store
@@ -30,7 +30,7 @@ def in_this_process(monkeypatch):
     """What would take this process's place runs in it; that it does take it, tests/e2e sees."""
 
     def execv(program, arguments):
-        assert arguments[:4] == [program, "-P", "-m", "proxy.cli.serving"]
+        assert arguments[:4] == [program, "-P", "-m", "proxy.cli.serve_process"]
         raise SystemExit(serve(arguments[4]))
 
     monkeypatch.setattr("os.execv", execv)

@@ -32,7 +32,7 @@ def test_the_passages_and_both_questions_are_shown(tmp_path, capsys):
     assert status == 0
     assert "taken by the route docs" in said.out
     assert "passage 1: 'Paris is old.'" in said.out
-    assert 'without it: {"model":"big","messages":[{"role":"user","content":"How old?"}]}' in said.out
+    assert 'without passages: {"model":"big","messages":[{"role":"user","content":"How old?"}]}' in said.out
     status, said = check(tmp_path, capsys, asking("docs", "Hm", idk={"context": ["A"]}), "--json")
     told = json.loads(said.out)
     assert (told["context"], told["with"]["messages"][0]["content"]) == (["A"], "A\n\nHm")
@@ -42,15 +42,15 @@ def test_the_passages_and_both_questions_are_shown(tmp_path, capsys):
 def test_a_request_without_context_is_as_any_other(tmp_path, capsys):
     status, said = check(tmp_path, capsys, asking("plain", "<c>A</c> How old?"))
     assert status == 0
-    assert "no context is found" in said.out
-    assert "nothing would be left" in check(tmp_path, capsys, asking("docs", "<c>A</c>"))[1].out
+    assert "it contains no passages" in said.out
+    assert "no question is left" in check(tmp_path, capsys, asking("docs", "<c>A</c>"))[1].out
 
 
 @pytest.mark.parametrize(("request_", "options", "message"), [
     ("{", (), "request.json: the body is not JSON"),
     (asking("none", "?"), (), "no route takes it"),
-    (asking("plain", "?", idk={"context": ["A"]}), (), "the route plain takes no context; set its rag.context"),
-    (asking("docs", "?"), ("--surface", "fax"), "--surface: fax is unknown"),
+    (asking("plain", "?", idk={"context": ["A"]}), (), "the route plain reads no passages; set its rag.context"),
+    (asking("docs", "?"), ("--surface", "fax"), "--surface: 'fax' is not a wire format"),
 ])  # fmt: skip
 def test_what_is_wrong_is_one_line(tmp_path, capsys, request_, options, message):
     status, said = check(tmp_path, capsys, request_, *options)

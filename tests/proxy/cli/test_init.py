@@ -24,7 +24,7 @@ def test_a_file_that_is_there_is_kept_unless_told(tmp_path, capsys):
     path = tmp_path / "idk.yaml"
     path.write_text("mine")
     assert run(["init", str(path)]) == 2
-    assert "is there already; give another name, or --force" in capsys.readouterr().err
+    assert "exists already; give another name, or --force" in capsys.readouterr().err
     assert path.read_text() == "mine"
     assert run(["init", str(path), "--force"]) == 0
     assert "routes:" in path.read_text()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import re
 import subprocess
 import sys
 
@@ -21,8 +23,8 @@ def test_every_command_explains_itself(capsys, command):
 def test_help_tells_of_every_command(capsys):
     assert main.run(["--help"]) == 0
     said = capsys.readouterr().out
-    listed = said.partition("Commands:")[2].splitlines()
-    assert {line.split()[0] for line in listed if line.split()} == {*main.COMMANDS}
+    assert set(re.findall(r"^  (\S+)", said.partition("Commands:")[2], re.MULTILINE)) == {*main.COMMANDS}
+    assert "..." not in said.partition("Commands:")[2]
 
 
 def test_a_command_is_started_without_the_others():
@@ -39,6 +41,26 @@ def test_bad_usage(capsys, arguments):
     assert main.run(arguments) == 2
     said = capsys.readouterr()
     assert "Usage: " in said.out + said.err
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["check", "-h"], ["policy", "list", "-h"]])
+def test_help_has_a_short_option(capsys, arguments):
+    assert main.run(arguments) == 0
+    assert "Usage: idk" in capsys.readouterr().out
+
+
+def test_the_version_is_printed(capsys):
+    assert main.run(["--version"]) == 0
+    assert capsys.readouterr().out == f"idk {importlib.metadata.version('idk-proxy')}\n"
+
+
+def test_a_shell_completes_commands():
+    environ = {**os.environ, "_IDK_COMPLETE": "complete_bash", "COMP_WORDS": "idk po", "COMP_CWORD": "1"}
+    code = "from proxy.cli.main import main; main()"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environ, check=False
+    )
+    assert found.stdout.split() == ["policy"], found.stderr
 
 
 @pytest.mark.parametrize(("error", "status", "said"), [

@@ -31,7 +31,7 @@ def said(capsys, *arguments):
 
 
 def test_versions_are_pushed_listed_shown_and_rolled_back(folder, capsys):
-    assert "there are no policies" in said(capsys, "list")
+    assert "the store has no policies" in said(capsys, "list")
     push()
     assert capsys.readouterr().out.endswith("support@1 is in force\n")
     push("plain.json")
@@ -73,12 +73,12 @@ def test_the_store_of_a_configuration(folder, capsys):
 
 @pytest.mark.parametrize(("arguments", "status", "message"), [
     (["push", "none.json", "--name", "s", *STORE], 2, "policy push: none.json: no such file"),
-    (["push", "p.json", "--name", "s@3", *STORE], 2, "the store counts the versions"),
-    (["push", "p.json", "--name", "s.json", *STORE], 2, "is no policy's name"),
+    (["push", "p.json", "--name", "s@3", *STORE], 2, "the store assigns the version"),
+    (["push", "p.json", "--name", "s.json", *STORE], 2, "is not a policy's name"),
     (["push", "p.json", "--name", "s"], 2, "give --store URL"),
     (["push", "p.json", "--name", "s", "--store", "mysql://h"], 2, "store: mysql://h: give one of sqlite://"),
     (["push", "p.json", "--name", "s", "--store", "sqlite://idk.db"], 2, "a file after three slashes"),
-    (["show", "s", *STORE], 2, "there is no policy `s`"), (["rollback", "s", *STORE], 1, "no policy `s` to roll"),
+    (["show", "s", *STORE], 2, "the store has no policy `s`"), (["rollback", "s", *STORE], 1, "no policy `s` to roll"),
     (["list", "--store", "redis://:secret@127.0.0.1:9/0"], 1, "redis://127.0.0.1:9/0: "),
     (["list", "--store", "redis+sentinel://127.0.0.1:9"], 2, "name the service"),
 ])  # fmt: skip

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from proxy.cli import serving
+from proxy.cli import serve_process
 from proxy.cli.main import run
 from proxy.config import Server
 from proxy.server.protocol import server_of
@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
 def served(monkeypatch):
     """What would be served, and from where."""
     found = []
-    monkeypatch.setattr(serving, "run", lambda loaded, folder, source: found.append((loaded, folder)))
+    monkeypatch.setattr(serve_process, "run", lambda loaded, folder, source: found.append((loaded, folder)))
     return found
 
 
@@ -58,8 +58,8 @@ def test_an_upstream_alone(folder, served):
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    ([], "idk: serve: give --config FILE or --upstream URL"),
-    (["--config", "a.yaml", "--upstream", "http://h"], "idk: serve: give --config FILE or --upstream URL"),
+    ([], "idk: serve: give either --config FILE or --upstream URL"),
+    (["--config", "a.yaml", "--upstream", "http://h"], "idk: serve: give either --config FILE or --upstream URL"),
     (["--config", "none.yaml"], "idk: none.yaml: no such file"),
     (["--upstream", "http://127.0.0.1:9", "--host", "0.0.0.0"], "idk: --upstream: server.host: 0.0.0.0 is reachable"),
     (["--upstream", "nonsense"], "idk: --upstream: upstreams.upstream.base_url: "),

@@ -66,7 +66,7 @@ def test_where_nothing_is_certified_no_policy_is_written(tmp_path, capsys):
     said = capsys.readouterr()
     assert status == 1
     assert not out.exists()
-    assert "The data do support: error <=" in said.out
+    assert "The data support: error <=" in said.out
     assert "--allow-estimate" in said.err
     assert len(said.err.splitlines()) == 1
     status, out = tune(path, "--target-risk", "0.2", "--allow-estimate", "--calibrator", "platt")
@@ -136,7 +136,7 @@ def test_it_says_whether_samples_pay(tmp_path, capsys):
     assert tune(path, *options, "--json")[0] == 0
     cheaper = json.loads(capsys.readouterr().out)["cheaper"]
     assert (cheaper["scorer"], cheaper["pays"]) == ("mean_logprob", False)
-    assert "by how samples are drawn" in said
+    assert "by when samples are drawn" in said
     assert tune(path, "--wrong-cost", "1")[0] == 0
     assert "costs less" not in capsys.readouterr().out
 
@@ -185,7 +185,7 @@ def test_too_few_answers_tell_nothing_of_the_cost(tmp_path, capsys):
     grouped = [line | {"group": "a" if row < 40 else "b"} for row, line in enumerate(lines)]
     path.write_text("".join(json.dumps(line) + "\n" for line in grouped))
     assert tune(path, "--wrong-cost", "1", "--scorers", "agreement")[0] == 0
-    assert "too few unseen answers tell" in " ".join(capsys.readouterr().out.split())
+    assert "too few test answers to tell" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(
@@ -194,12 +194,12 @@ def test_too_few_answers_tell_nothing_of_the_cost(tmp_path, capsys):
         (
             ("--wrong-cost", "3", "--threshold", "0.5"),
             2,
-            "give one of --target-risk, --wrong-cost and --threshold",
+            "--target-risk, --wrong-cost and --threshold exclude one another",
         ),
         (("--threshold", "1.5"), 2, "tune: threshold: must be a number in [0, 1]"),
         (("--target-risk", "0"), 2, "tune: target risk is 0.0"),
         (("--wrong-cost", "-1"), 2, "tune: wrong cost is -1.0"),
-        (("--scorers", " , "), 2, "--scorers names none"),
+        (("--scorers", " , "), 2, "--scorers names no scorer"),
         (("--scorers", "mean_logprop"), 1, "mean_logprop is neither a scorer nor a feature"),
         (("--calibrator", "oracle"), 1, "calibrator: 'oracle' is unknown"),
     ],

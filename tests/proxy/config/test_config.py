@@ -121,8 +121,11 @@ def test_the_examples_commented_lines_are_sound_too(shown, hidden):
     [
         ("a: [", "line 1: "),
         ("a: b: c", "line 1: mapping values are not allowed here"),
-        ("server: {port: 1}\nserver: {port: 2}\n", "line 2: duplicate key `server`; keep one of them"),
-        (route("model: a, model: b"), "line 2: duplicate key `model`; keep one of them"),
+        (
+            "server: {port: 1}\nserver: {port: 2}\n",
+            "line 2: duplicate key: `server` is given twice; keep one",
+        ),
+        (route("model: a, model: b"), "line 2: duplicate key: `model` is given twice; keep one"),
         ("a: \0", "not YAML: unacceptable character"),
         ("a: 1\n---\nb: 2\n", "line 2: "),
         ("a: !!python/object:os.system x", "line 1: could not determine a constructor"),

@@ -150,7 +150,7 @@ def test_a_judge_must_answer_and_a_route_that_is_off_needs_nothing(tmp_path, ups
 def test_which_model(tmp_path, upstream, capsys):
     anything = {**enforced("r"), "models": ["*"]}
     assert doctor(tmp_path, upstream, refusing(), anything) == 2
-    assert "--model: which one?" in capsys.readouterr().err
+    assert "--model is required: " in capsys.readouterr().err
     assert doctor(tmp_path, upstream, refusing(), anything, arguments=["--model", "m"]) == 0
 
 

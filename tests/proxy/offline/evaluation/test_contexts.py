@@ -200,7 +200,7 @@ def test_worked_examples_are_compared_on_the_same_questions(tmp_path, capsys):
         found["without"]["all"]["over_refusal"]["count"],
     ) == (0, 30)
     assert run([*arguments, "--examples", str(second)]) == 0
-    assert "60 answers without the worked examples" in capsys.readouterr().out
+    assert "60 answers without worked examples" in capsys.readouterr().out
     (tmp_path / "other.jsonl").write_text('{"id": "z", "answer": "a", "label": "correct"}\n')
     assert run([*arguments, "--examples", str(tmp_path / "other.jsonl")]) == 2
 

@@ -227,7 +227,7 @@ def test_questions_are_checked_before_the_first_is_paid_for(tmp_path, capsys, ro
     ("options", "route", "message"),
     [
         (("--route", "suport"), {}, "has no route suport; it has support"),
-        ((), {"models": ["gpt-*"]}, "--model: which one"),
+        ((), {"models": ["gpt-*"]}, "--model is required"),
     ],
 )
 def test_what_cannot_be_asked_is_named(tmp_path, capsys, options, route, message):

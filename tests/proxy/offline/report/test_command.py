@@ -28,7 +28,7 @@ def test_a_page_is_written_and_told_in_a_few_lines(tmp_path, capsys):
     assert status == 0
     assert out.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert "support on 400 answers" in told
-    assert "answering everything: wrong" in told
+    assert "without the gate: wrong" in told
     assert len(told.splitlines()) < 10
 
 
@@ -58,11 +58,11 @@ def test_warnings_are_told(tmp_path, capsys):
     rows = [record(row, -0.1, "incorrect") for row in range(50)]
     assert report(tmp_path, rows, certificate=CERTIFICATE, fingerprint={"model": "m"})[0] == 0
     told = capsys.readouterr().out
-    assert "speak against the certificate" in told
+    assert "contradict the certificate" in told
     assert "50 records without the policy's fingerprint" in told
     assert report(tmp_path, rows, threshold=None, name="[bold]x[/]")[0] == 0
     told = capsys.readouterr().out
-    assert "no threshold is chosen" in told
+    assert "the policy has no threshold" in told
     assert "[bold]x[/]" in told
 
 
@@ -80,7 +80,10 @@ def test_a_cascade_is_told_and_in_the_figures(tmp_path, capsys):
     options = stronger(tmp_path)
     assert report(tmp_path, rows, *options)[0] == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "of 50 requests support answers 20; of the 30 requests that go on strong answers 30, 0 of" in said
+    assert (
+        "of 50 requests support answers 20; of the 30 requests that are escalated strong answers 30, 0 of"
+        in said
+    )
     assert report(tmp_path, rows, *options, "--json", "--wait", "sequential", "--sequential", "0.1")[0] == 0
     found = json.loads(capsys.readouterr().out)["cascade"]
     assert [stage["reached"] for stage in found["stages"]] == [50, 30]
@@ -93,14 +96,14 @@ def test_what_samples_cost_is_told(tmp_path, capsys):
     by_votes = {"combination": Single(SCORERS["agreement_exact"])}
     assert report(tmp_path, rows, "--sequential", "0.2", **by_votes)[0] == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "by how samples are drawn" in said
+    assert "by when samples are drawn" in said
     assert "sequential, level" in said
 
 
 @pytest.mark.parametrize(("wanted", "message"), [
-    (lambda both: both[:2], "give --escalate-records and --escalate-policy together"),
-    (lambda both: both[2:], "give --escalate-records and --escalate-policy together"),
-    (lambda both: [*both, "--wait", "never"], "--wait: never is none of none, band, sequential"),
+    (lambda both: both[:2], "--escalate-records and --escalate-policy must be given together"),
+    (lambda both: both[2:], "--escalate-records and --escalate-policy must be given together"),
+    (lambda both: [*both, "--wait", "never"], "--wait: 'never' is not one of its values; use none, band, sequential"),
 ])  # fmt: skip
 def test_half_a_cascade_is_bad_usage(tmp_path, capsys, wanted, message):
     assert report(tmp_path, [record(0, -0.1, "correct")], *wanted(stronger(tmp_path)))[0] == 2

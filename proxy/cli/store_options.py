@@ -1,4 +1,4 @@
-"""What commands on a store share: which one it is, who acts, and how a result is printed."""
+"""What the commands that use a store have in common: the choice of the store, and the name of the user who acts."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 
 StoreUrl = Annotated[
-    str | None, typer.Option("--store", help="The store's URL; that of --config where it is not given.")
+    str | None,
+    typer.Option("--store", metavar="URL", help="The store's URL. [default: server.store of --config]"),
 ]
-ConfigFile = Annotated[
-    Path, typer.Option("--config", "-c", help="Where server.store is read, without --store.")
-]
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration that names the store.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Who = Annotated[str | None, typer.Option(help="Who does it, for the history; the user's name by default.")]
+Who = Annotated[
+    str | None, typer.Option(help="Name for the history. [default: the name of the system's user]")
+]
 
 
 def store_for(url: str | None, config: Path) -> Store:
-    """The store, not opened yet; raises ConfigError."""
+    """Return the store, not opened yet; raise ConfigError where none is named."""
     from proxy import config as configuration
     from proxy.control.policies import store_of
     from proxy.storage import make_store, sealer_of
@@ -39,11 +40,11 @@ def store_for(url: str | None, config: Path) -> Store:
         return make_store(url, Path.cwd(), sealer_of(configuration.Server().audit_key_env, os.environ))
     if config.exists():
         return store_of(configuration.load(config), config.resolve().parent, os.environ)
-    raise ConfigError(f"{config}: no such file; give --store URL, as sqlite:///idk.db")
+    raise ConfigError(f"{config}: no such file; give --store URL, for example --store sqlite:///idk.db")
 
 
 def with_store(url: str | None, config: Path, call: Callable[[Store], Awaitable[Found]]) -> Found:
-    """Run ``call`` on the store; raises ConfigError or StoreError."""
+    """Open the store, run ``call`` on it and return the result; raise ConfigError or StoreError."""
     store = store_for(url, config)
 
     async def run() -> Found:
@@ -56,18 +57,11 @@ def with_store(url: str | None, config: Path, call: Callable[[Store], Awaitable[
     return asyncio.run(run())
 
 
-def who_is(given: str | None) -> str:
-    """Who acts: as given, or the user of the system."""
+def user_name(given: str | None) -> str:
+    """Return the name for the history: the one given, or that of the system's user; raise ConfigError."""
     if given is not None:
         return given
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
+    except (KeyError, OSError):  # the user of a container may have no name
         return f"uid {os.getuid()}"
-
-
-def printed(value: object) -> None:
-    """As JSON on standard output."""
-    import msgspec
-
-    print(msgspec.json.encode(value).decode())

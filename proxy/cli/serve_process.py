@@ -1,8 +1,8 @@
-"""What `idk serve` becomes: a process that serves, without the libraries of the command line.
+"""The process of `idk serve`, without the libraries of the command line.
 
-It may stand for months, and a host may have many. Typer, and what it brings, would take a fifth of its memory and do
-nothing: the command has its arguments checked and then puts this in its own place (the same process, the same id).
-Workers, which import their parent's main module anew, are as lean.
+A server may run for months, and a host may run many of them. Typer and its dependencies would take a fifth of the
+memory without being used: the command checks its arguments and then replaces its process by this module (the same
+process id). Workers import their parent's main module again and are just as small.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from proxy.cli.edge import status_of
+from proxy.cli.output import exit_status
 from proxy.exceptions import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Arguments(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The command line; what stands for a key of ``server`` goes over the file's."""
+    """The arguments of `idk serve`; each that is named like a key of ``server`` takes precedence over the file."""
 
     config: str | None = None
     upstream: str | None = None
@@ -37,36 +37,36 @@ class Arguments(msgspec.Struct, frozen=True, omit_defaults=True):
     workers: int | None = None
 
 
-def become(arguments: Arguments) -> None:
-    """Serve in this process's place, of which nothing goes on; in the process itself where Python cannot start again.
+def replace_process(arguments: Arguments) -> None:
+    """Replace this process by a server; serve inside it where Python's executable cannot be started again.
 
-    Its file may be gone, or not be this user's to run.
+    The executable may have been removed, or this user may not be allowed to run it.
     """
     given = msgspec.json.encode(arguments).decode()
     with suppress(OSError):
-        # -P: a file of the working directory is no module of ours.
-        os.execv(sys.executable, [sys.executable, "-P", "-m", __name__, given])  # noqa: S606 - no shell, our own module
+        # -P: modules are not imported from the working directory.
+        os.execv(sys.executable, [sys.executable, "-P", "-m", __name__, given])  # noqa: S606 - no shell, this module
     serve(arguments)
 
 
 def main(given: str) -> int:
-    """Serve by what ``become`` was given; gives the exit status."""
-    return status_of(lambda: serve(msgspec.json.decode(given, type=Arguments)))
+    """Serve with the encoded arguments of ``replace_process``; return the exit status."""
+    return exit_status(lambda: serve(msgspec.json.decode(given, type=Arguments)))
 
 
 def serve(arguments: Arguments) -> None:
-    """Serve a configuration's routes until told to stop; raises ConfigError, and RunError where it cannot listen."""
+    """Serve the routes of a configuration until a signal ends it; raise ConfigError or RunError."""
     from proxy import config as configuration
     from proxy.control.reload import Source
 
     path = Path(arguments.config or "idk.yaml")
-    there = arguments.config is not None or (arguments.upstream is None and path.exists())
-    if there == (arguments.upstream is not None):
+    has_file = arguments.config is not None or (arguments.upstream is None and path.exists())
+    if has_file == (arguments.upstream is not None):
         raise ConfigError(
-            "serve: give --config FILE or --upstream URL; `idk init` writes a file to begin with"
+            "serve: give either --config FILE or --upstream URL; `idk init` writes a configuration to start from"
         )
-    over = ((name, getattr(arguments, name)) for name in ("host", "port", "workers"))
-    given = {name: value for name, value in over if value is not None}
+    options = ((name, getattr(arguments, name)) for name in ("host", "port", "workers"))
+    given = {name: value for name, value in options if value is not None}
     if arguments.upstream is None:
         source, where = Source(path, given), str(path)
         loaded = source.load()
@@ -79,7 +79,7 @@ def serve(arguments: Arguments) -> None:
 
 
 def run(loaded: Config, folder: Path, source: Source | None = None) -> None:
-    """Serve until told to stop; raises RunError where it cannot listen."""
+    """Serve until a signal ends it; raise RunError where the address cannot be listened on."""
     with _shared_store(loaded, source) as (config, followed):
         _serve(config, folder, followed)
 
@@ -91,7 +91,7 @@ def _serve(config: Config, folder: Path, source: Source | None) -> None:
     from proxy.server.protocol import server_of, settle_memory
 
     setting = Setting(config, folder, read_snapshot(config, folder, os.environ), source)
-    # Built here for several workers too: what is wrong is said once, before any of them starts.
+    # Built here for several workers too, so that an error is reported once, before any worker starts.
     app = application(setting, os.environ)
     try:
         if config.server.workers == 1:
@@ -99,7 +99,7 @@ def _serve(config: Config, folder: Path, source: Source | None) -> None:
             server_of(app, config.server).run()
         else:
             workers.run(setting)
-    except SystemExit as exc:  # uvicorn's word that it could not start; why, it has logged
+    except SystemExit as exc:  # uvicorn could not start and has logged why
         raise RunError(
             f"serve: cannot listen on {config.server.host}:{config.server.port}; give another --port"
         ) from exc
@@ -107,7 +107,7 @@ def _serve(config: Config, folder: Path, source: Source | None) -> None:
 
 @contextmanager
 def _shared_store(config: Config, source: Source | None) -> Iterator[tuple[Config, Source | None]]:
-    """Several workers have no memory in common: in place of memory:// they share a file for as long as they run."""
+    """Replace a store in memory by a temporary file where several workers, which share no memory, need one store."""
     from proxy.config import with_server
     from proxy.storage import MEMORY_URL
 

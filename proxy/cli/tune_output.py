@@ -1,4 +1,4 @@
-"""What `idk tune` tells a person: the splits, the scorers, the threshold, and what it does on unseen answers."""
+"""The printed result of `idk tune`: splits, scorers, threshold, and figures on answers that were not used to fit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from proxy.cli.output import cell, escaped
 
 if TYPE_CHECKING:
     from gating.tuning import Figures, HeldOut, ScorerFigures, Tuned
@@ -15,11 +18,14 @@ if TYPE_CHECKING:
 
 
 def show(tuned: Tuned, console: Console | None = None) -> None:
-    """Print all of it."""
+    """Print the whole result."""
     console = console or Console(highlight=False)
     figures, policy = tuned.figures, tuned.policy
-    names = " + ".join(scorer.name for scorer in policy.scorers)
-    console.print(f"\n[bold]{policy.name}[/]: {names}, calibrated by {figures.calibrator}")
+    names = escaped(" + ".join(scorer.name for scorer in policy.scorers))
+    console.print()
+    console.print(
+        cell(policy.name, "bold").append(f": {names}, calibrated by {figures.calibrator}", style="not bold")
+    )
     splits = ", ".join(f"{count:,} {name}" for name, count in figures.n.items() if count)
     console.print(f"split by question: {splits}\n")
     console.print(f"each scorer alone, on the test split (base rate {_percent(figures.base_rate)})")
@@ -28,23 +34,21 @@ def show(tuned: Tuned, console: Console | None = None) -> None:
         console.print(line)
     console.print(_threshold(tuned))
     if figures.conditions:
-        console.print(
-            "\nby condition, each with a calibrator and a threshold of its own; error on the test split"
-        )
+        console.print("\nby condition, each with its own calibrator and threshold; error on the test split")
         console.print(_conditions(figures))
     if figures.held_out is not None:
-        console.print(f"\non {figures.n['test']:,} answers that neither the fit nor the threshold saw")
+        console.print(f"\non {figures.n['test']:,} answers that neither the fit nor the threshold used")
         console.print(_held_out(figures, figures.held_out))
 
 
 def _scorers(figures: Figures, chosen: set[str]) -> Table:
-    """Each scorer alone, the policy's own marked; where it has several, what they do together."""
+    """Return the table of single scorers, the chosen ones in bold, and of all chosen ones together."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("scorer")
     for name in ("n", "AUROC", "95 %", "Brier skill", "log loss"):
         table.add_column(name, justify="right")
     for name, scorer in figures.scorers.items():
-        table.add_row(name, *_cells(scorer), style="bold" if name in chosen else None)
+        table.add_row(cell(name), *_cells(scorer), style="bold" if name in chosen else None)
     if len(chosen) > 1:
         table.add_section()
         table.add_row("together", *_cells(figures.policy), style="bold")
@@ -52,28 +56,29 @@ def _scorers(figures: Figures, chosen: set[str]) -> Table:
 
 
 def _considered(figures: Figures, taken: str) -> list[str]:
-    """What the scorers were chosen among."""
+    """Say which combinations of scorers were compared."""
     if not figures.considered:
         return []
     losses = ", ".join(f"{name.replace('+', ' + ')} {loss:.3f}" for name, loss in figures.considered.items())
     return [
-        f"log loss on the fit split, cheapest first: {losses}",
-        f"taken: {taken}, the cheapest within one standard error of the least",
+        f"log loss on the fit split, cheapest first: {escape(escaped(losses))}",
+        f"chosen: {escape(taken)}, the cheapest within one standard error of the least",
     ]
 
 
 def _paying(figures: Figures) -> list[str]:
-    """Whether what the policy costs is worth it."""
+    """Say whether the policy's scorers are worth more than a cheaper one."""
     cheaper = figures.cheaper
     if cheaper is None:
         return []
+    name = escape(escaped(cheaper.scorer))
     if cheaper.gain is None or cheaper.error is None:
-        return [f"too few unseen answers tell whether it pays beside {cheaper.scorer} alone"]
+        return [f"too few test answers to tell whether it pays, compared with {name} alone"]
     gain = f"gain {cheaper.gain:+.3f} ± {cheaper.error:.3f} nats of log loss"
     if cheaper.pays:
-        return [f"it pays: {cheaper.scorer} alone costs less and does worse on the test split ({gain})"]
-    told = f"{cheaper.scorer} alone costs less and is no worse on the test split ({gain})"
-    return [f"[bold yellow]It does not pay[/]: {told}; tune with --scorers {cheaper.scorer}"]
+        return [f"it pays: {name} alone costs less and does worse on the test split ({gain})"]
+    reason = f"{name} alone costs less and is no worse on the test split ({gain})"
+    return [f"[bold yellow]It does not pay[/]: {reason}; tune with --scorers {name}"]
 
 
 def _cells(scorer: ScorerFigures) -> tuple[str, ...]:
@@ -88,17 +93,17 @@ def _cells(scorer: ScorerFigures) -> tuple[str, ...]:
 
 
 def _threshold(tuned: Tuned) -> str:
-    """The threshold and what is certain of it."""
+    """Describe the threshold and its certificate."""
     policy, choice = tuned.policy, tuned.choice
     lines = []
     if policy.threshold is not None:
         lines.append(f"answer at confidence >= {policy.threshold:.4g}")
     if policy.certificate is not None:
-        return "\n".join([*lines, f"[bold green]Certified[/]: {in_words(policy.certificate)}"])
+        return "\n".join([*lines, f"[bold green]Certified[/]: {summary(policy.certificate)}"])
     if "certify" in tuned.splits:
         lines.append("[bold yellow]No threshold is certified[/] for this target.")
         if choice.supported is not None:
-            lines.append(f"The data do support: {in_words(choice.supported)}")
+            lines.append(f"The data support: {summary(choice.supported)}")
         if choice.labels_needed is not None:
             lines.append(f"About {choice.labels_needed:,} labels would be needed for the target.")
         else:
@@ -107,7 +112,7 @@ def _threshold(tuned: Tuned) -> str:
 
 
 def _conditions(figures: Figures) -> Table:
-    """What holds for each condition, and what its threshold does."""
+    """Return the table of conditions: threshold, certificate, and figures on the test split."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("condition")
     for name in ("fitted on", "threshold", "certified", "coverage", "error", "always answering"):
@@ -115,7 +120,7 @@ def _conditions(figures: Figures) -> Table:
     for name, one in figures.conditions.items():
         gated = one.held_out
         table.add_row(
-            name,
+            cell(name),
             f"{one.n:,}",
             "none" if one.threshold is None else f"{one.threshold:.3g}",
             "no" if one.certificate is None else f"<= {_at_most(one.certificate.target_risk)}",
@@ -126,8 +131,8 @@ def _conditions(figures: Figures) -> Table:
     return table
 
 
-def in_words(certificate: Certificate) -> str:
-    """One sentence of a certificate: its target, which the choice of the threshold is allowed for."""
+def summary(certificate: Certificate) -> str:
+    """Summarise a certificate by its target, which takes the choice of the threshold into account."""
     coverage = certificate.answered / certificate.total
     return (
         f"error <= {_at_most(certificate.target_risk)} with {_percent(1 - certificate.delta)} at coverage "
@@ -137,7 +142,7 @@ def in_words(certificate: Certificate) -> str:
 
 
 def _held_out(figures: Figures, gated: HeldOut) -> Table:
-    """Always-answer against gated."""
+    """Return the table of always answering against the gate, on the test split."""
     always = figures.always
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
@@ -162,7 +167,7 @@ def _percent(share: float | None) -> str:
 
 
 def _at_most(share: float) -> str:
-    """Rounded up: what is certified is never said smaller than it is."""
+    """Format a certified share, rounded up so that it is never shown smaller than it is."""
     return f"{ceil(round(1000 * share, 6)) / 10:.1f} %"
 
 

@@ -1,0 +1,67 @@
+"""The output of commands: escaped lines, JSON, tables' cells, and errors as one line and an exit status."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proxy.exceptions import ConfigError, HttpError, RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.text import Text
+
+
+def escaped(text: str, *, keep: str = "") -> str:
+    """Return the text with control characters written out, so that it can neither steer a terminal nor forge a line.
+
+    Names, answers, errors of upstreams and keys of YAML may hold such characters. ``keep`` lists characters that pass.
+    """
+    return "".join(
+        each if each.isprintable() or each in keep else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
+def cell(text: str, style: str = "") -> Text:
+    """Return the text for a table or console of rich, escaped and without markup."""
+    from rich.text import Text
+
+    return Text(escaped(text), style=style)
+
+
+def print_line(line: str) -> None:
+    """Print one line on standard output, escaped."""
+    print(escaped(line))
+
+
+def print_json(value: object) -> None:
+    """Print a value as one line of JSON on standard output."""
+    print(msgspec.json.encode(value).decode())
+
+
+def exit_status(work: Callable[[], object]) -> int:
+    """Run a command and return its exit status; print one line on standard error where it failed.
+
+    The status is 0 on success, 1 for a failed run, 2 for bad usage or a bad configuration, and 130 after Ctrl-C.
+    """
+    try:
+        work()
+    except ConfigError as exc:
+        return _failed(exc, 2)
+    except (RunError, HttpError) as exc:
+        return _failed(exc, 1)
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as exc:
+        return exc.code if isinstance(exc.code, int) else 0
+    return 0
+
+
+def _failed(exc: Exception, status: int) -> int:
+    line = " ".join(str(exc).split())
+    print(f"idk: {escaped(line)}", file=sys.stderr)
+    return status
