@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.demo.embedded.progress import Bytes, say
 from proxy.demo.embedded.sources import SOURCES, Prefix, SourceFailed
 from proxy.exceptions import RunError
+from proxy.offline.progress import Bytes, print_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,7 +48,7 @@ def fetch(
     *,
     environ: Mapping[str, str] = os.environ,
     pip_args: Sequence[str] = (),
-    tell: Tell = say,
+    tell: Tell = print_line,
 ) -> Weights:
     """The weights of ``model``; instant when they are in the cache.
 

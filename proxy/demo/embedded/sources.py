@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from proxy.demo.embedded.models import Model, Part
-    from proxy.demo.embedded.progress import Bytes
+    from proxy.offline.progress import Bytes
 
 CHUNK = 1 << 20
 #: For the connection and for each wait after it; a source that stalls longer is left for the next one.
