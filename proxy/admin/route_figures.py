@@ -36,9 +36,9 @@ if TYPE_CHECKING:
         Label,
         PolicyChange,
         RiskState,
+        SampledOutcome,
         Store,
         StoredPolicy,
-        Watched,
     )
 
 HOUR_S = 3_600.0
@@ -52,7 +52,7 @@ _READ = 2_000
 class Stored(NamedTuple):
     """Everything that is read from the store for one route."""
 
-    watched: list[Watched]
+    watched: list[SampledOutcome]
     audit: list[tuple[AuditItem, Label | None]]
     counts: list[Count]
     risk: RiskState | None
@@ -157,7 +157,7 @@ def why_fixed(route: Route) -> str | None:
     return None
 
 
-def _fresh(watched: Sequence[Watched]) -> list[Seen]:
+def _fresh(watched: Sequence[SampledOutcome]) -> list[Seen]:
     return [Seen(one.confidence, one.label) for one in watched]
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from proxy.metrics import Metrics
     from proxy.requests.route import Route
-    from proxy.storage import Store, Tally, Watched
+    from proxy.storage import PolicyTally, SampledOutcome, Store
     from proxy.storage.link import StoreLink
     from proxy.storage.types import LabelName
 
@@ -65,7 +65,7 @@ class Target(NamedTuple):
 
 
 def assess(
-    before: RiskState, target: Target | None, seen: Sequence[Watched], tally: Tally, at: float
+    before: RiskState, target: Target | None, seen: Sequence[SampledOutcome], tally: PolicyTally, at: float
 ) -> RiskState:
     """Return the state after all labels that count; an alarm of ``before`` stays raised."""
     counted = list(_counted(seen, None if target is None else target.threshold))
@@ -109,7 +109,7 @@ def _tested(state: RiskState, target: Target, wrong: Sequence[bool]) -> RiskStat
     )
 
 
-def _counted(seen: Sequence[Watched], threshold: float | None) -> Iterable[LabelName | None]:
+def _counted(seen: Sequence[SampledOutcome], threshold: float | None) -> Iterable[LabelName | None]:
     """Yield the labels that count, in the order of the draw; None for a skipped answer."""
     served = [
         item.label

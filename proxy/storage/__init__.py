@@ -1,4 +1,4 @@
-"""Where policies, decisions, labels, the audit sample and the state of risk are kept: ``open_store(url, …)``."""
+"""Storage of policies, decisions, labels, audit samples, risk states and client keys, in SQLite or Redis."""
 
 from proxy.storage.sealing import Sealer, sealer_of
 from proxy.storage.store import Store
@@ -11,11 +11,11 @@ from proxy.storage.types import (
     Labelled,
     Page,
     PolicyChange,
+    PolicyTally,
     RiskState,
+    SampledOutcome,
     StoredKey,
     StoredPolicy,
-    Tally,
-    Watched,
 )
 from proxy.storage.urls import MEMORY_URL, make_store
 
@@ -29,13 +29,13 @@ __all__ = [
     "Labelled",
     "Page",
     "PolicyChange",
+    "PolicyTally",
     "RiskState",
+    "SampledOutcome",
     "Sealer",
     "Store",
     "StoredKey",
     "StoredPolicy",
-    "Tally",
-    "Watched",
     "make_store",
     "sealer_of",
 ]

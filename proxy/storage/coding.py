@@ -1,4 +1,4 @@
-"""What backends keep as bytes: JSON for what may be read by anyone, sealed JSON for texts."""
+"""Encoding of stored values: JSON for metadata, sealed JSON for questions, answers and evidence."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from proxy.storage.types import AuditItem, DecisionRecord
 if TYPE_CHECKING:
     from proxy.storage.sealing import Sealer
 
-_Kind = TypeVar("_Kind")
+_Type = TypeVar("_Type")
 _encode = msgspec.json.Encoder().encode
 
 
-class Kept(NamedTuple):
-    """A decision in two parts; ``text`` is None where none is kept."""
+class EncodedDecision(NamedTuple):
+    """An encoded decision; ``text`` holds its sealed question and answer, or None where they are not stored."""
 
     body: bytes
     text: bytes | None
 
 
 def encode(value: object) -> bytes:
-    """As JSON."""
+    """Return ``value`` as JSON."""
     return _encode(value)
 
 
-def decode(kept: bytes | str, kind: type[_Kind]) -> _Kind:
-    """A value of ``kind``; raises StoreError where the store holds something else."""
+def decode(stored: bytes | str, kind: type[_Type]) -> _Type:
+    """Return the stored value as ``kind``; raises StoreError where it has another form."""
     try:
-        return msgspec.json.decode(kept, type=kind)
+        return msgspec.json.decode(stored, type=kind)
     except UNREADABLE as exc:
-        raise StoreError(f"what the store holds is no {kind.__name__}: {exc}") from exc
+        raise StoreError(f"the store contains a value that is not a valid {kind.__name__}: {exc}") from exc
 
 
-def keep_decision(record: DecisionRecord, sealer: Sealer) -> Kept:
-    """The two parts of a decision."""
+def encode_decision(record: DecisionRecord, sealer: Sealer) -> EncodedDecision:
+    """Return the encoded decision, its texts separate from the rest."""
     if record.question is None and record.answer is None:
-        return Kept(_encode(record), None)
+        return EncodedDecision(_encode(record), None)
     text = sealer.seal(_encode((record.question, record.answer)))
-    return Kept(_encode(msgspec.structs.replace(record, question=None, answer=None)), text)
+    return EncodedDecision(_encode(msgspec.structs.replace(record, question=None, answer=None)), text)
 
 
-def read_decision(body: bytes | str, text: bytes | None, sealer: Sealer) -> DecisionRecord:
-    """The decision of its two parts."""
+def decode_decision(body: bytes | str, text: bytes | None, sealer: Sealer) -> DecisionRecord:
+    """Return the decision for its encoded parts."""
     record = decode(body, DecisionRecord)
     if text is None:
         return record
@@ -53,11 +53,11 @@ def read_decision(body: bytes | str, text: bytes | None, sealer: Sealer) -> Deci
     return msgspec.structs.replace(record, question=question, answer=answer)
 
 
-def keep_audit(item: AuditItem, sealer: Sealer) -> bytes:
-    """An audit item: question, answer and evidence, sealed whole."""
+def encode_audit(item: AuditItem, sealer: Sealer) -> bytes:
+    """Return an audit item, sealed as a whole because it contains texts."""
     return sealer.seal(_encode(item))
 
 
-def read_audit(kept: bytes, place: int, sealer: Sealer) -> AuditItem:
-    """The item, with its place in the order in which the sample was drawn."""
-    return msgspec.structs.replace(decode(sealer.open(kept), AuditItem), place=place)
+def decode_audit(stored: bytes, place: int, sealer: Sealer) -> AuditItem:
+    """Return the audit item with its position in the order of sampling."""
+    return msgspec.structs.replace(decode(sealer.open(stored), AuditItem), place=place)

@@ -1,4 +1,4 @@
-"""A store that may be down or slow: short timeouts, and after a failure a while in which nobody waits for it."""
+"""Access to a store that may be down or slow: short timeouts, and a pause after each failure."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("idk")
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
-#: How long one operation may take.
+#: Seconds that one operation may take.
 TIMEOUT_S = 3.0
-#: How long the store is left alone after it could not be reached.
+#: Seconds after a failure during which operations fail at once.
 PAUSE_S = 1.0
 
 
 class StoreLink:
-    """Opens the store when it is first needed, counts what fails, and heals by itself."""
+    """A store with bounded waiting times; opens the store at first use, counts failures, and recovers by itself."""
 
     def __init__(self, store: Store, metrics: Metrics, clock: Callable[[], float] = monotonic) -> None:
         self.store = store
@@ -34,19 +34,19 @@ class StoreLink:
         self._clock = clock
         self._opened = False
         self._opening = asyncio.Lock()
-        self._until = 0.0
+        self._pause_until = 0.0
         self._down = False
 
     async def do(
-        self, operation: str, call: Callable[[Store], Awaitable[Found]], timeout_s: float = TIMEOUT_S
-    ) -> Found:
-        """Run ``call`` on the open store; raises StoreError, counted under ``operation``, in bounded time."""
-        if self._clock() < self._until:
-            raise StoreError(f"{self.store.name}: failed a moment ago; it is tried again in a second")
+        self, operation: str, call: Callable[[Store], Awaitable[Result]], timeout_s: float = TIMEOUT_S
+    ) -> Result:
+        """Run ``call`` on the open store within ``timeout_s``; raises StoreError, counted under ``operation``."""
+        if self._clock() < self._pause_until:
+            raise StoreError(f"{self.store.name}: failed a moment ago; the next attempt is in a second")
         try:
             async with asyncio.timeout(timeout_s):
                 await self._open()
-                found = await call(self.store)
+                result = await call(self.store)
         except StoreRefused:
             raise
         except StoreError as exc:
@@ -58,18 +58,18 @@ class StoreLink:
             raise error from exc
         if self._down:
             self._down = False
-            logger.warning("%s: answers again", self.store.name)
-        return found
+            logger.warning("%s: the store is available again", self.store.name)
+        return result
 
     async def aclose(self) -> None:
-        """Let go of the store; never raises StoreError."""
+        """Close the store; logs a StoreError instead of raising it."""
         try:
             await self.store.aclose()
         except StoreError as exc:
-            logger.warning("the store does not close: %s", exc)
+            logger.warning("closing the store failed: %s", exc)
 
     def dropped(self, operation: str, count: int) -> None:
-        """Count records that were given up."""
+        """Count records that were dropped."""
         self._errors.labels(operation).inc(count)
 
     async def _open(self) -> None:
@@ -80,7 +80,7 @@ class StoreLink:
 
     def _failed(self, operation: str, error: StoreError) -> None:
         self._errors.labels(operation).inc()
-        self._until = self._clock() + PAUSE_S
+        self._pause_until = self._clock() + PAUSE_S
         if not self._down:
             self._down = True
-            logger.warning("the store fails; answers go on without it: %s", error)
+            logger.warning("the store failed; requests are still answered: %s", error)

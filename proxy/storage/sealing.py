@@ -1,6 +1,6 @@
-"""Texts at rest: sealed with AES-256-GCM where the environment holds a key.
+"""Encryption of stored texts with AES-256-GCM, where the environment has a key.
 
-A sealed text is ``b"s1" + nonce (12 bytes) + ciphertext and tag``; an open one is ``b"o1" + text``.
+A sealed text is ``b"s1" + nonce (12 bytes) + ciphertext and tag``; an unsealed one is ``b"o1" + text``.
 """
 
 from __future__ import annotations
@@ -16,53 +16,53 @@ if TYPE_CHECKING:
 
 _SEALED, _OPEN = b"s1", b"o1"
 _NONCE_BYTES = 12
-#: Of a key: what is shorter can be guessed.
-LEAST_KEY = 16
+#: The minimum length of a key; shorter ones can be guessed.
+MIN_KEY_LENGTH = 16
 
 
 class Sealer:
-    """Seals and opens with one key; without a key texts stay readable."""
+    """Encrypts and decrypts texts with one key; without a key, texts are stored unencrypted."""
 
     def __init__(self, key: str | None = None) -> None:
-        """``key``: any secret of at least 16 characters; AES's key is its SHA-256."""
+        """Derive the AES key as the SHA-256 of ``key``, a secret of at least 16 characters."""
         self._cipher: Any = None
         if key is not None:
             self._cipher = _cipher(hashlib.sha256(key.encode()).digest())
 
     def seal(self, text: bytes) -> bytes:
-        """For the store."""
+        """Return ``text`` in the form in which it is stored."""
         if self._cipher is None:
             return _OPEN + text
         nonce = os.urandom(_NONCE_BYTES)
         return _SEALED + nonce + bytes(self._cipher.encrypt(nonce, text, None))
 
-    def open(self, kept: bytes) -> bytes:
-        """What was sealed; raises StoreRefused without the key that it was sealed with."""
-        kind, rest = kept[:2], kept[2:]
+    def open(self, stored: bytes) -> bytes:
+        """Return the original text; raises StoreRefused where the key is missing or wrong."""
+        kind, rest = stored[:2], stored[2:]
         if kind == _OPEN:
             return rest
         if kind != _SEALED:
-            raise StoreError(
-                "a kept text is neither open nor sealed; was the store written by something else?"
-            )
+            raise StoreError("a stored text has an unknown form; the store may belong to another program")
         if self._cipher is None:
-            raise StoreRefused("kept texts are sealed; set the variable that server.audit_key_env names")
+            raise StoreRefused(
+                "stored texts are sealed; set the environment variable named by server.audit_key_env"
+            )
         from cryptography.exceptions import InvalidTag
 
         try:
             return bytes(self._cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], None))
         except InvalidTag as exc:
             raise StoreRefused(
-                "kept texts are sealed with another key than the one that server.audit_key_env names"
+                "stored texts are sealed with a key other than the one named by server.audit_key_env"
             ) from exc
 
 
 def sealer_of(name: str | None, environ: Mapping[str, str]) -> Sealer:
-    """The sealer for the key in the variable ``name``; open where it is not set. Raises ConfigError."""
+    """Return the sealer for the key in the variable ``name``, without a key where it is unset. Raises ConfigError."""
     key = None if name is None else environ.get(name) or None
-    if key is not None and len(key) < LEAST_KEY:
+    if key is not None and len(key) < MIN_KEY_LENGTH:
         raise ConfigError(
-            f"server.audit_key_env: {name} holds fewer than {LEAST_KEY} characters; use a longer secret"
+            f"server.audit_key_env: {name} holds fewer than {MIN_KEY_LENGTH} characters; use a longer secret"
         )
     return Sealer(key)
 
@@ -72,6 +72,6 @@ def _cipher(key: bytes) -> Any:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     except ImportError as exc:
         raise ConfigError(
-            "server.audit_key_env: sealing needs a library; pip install 'idk-proxy[seal]'"
+            "server.audit_key_env: the library for sealing is missing; pip install 'idk-proxy[seal]'"
         ) from exc
     return AESGCM(key)

@@ -1,6 +1,6 @@
-"""What every backend does. All methods raise StoreError, and nothing else, where the store fails them.
+"""The interface of a store. Its methods raise only StoreError.
 
-StoreRefused, its kind for what is not there, is no failure of the store.
+StoreRefused, a subclass, means that the store works but cannot do what was asked, such as roll back a missing policy.
 """
 
 from __future__ import annotations
@@ -19,185 +19,185 @@ if TYPE_CHECKING:
         Labelled,
         Page,
         PolicyChange,
+        PolicyTally,
         RiskState,
+        SampledOutcome,
         Source,
         StoredKey,
         StoredPolicy,
-        Tally,
-        Watched,
     )
 
 
 class Store(Protocol):
-    """Policies, decisions, labels, the audit sample and the state of the watch over risk.
+    """Policies, decisions, labels, audit samples, risk states, client keys and limits.
 
-    What a writing method has returned from is kept, also when the process is killed at once.
+    Data is durable when a writing method returns, even if the process is killed at that moment.
     """
 
-    #: As errors name it, without a password.
+    #: The name in error messages, without a password.
     name: str
 
     async def open(self) -> None:
-        """Connect, and bring an older scheme up to date."""
+        """Connect, and migrate an older schema."""
         ...
 
     async def aclose(self) -> None:
-        """Let go of it."""
+        """Close the connections."""
         ...
 
     async def revision(self) -> int:
-        """A number that grows with every change of a policy in force, of a risk state or of a label."""
+        """Return a number that grows with every change of a policy in force, a risk state, a label or a key."""
         ...
 
     async def changed(self, seen: int, timeout_s: float) -> int:
-        """Wait until the revision is another than ``seen``, or for ``timeout_s``; gives the present one."""
+        """Wait until the revision differs from ``seen``, at most ``timeout_s`` seconds; return the current revision."""
         ...
 
     # Policies
 
     async def push_policy(self, name: str, policy: dict[str, Any], who: str, at: float) -> StoredPolicy:
-        """Keep a new version and put it in force; versions are exact: no two pushes get the same."""
+        """Store a new version and put it in force; concurrent pushes get different versions."""
         ...
 
     async def roll_back(self, name: str, version: int | None, who: str, at: float) -> StoredPolicy:
-        """Put an older version in force (None: the one before the present one); StoreError where none is."""
+        """Put an older version in force (None: the previous one); raises StoreRefused where there is none."""
         ...
 
     async def policy(self, name: str, version: int | None = None) -> StoredPolicy | None:
-        """One version (None: the one in force); None where there is none."""
+        """Return one version (None: the version in force), or None where it does not exist."""
         ...
 
     async def policies(self, name: str | None = None) -> list[StoredPolicy]:
-        """Every version, by name and then the newest first."""
+        """Return all versions, sorted by name, the newest first."""
         ...
 
     async def history(self, name: str) -> list[PolicyChange]:
-        """What was put in force when and by whom, the newest first."""
+        """Return the history of a policy: versions put in force, the newest first."""
         ...
 
     # Decisions
 
     async def add_decisions(self, records: Sequence[DecisionRecord], audit: Sequence[AuditItem]) -> None:
-        """Keep them; those that are there already (by id and choice) stay as they are."""
+        """Store decisions and audit items; existing ones (same id and choice) stay unchanged."""
         ...
 
     async def decision(self, id: str) -> list[DecisionRecord]:  # noqa: A002 - the contract's own word
-        """The choices of one request, by its id or by its completion's; empty where it is not known."""
+        """Return the decisions of one request by its id or completion id; empty where the id is unknown."""
         ...
 
     async def decisions(self, query: DecisionQuery) -> Page:
-        """A page of them, the newest first."""
+        """Return one page of the decisions that match ``query``, the newest first."""
         ...
 
     async def nearest(self, route: str, confidence: float, limit: int) -> list[DecisionRecord]:
-        """At most ``limit`` decisions on either side of a confidence, in the order of theirs."""
+        """Return at most ``limit`` decisions below and ``limit`` above a confidence, sorted by confidence."""
         ...
 
     async def counts(self, since: float, bucket_s: float) -> list[Count]:
-        """How many choices ended how, per route and stretch of ``bucket_s``, from ``since`` on; oldest first.
+        """Return the number of choices per route, outcome and ``bucket_s`` seconds since ``since``, oldest first.
 
-        A store may count by the minute: then no stretch is shorter, and the first one may begin before ``since``.
+        A store may count by the minute: then no bucket is shorter, and the first one may begin before ``since``.
         """
         ...
 
     async def confidences(
         self, route: str, since: float, limit: int, *, policy: str | None = None, oldest: bool = False
     ) -> list[float]:
-        """The measured confidences of the newest (or the oldest) decisions, at most ``limit``.
+        """Return at most ``limit`` measured confidences of the newest (or oldest) decisions.
 
-        ``policy``: only of this version.
+        ``policy`` restricts them to one policy version.
         """
         ...
 
-    async def tally(self, route: str, policy: str) -> Tally:
-        """What a policy version let out on a route, counted exactly."""
+    async def tally(self, route: str, policy: str) -> PolicyTally:
+        """Return exact counts of the answers that a policy version served on a route, and of those reported wrong."""
         ...
 
     # Labels and the audit sample
 
     async def add_label(self, label: Label) -> bool:
-        """Keep a label; whether it changed anything. It is kept for good when this returns."""
+        """Store a label; return whether it changed anything."""
         ...
 
     async def remove_label(self, id: str, choice: int, source: Source) -> bool:  # noqa: A002
-        """Take a label back; whether there was one."""
+        """Remove a label; return whether there was one."""
         ...
 
     async def labels(self, id: str) -> list[Label]:  # noqa: A002
-        """All labels of one request."""
+        """Return all labels of one request."""
         ...
 
     async def labelled(self, route: str, source: Source | None = None, limit: int = 10_000) -> list[Labelled]:
-        """The newest labels of a route with their decisions."""
+        """Return the newest labels of a route with their decisions."""
         ...
 
     async def audit_item(self, id: str, choice: int) -> AuditItem | None:  # noqa: A002
-        """One item of the sample."""
+        """Return one audit item, or None where it does not exist."""
         ...
 
     async def audit(
         self, route: str, *, after: int = 0, limit: int = 100, labelled: bool | None = None
     ) -> list[tuple[AuditItem, Label | None]]:
-        """The sample in the order in which it was drawn, from beyond the place ``after``, with a person's label.
+        """Return audit items after the position ``after``, in sampling order, each with its label by a person or None.
 
-        ``labelled``: only those that have one, or that have none; None: both.
+        ``labelled`` restricts them to items with (True) or without (False) a label.
         """
         ...
 
-    async def watched(self, route: str, policy: str) -> list[Watched]:
-        """All of a policy version's sample on a route, in the order in which it was drawn."""
+    async def watched(self, route: str, policy: str) -> list[SampledOutcome]:
+        """Return the outcomes of all audit items of a policy version on a route, in sampling order."""
         ...
 
     # Risk
 
     async def risk(self, route: str) -> RiskState | None:
-        """The state of one route."""
+        """Return the risk state of one route, or None."""
         ...
 
     async def risks(self) -> list[RiskState]:
-        """The states of all routes."""
+        """Return the risk states of all routes."""
         ...
 
     async def put_risk(self, state: RiskState) -> bool:
-        """Keep a state whose ``revision`` is one more than the kept one's (0: none); False where it is not."""
+        """Store a state whose ``revision`` follows the stored one (0: none); return False for another revision."""
         ...
 
     # Keys
 
     async def put_key(self, key: StoredKey) -> bool:
-        """Keep a new key; False where the name was taken before, by a revoked one too."""
+        """Store a new key; return False where the name exists, including revoked keys."""
         ...
 
     async def revoke_key(self, name: str, at: float) -> bool:
-        """Let it open nothing any more, on every replica; False where there is no such key that still does."""
+        """Revoke a key on every replica; return False where no valid key has this name."""
         ...
 
     async def keys(self) -> list[StoredKey]:
-        """All that were ever kept, by name."""
+        """Return all keys, revoked ones included, sorted by name."""
         ...
 
     async def note_key_uses(self, uses: Mapping[str, float]) -> None:
-        """Keep when keys, by their names, were last used: the latest that anyone has told. No change of revision."""
+        """Store when keys were last used, by name; the latest time wins. Does not change the revision."""
         ...
 
     async def key_uses(self) -> dict[str, float]:
-        """When each key was last used, by its name; one that never was is not among them."""
+        """Return the time of last use by key name; unused keys are absent."""
         ...
 
     # Limits
 
     async def spend(self, account: str, amount: int, most: int | None, at: float) -> float | None:
-        """Add ``amount`` to an account's last 60 seconds if it stays within ``most``; see ``limits.Window``.
+        """Add ``amount`` to an account's last 60 seconds if their total stays within ``most``; see ``Window``.
 
-        None where it does, else the seconds until it may. Exact over all who share the store.
+        Return None then, else the seconds until it may be added. Exact across all replicas that share the store.
         """
         ...
 
     # Retention
 
     async def retain(self, before: float, most: int) -> int:
-        """Forget what is older than ``before``, and all but the newest ``most`` decisions; how many went.
+        """Delete decisions older than ``before``, and all but the newest ``most``; return how many were deleted.
 
-        By age everything goes, labels and samples too; by number what is labelled or in the sample stays.
+        Deletion by age includes labels and audit items; deletion by number spares decisions with a label or audit item.
         """
         ...

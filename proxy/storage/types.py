@@ -1,4 +1,4 @@
-"""What a store keeps; times are seconds since 1970 (UTC), ids are the ``x-request-id`` of the response."""
+"""The types of stored data. Times are Unix timestamps in seconds; ids are the ``x-request-id`` of the response."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from msgspec import Struct
 from proxy.records import Answer  # noqa: TC001 - msgspec reads the annotations
 
 LabelName = Literal["correct", "incorrect", "abstained"]
-#: ``feedback`` is volunteered and never certifies; ``audit`` is a person's word on a randomly drawn answer;
+#: ``feedback`` is volunteered and never certifies; ``audit`` is a person's label of a randomly sampled answer;
 #: ``judge`` is a model's proposal.
 Source = Literal["feedback", "audit", "judge"]
 
 
 class StoredPolicy(Struct, frozen=True, kw_only=True):
-    """One version of a policy: versions of a name count from 1; ``policy`` is what ``idk tune`` wrote."""
+    """One version of a policy; versions count from 1, and ``policy`` is the file that ``idk tune`` wrote."""
 
     name: str
     version: int
     policy: dict[str, Any]
     who: str
     at: float
-    #: Whether it is the version that routes get when they name none.
+    #: Whether routes that name no version use this one.
     in_force: bool = False
 
     @property
     def label(self) -> str:
-        """As responses and metrics show it: ``support@3``."""
+        """The name with the version, as in responses and metrics: ``support@3``."""
         return f"{self.name}@{self.version}"
 
 
 class PolicyChange(Struct, frozen=True, kw_only=True):
-    """One line of a policy's history."""
+    """A version that was put in force, by a push or a rollback."""
 
     name: str
     version: int
@@ -42,11 +42,11 @@ class PolicyChange(Struct, frozen=True, kw_only=True):
 
 
 class DecisionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the gate said of one choice.
+    """The gate's decision about one choice of a response.
 
-    ``confidence`` and ``threshold`` in [0, 1] or None, ``score`` on the scorers' own scale or None;
-    ``applies``: whether the request matched the policy's fingerprint. Tokens are the whole request's, None
-    where unknown. ``question`` and ``answer`` are kept with ``server.log_text`` alone.
+    ``confidence`` and ``threshold`` are in [0, 1] or None; ``score`` is on the scorer's scale or None. ``applies``
+    says whether the request matched the policy's fingerprint. Token counts are those of the whole request, None where
+    unknown. ``question`` and ``answer`` are only stored with ``server.log_text: true``.
     """
 
     id: str
@@ -74,12 +74,12 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def by_confidence(self) -> bool:
-        """Whether the answer went out because its confidence was enough: what a certificate speaks of."""
+        """Whether the answer was served because its confidence sufficed; certificates cover these answers."""
         return self.decision == "answer" and self.confidence is not None
 
 
 class Label(Struct, frozen=True, kw_only=True):
-    """One word on one choice; a source has one label for a choice, and a later one takes its place."""
+    """A label of one choice; a source has at most one label for a choice, and a later one replaces it."""
 
     id: str
     choice: int
@@ -90,11 +90,11 @@ class Label(Struct, frozen=True, kw_only=True):
 
 
 class AuditItem(Struct, frozen=True, kw_only=True):
-    """A choice that was drawn at random, whatever the gate said: its decision, and all that labelling needs.
+    """A choice that was sampled at random, regardless of its decision, with the data that labelling needs.
 
-    ``propensity`` in (0, 1] is the share it was drawn with; ``answer`` is a line of ``records.jsonl`` without
-    its label: the question, the answer (a withheld one too), its evidence, and what it was made with.
-    ``place`` counts a route's items in the order in which they were drawn; the store sets it.
+    ``propensity`` in (0, 1] is the sampling probability. ``answer`` is a line of ``records.jsonl`` without its label:
+    the question, the answer (withheld ones too), its evidence, and the request parameters. ``place`` is the position
+    in the sampling order, set by the store.
     """
 
     decision: DecisionRecord
@@ -104,29 +104,29 @@ class AuditItem(Struct, frozen=True, kw_only=True):
 
 
 class Labelled(Struct, frozen=True, kw_only=True):
-    """A label and the decision that it judges."""
+    """A label and the decision it belongs to."""
 
     label: Label
     decision: DecisionRecord
 
 
-class Watched(Struct, frozen=True, kw_only=True):
-    """One audit item as the watch over a route's risk sees it; ``label`` is a person's, or None."""
+class SampledOutcome(Struct, frozen=True, kw_only=True):
+    """The parts of an audit item that risk monitoring needs; ``label`` is a person's label or None."""
 
     decision: str
     confidence: float | None
     label: LabelName | None
 
 
-class Tally(Struct, frozen=True, kw_only=True):
-    """Choices that a policy let out on a route by their confidence, and how many were reported as wrong."""
+class PolicyTally(Struct, frozen=True, kw_only=True):
+    """The number of answers that a policy served on a route, and the number reported as wrong."""
 
     answered: int
     reported: int
 
 
 class Count(Struct, frozen=True, kw_only=True):
-    """How many choices ended one way in one stretch of time, which begins at ``at``."""
+    """The number of choices with one outcome in the time bucket that begins at ``at``."""
 
     at: float
     route: str
@@ -135,19 +135,19 @@ class Count(Struct, frozen=True, kw_only=True):
     number: int
 
 
-#: Whose labels have refuted a certificate.
+#: The source of the labels that refuted a certificate.
 Cause = Literal["audit", "feedback"]
 
 
 class RiskState(Struct, frozen=True, kw_only=True):
-    """What the watch over one route's risk knows; exact, so that all replicas say the same.
+    """The state of one route's risk monitoring; its numbers are exact, so all replicas agree.
 
-    ``policy`` is the version watched: a new one begins anew. ``labels`` audit labels of served answers, of
-    which ``errors`` were wrong, with the e-process's natural logarithm ``log_e``; the same for what was
-    volunteered: ``answered`` and ``reported``. ``alarm`` holds until another version is in force.
-    ``threshold`` is the tightened one, None where it is the policy's own. ``drift`` is how far the newest confidences
-    lie from the first ones, in [0, 1], at the last of so many ``looks``, at the time ``looked``; ``drifted`` holds like
-    an alarm.
+    ``policy`` is the monitored version; a new version starts with a new state. ``labels`` counts audit labels of
+    served answers and ``errors`` the wrong ones; ``log_e`` is the natural logarithm of their e-process. ``answered``,
+    ``reported`` and ``log_e_feedback`` are the same for volunteered feedback. ``alarm`` lasts until another version is
+    in force. ``threshold`` is a tightened threshold, or None. ``drift`` in [0, 1] is the distance between the newest
+    and the first confidences at the last of ``looks`` tests, made at the time ``looked``; ``drifted`` lasts like
+    ``alarm``.
     """
 
     route: str
@@ -166,21 +166,21 @@ class RiskState(Struct, frozen=True, kw_only=True):
     drifted: bool = False
     looks: int = 0
     looked: float = 0.0
-    #: When the version was first watched.
+    #: When the monitoring of the version started.
     since: float = 0.0
-    #: Counts the writes: a write that was not made from the last one is refused.
+    #: The number of writes; a write that is not based on the last one is rejected.
     revision: int = 0
 
     @property
     def risk(self) -> float | None:
-        """Wrong among the labelled served answers; None where there are none."""
+        """The share of wrong answers among the labelled ones; None without labels."""
         return self.errors / self.labels if self.labels else None
 
 
 class DecisionQuery(Struct, frozen=True, kw_only=True):
-    """Which decisions, the newest first; what is None asks for any.
+    """A query for decisions, the newest first; a field that is None matches all.
 
-    ``since`` <= at < ``until``; ``low`` <= confidence < ``high`` (the unmeasured are in no range).
+    ``since`` <= at < ``until``; ``low`` <= confidence < ``high`` (unmeasured decisions match no range).
     """
 
     route: str | None = None
@@ -195,14 +195,14 @@ class DecisionQuery(Struct, frozen=True, kw_only=True):
 
 
 class Page(Struct, frozen=True, kw_only=True):
-    """Some decisions, and the ``cursor`` of the next ones (None: these are the last)."""
+    """One page of decisions and the ``cursor`` of the next page, None on the last page."""
 
     items: list[DecisionRecord]
     cursor: str | None
 
 
 class StoredKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A client's key, known by its hash alone; one that was revoked stays on record and opens nothing."""
+    """A client's key, stored as a hash; a revoked key stays stored and grants no access."""
 
     name: str
     sha256: str

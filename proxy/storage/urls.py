@@ -1,4 +1,4 @@
-"""A store by its URL: one line in the table for each scheme."""
+"""Construction of stores by URL; ``SCHEMES`` has one line for each scheme."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MEMORY_URL = "memory://"
 
 
 def make_store(url: str, folder: Path, sealer: Sealer) -> Store:
-    """The store, not opened yet; a file's path is relative to ``folder``. Raises ConfigError."""
+    """Return the store for ``url``, not yet opened; file paths are relative to ``folder``. Raises ConfigError."""
     try:
         parts = urlsplit(url)
         make = SCHEMES.get(parts.scheme)
@@ -32,20 +32,20 @@ def make_store(url: str, folder: Path, sealer: Sealer) -> Store:
 
 
 def redacted(url: str) -> str:
-    """Without its user, its password, and its query, where another password may stand."""
+    """Return ``url`` without its user, password and query, which may contain another password."""
     scheme, separator, rest = url.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}" if separator else "the URL"
 
 
 def _memory(_parts: SplitResult, _folder: Path, sealer: Sealer) -> Store:
+    from proxy.storage.sqlite.connection import MEMORY
     from proxy.storage.sqlite.store import SqliteStore
-    from proxy.storage.sqlite.thread import MEMORY
 
     return SqliteStore(MEMORY, MEMORY_URL, sealer)
 
 
 def _sqlite(parts: SplitResult, folder: Path, sealer: Sealer) -> Store:
-    """``sqlite:///idk.db`` is relative, ``sqlite:////var/lib/idk.db`` absolute, as SQLAlchemy has it."""
+    """Return a SQLite store: ``sqlite:///idk.db`` is relative, ``sqlite:////var/lib/idk.db`` absolute (SQLAlchemy)."""
     from proxy.storage.sqlite.store import SqliteStore
 
     if parts.netloc or not parts.path.removeprefix("/"):
@@ -59,12 +59,12 @@ def _redis(parts: SplitResult, _folder: Path, sealer: Sealer) -> Store:
         from proxy.storage.redis import CONNECTIONS, RedisStore
         from proxy.storage.redis.connect import PREFIX, options_of
     except ImportError as exc:
-        raise ConfigError("store: Redis needs its library; pip install 'idk-proxy[redis]'") from exc
+        raise ConfigError("store: the library for Redis is missing; pip install 'idk-proxy[redis]'") from exc
     prefix = options_of(parts).get("prefix", PREFIX)
     return RedisStore(CONNECTIONS[parts.scheme](parts), prefix, redacted(parts.geturl()), sealer)
 
 
-#: What ``server.store`` and ``--store`` may begin with.
+#: The schemes that ``server.store`` and ``--store`` accept.
 SCHEMES: Mapping[str, Callable[[SplitResult, Path, Sealer], Store]] = {
     "sqlite": _sqlite,
     "redis": _redis,

@@ -1,4 +1,4 @@
-"""A minute that slides, second by second."""
+"""A sliding window of one minute, in steps of a second."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ WINDOW_S: Final = 60
 
 @dataclass(slots=True)
 class Window:
-    """The sliding minute of one account, second by second, in this process."""
+    """The amounts that one account spent in the last minute, per second, in this process."""
 
     spent: dict[int, int] = field(default_factory=dict)
 
     def spend(self, amount: int, most: int | None, now: float) -> float | None:
-        """Add ``amount`` if it stays within ``most``; None then, else the seconds until it may.
+        """Add ``amount`` if the total stays within ``most`` and return None, else return the seconds until it does.
 
-        An ``amount`` of 0 asks whether anything may still be spent. The second at the window's edge counts
-        whole: never too much is let through. What was spent more than a minute ahead was so before the clock was
-        set back: it counts as spent now, else it would count until the clock has come there again.
+        An ``amount`` of 0 asks whether anything may still be spent. The second at the edge of the window counts
+        completely, so the limit is never exceeded. Amounts more than a minute in the future were spent before the
+        clock was set back; they count as spent now.
         """
         second = int(now)
         for each in list(self.spent):
@@ -36,7 +36,7 @@ class Window:
 
 
 def wait_for(spent: list[tuple[int, int]], excess: int, now: float) -> float:
-    """Seconds until ``excess`` of what was ``spent`` (second, amount), oldest first, has left the window."""
+    """Return the seconds until the oldest ``excess`` of ``spent`` (second, amount) has left the window."""
     for second, amount in spent:
         excess -= amount
         if excess <= 0:

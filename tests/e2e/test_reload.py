@@ -135,14 +135,14 @@ def test_the_store_fails_and_the_answers_go_on(tmp_path: Path, upstream: FakeUps
     (tmp_path / "idk.db").mkdir()  # no file can be opened there
     path = write_config(tmp_path, config(upstream, enforced("r", least=-1.0)))
     with Proxy("--config", path, cwd=tmp_path) as proxy:
-        proxy.says("the store fails; answers go on without it")
+        proxy.says("the store failed; requests are still answered")
         assert said(proxy, upstream)["text"] == "Paris"
         feedback = {"id": "idk-0", "label": "correct"}
         response = proxy.post(feedback, "/v1/feedback")
         assert (response.status_code, response.headers["retry-after"]) == (503, "2")
         assert proxy.metric("idk_store_errors_total", operation="follow") > 0
         (tmp_path / "idk.db").rmdir()
-        proxy.says("answers again")
+        proxy.says("the store is available again")
         until(lambda: proxy.post(feedback, "/v1/feedback").status_code == 404, "it does not heal")
 
 

@@ -213,10 +213,10 @@ def test_a_redis_that_dies_delays_no_answer_and_what_waited_is_written(
 
         before = overhead_s()
         redis.kill()
-        proxy.says("the store fails; answers go on without it")
+        proxy.says("the store failed; requests are still answered")
         assert overhead_s() - before < 0.005
         redis.start()
-        proxy.says("answers again")
+        proxy.says("the store is available again")
         until(lambda: len(stored(tmp_path, url, _all)) == 40, "what waited is not written")
         assert proxy.metric("idk_store_errors_total", operation="record") < 20
 

@@ -1,4 +1,4 @@
-"""The shared store: Redis alone, behind Sentinel, or as a Cluster."""
+"""A store in Redis: a single server, Sentinel, or Cluster; shared by replicas."""
 
 from proxy.storage.redis.connect import CONNECTIONS
 from proxy.storage.redis.store import RedisStore

@@ -1,4 +1,4 @@
-"""A client of Redis whose every failure is a StoreError, and what the parts of the store need of it."""
+"""A Redis client that raises StoreError for every failure, with helpers for the modules of the Redis store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from redis.exceptions import RedisClusterException, RedisError
 
 from proxy.exceptions import StoreError
-from proxy.storage.coding import read_decision
+from proxy.storage.coding import decode_decision
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -17,20 +17,19 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 
-#: How many members are looked at in one step of a long reading.
+#: The number of members that are read in one step of a long scan.
 CHUNK = 500
-#: How many go into one run of a script, which holds every other client up.
-AT_ONCE = 100
+#: The number of records in one run of a script, which blocks all other clients of the server.
+BATCH = 100
 
-
-#: What a client raises; a Cluster's own error is none of RedisError's kinds, and without any node it indexes
-#: an empty list. A connection that is lost while it is being opened has no writer any more (AttributeError), or
-#: one that uvloop has closed (RuntimeError).
+#: Exceptions of redis-py's clients. The Cluster client's error is not a RedisError, and without nodes it indexes an
+#: empty list (IndexError). A connection lost while it is opened has no writer (AttributeError), or one that uvloop
+#: closed (RuntimeError).
 _FAILURES = (RedisError, RedisClusterException, OSError, IndexError, AttributeError, RuntimeError)
 
 
 class Client:
-    """``redis`` is any of redis-py's clients; ``prefix`` begins every key."""
+    """A wrapper of any redis-py client; ``prefix`` is the start of every key."""
 
     def __init__(self, redis: Any, prefix: str, name: str, sealer: Sealer) -> None:
         self.redis = redis
@@ -39,11 +38,11 @@ class Client:
         self._prefix = f"{{{prefix}}}:"
 
     def key(self, *parts: str) -> str:
-        """The key of these parts."""
+        """Return the Redis key for ``parts``."""
         return self._prefix + ":".join(parts)
 
     async def do(self, call: Awaitable[Found]) -> Found:
-        """What Redis answers; raises StoreError."""
+        """Return the result of a Redis call; raises StoreError."""
         try:
             return await call
         except _FAILURES as exc:
@@ -51,24 +50,24 @@ class Client:
             raise StoreError(f"{self.name}: {reason}") from exc
 
     async def run(self, script: str, *arguments: Any) -> Any:
-        """Run a script; with its text, which costs less than asking whether Redis still knows it."""
+        """Run a script by its text, which costs less than asking whether Redis has it cached."""
         return await self.do(self.redis.eval(script, 1, self.key("revision"), *arguments))
 
     async def fields(self, key: str, names: Sequence[Any]) -> list[bytes | None]:
-        """Some fields of a hash."""
+        """Return the values of some fields of a hash, None for missing ones."""
         return list(await self.do(self.redis.hmget(self.key(key), list(names)))) if names else []
 
     async def records(self, members: Sequence[bytes]) -> list[DecisionRecord]:
-        """The decisions of these members; those that were forgotten meanwhile are left out."""
+        """Return the decisions of ``members``; decisions deleted by now are left out."""
         bodies = await self.fields("decisions", members)
         texts = await self.fields("texts", members)
         return [
-            read_decision(body, text, self.sealer)
+            decode_decision(body, text, self.sealer)
             for body, text in zip(bodies, texts, strict=True)
             if body is not None
         ]
 
 
 def member(id: str, choice: int) -> str:  # noqa: A002 - the contract's own word
-    """A choice's name in the sets."""
+    """Return the name of a choice in hashes and sorted sets."""
     return f"{id}:{choice}"

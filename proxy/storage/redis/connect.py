@@ -1,11 +1,11 @@
-"""From a URL to a client: one line in the table for each way to run Redis.
+"""Redis clients by URL; ``CONNECTIONS`` has one line for each scheme.
 
     redis://[user:password@]host:port/db        rediss:// the same over TLS
     redis+sentinel://host:port,host:port/SERVICE[/db]
     redis+cluster://host:port,host:port
 
-Over the last two TLS is asked for by ``?tls=1``. A query may name ``ssl_ca_certs`` (a file), ``prefix`` (of the
-keys, ``idk`` otherwise) and ``sentinel_password``.
+Sentinel and Cluster use TLS with ``?tls=1``. The query may set ``ssl_ca_certs`` (a file), ``prefix`` (of the keys,
+``idk`` by default) and ``sentinel_password``.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from urllib.parse import SplitResult
 
-#: A store that takes longer is as good as down: answers never wait for it, and what is recorded waits.
+#: Seconds after which Redis counts as down. Requests never wait for it, and records are queued.
 TIMEOUT_S = 2.0
 CONNECT_S = 1.0
 PREFIX = "idk"
 
 
 class Opened(NamedTuple):
-    """A client, and those that it asks where its server is."""
+    """A client, and the Sentinel clients that it uses to find its server."""
 
     redis: Any
     others: tuple[Any, ...] = ()
 
     async def aclose(self) -> None:
-        """Close their connections."""
+        """Close the connections of all clients."""
         for client in (self.redis, *self.others):
             await client.aclose()
 
 
 def options_of(parts: SplitResult) -> dict[str, str]:
-    """The query of a URL."""
+    """Return the parameters in the query of a URL."""
     return dict(parse_qsl(parts.query))
 
 
@@ -44,12 +44,12 @@ def _settings() -> dict[str, Any]:
     from redis.asyncio.retry import Retry
     from redis.backoff import ConstantBackoff
 
-    # Once more at once: a connection that lay idle may have been closed. What waits longer, the caller knows.
+    # One quick retry, since an idle connection may have been closed; StoreLink handles longer outages.
     retry = Retry(ConstantBackoff(0.05), 1)
     return {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": CONNECT_S, "retry": retry}
 
 
-def _alone(parts: SplitResult) -> Opened:
+def _single(parts: SplitResult) -> Opened:
     from redis.asyncio import Redis
 
     options = options_of(parts)
@@ -81,7 +81,7 @@ def _cluster(parts: SplitResult) -> Opened:
 def _hosts(parts: SplitResult, port: int) -> list[tuple[str, int]]:
     hosts = [urlsplit(f"//{each}") for each in parts.netloc.rpartition("@")[2].split(",")]
     if not all(host.hostname for host in hosts):
-        raise ValueError("give HOST:PORT, several of them with commas between")
+        raise ValueError("give HOST:PORT, or several separated by commas")
     return [(host.hostname or "", host.port or port) for host in hosts]
 
 
@@ -101,10 +101,10 @@ def _tls(parts: SplitResult) -> dict[str, Any]:
     return {"ssl": True, "ssl_ca_certs": options.get("ssl_ca_certs")}
 
 
-#: How a client is made by the URL's scheme.
+#: Functions that create a client, by the URL's scheme.
 CONNECTIONS: Mapping[str, Callable[[SplitResult], Opened]] = {
-    "redis": _alone,
-    "rediss": _alone,
+    "redis": _single,
+    "rediss": _single,
     "redis+sentinel": _sentinel,
     "redis+cluster": _cluster,
 }

@@ -1,4 +1,4 @@
-"""Decisions in Redis: their bodies in a hash, their order in sorted sets by time and by confidence."""
+"""Decisions in Redis: bodies in a hash, sorted sets for the order by time and by confidence."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from proxy.exceptions import StoreRefused
-from proxy.storage.coding import decode, encode, keep_audit, keep_decision
+from proxy.storage.coding import decode, encode, encode_audit, encode_decision
 from proxy.storage.redis import scripts
-from proxy.storage.redis.client import AT_ONCE, CHUNK, Client, member
-from proxy.storage.types import Count, DecisionQuery, DecisionRecord, Page, Tally
+from proxy.storage.redis.client import BATCH, CHUNK, Client, member
+from proxy.storage.types import Count, DecisionQuery, DecisionRecord, Page, PolicyTally
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from proxy.storage.types import AuditItem
 
-#: Counts are kept by the minute, for as long as a page of live rates may look back.
+#: Counts are kept per minute, for as long as the admin page shows rates.
 MINUTE_S = 60
 _COUNTED_MINUTES = 26 * 60
-#: So many of one range of confidences are put in the order of their times here.
-_FEW = 5_000
+#: Up to this many decisions of a confidence range are loaded and sorted by time in memory.
+_MAX_IN_MEMORY = 5_000
 
 
 async def add(client: Client, records: Sequence[DecisionRecord], audit: Sequence[AuditItem]) -> None:
-    for start in range(0, len(records), AT_ONCE):
-        given = [value for record in records[start : start + AT_ONCE] for value in _kept(client, record)]
+    for start in range(0, len(records), BATCH):
+        given = [value for record in records[start : start + BATCH] for value in _arguments(client, record)]
         await client.run(scripts.ADD_DECISIONS, *given)
-    for item in audit:  # one by one: a long answer's evidence takes a while to encode
-        await client.run(scripts.ADD_AUDIT, *_kept_item(client, item))
+    for item in audit:  # one at a time: the evidence of a long answer takes a while to encode
+        await client.run(scripts.ADD_AUDIT, *_audit_arguments(client, item))
 
 
-def _kept(client: Client, record: DecisionRecord) -> tuple[str | bytes, ...]:
-    body, text = keep_decision(record, client.sealer)
+def _arguments(client: Client, record: DecisionRecord) -> tuple[str | bytes, ...]:
+    body, text = encode_decision(record, client.sealer)
     return (
         member(record.id, record.choice), record.id, str(record.choice), record.completion_id or "",
         repr(record.at), record.route, record.policy or "",
@@ -42,11 +42,11 @@ def _kept(client: Client, record: DecisionRecord) -> tuple[str | bytes, ...]:
     )  # fmt: skip
 
 
-def _kept_item(client: Client, item: AuditItem) -> tuple[str | bytes, ...]:
+def _audit_arguments(client: Client, item: AuditItem) -> tuple[str | bytes, ...]:
     of = item.decision
     brief = encode((of.decision, of.confidence))
     return (
-        member(of.id, of.choice), of.route, of.policy or "", brief, keep_audit(item, client.sealer)
+        member(of.id, of.choice), of.route, of.policy or "", brief, encode_audit(item, client.sealer)
     )  # fmt: skip
 
 
@@ -64,8 +64,8 @@ async def of_request(client: Client, id: str) -> list[DecisionRecord]:  # noqa: 
 
 async def page(client: Client, query: DecisionQuery) -> Page:
     found: list[DecisionRecord] = []
-    rare = await _rare(client, query)
-    async for record in _newest(client, query) if rare is None else _in_order(rare, query):
+    selected = await _by_confidence(client, query)
+    async for record in _newest(client, query) if selected is None else _sort_by_time(selected, query):
         if _matches(record, query):
             found.append(record)
         if len(found) > query.limit:
@@ -73,34 +73,36 @@ async def page(client: Client, query: DecisionQuery) -> Page:
     items = found[: query.limit]
     if len(found) <= query.limit:
         return Page(items=items, cursor=None)
-    at, name = _of(items[-1])
+    at, name = _position(items[-1])
     return Page(items=items, cursor=f"{at!r}:{name}")
 
 
-async def _rare(client: Client, query: DecisionQuery) -> list[DecisionRecord] | None:
-    """All of the query's range of confidences, where they are few; None where time is the better order."""
+async def _by_confidence(client: Client, query: DecisionQuery) -> list[DecisionRecord] | None:
+    """Return all decisions in the query's confidence range, or None where there are too many to sort in memory."""
     if query.route is None or (query.low is None and query.high is None):
         return None
     key = client.key("confidence", query.route)
     low = "-inf" if query.low is None else repr(query.low)
     high = "+inf" if query.high is None else f"({query.high!r}"
-    if await client.do(client.redis.zcount(key, low, high)) > _FEW:
+    if await client.do(client.redis.zcount(key, low, high)) > _MAX_IN_MEMORY:
         return None
     return await client.records(await client.do(client.redis.zrangebyscore(key, low, high)))
 
 
-async def _in_order(records: list[DecisionRecord], query: DecisionQuery) -> AsyncIterator[DecisionRecord]:
-    """Those of the query's time, from its cursor on, as ``_newest`` gives them."""
+async def _sort_by_time(records: list[DecisionRecord], query: DecisionQuery) -> AsyncIterator[DecisionRecord]:
+    """Yield the decisions in the query's time range after its cursor, in the order of ``_newest``."""
     before = None if query.cursor is None else _place(query.cursor)
-    for place, record in sorted(((_of(each), each) for each in records), key=itemgetter(0), reverse=True):
+    for place, record in sorted(
+        ((_position(each), each) for each in records), key=itemgetter(0), reverse=True
+    ):
         if query.since is not None and record.at < query.since:
             continue
         if (query.until is None or record.at < query.until) and (before is None or place < before):
             yield record
 
 
-def _of(record: DecisionRecord) -> tuple[float, str]:
-    """The place of a decision in the order of time; those of one time stand in that of their names."""
+def _position(record: DecisionRecord) -> tuple[float, str]:
+    """Return the sort key of a decision: its time, then its name."""
     return record.at, member(record.id, record.choice)
 
 
@@ -109,11 +111,11 @@ def _place(cursor: str) -> tuple[float, str]:
     try:
         return float(at), name
     except ValueError as exc:
-        raise StoreRefused("the cursor is none that a page of decisions came with") from exc
+        raise StoreRefused("the cursor is invalid; use the cursor of the previous page") from exc
 
 
 async def _newest(client: Client, query: DecisionQuery) -> AsyncIterator[DecisionRecord]:
-    """The decisions of the query's route and time, from its cursor on."""
+    """Yield the decisions of the query's route and time range after its cursor, the newest first."""
     key = client.key("at") if query.route is None else client.key("at", query.route)
     top = "+inf" if query.until is None else f"({query.until!r}"
     low = "-inf" if query.since is None else repr(query.since)
@@ -124,7 +126,7 @@ async def _newest(client: Client, query: DecisionQuery) -> AsyncIterator[Decisio
     start = 0
     while members := await client.do(client.redis.zrevrangebyscore(key, top, low, start=start, num=chunk)):
         for record in await client.records(members):
-            if before is None or _of(record) < before:
+            if before is None or _position(record) < before:
                 yield record
         start += len(members)
         chunk = CHUNK
@@ -163,8 +165,8 @@ async def counts(client: Client, since: float, bucket_s: float) -> list[Count]:
     ]
 
 
-async def forget_counts(client: Client) -> None:
-    """Only the newest minutes are kept."""
+async def delete_old_counts(client: Client) -> None:
+    """Delete the counts of all but the newest minutes."""
     minutes = await client.do(client.redis.zrange(client.key("minutes"), 0, -_COUNTED_MINUTES - 1))
     for minute in minutes:
         await client.do(client.redis.delete(client.key("counts", minute.decode())))
@@ -197,7 +199,7 @@ async def confidences(
     return found[:limit]
 
 
-async def tally(client: Client, route: str, policy: str) -> Tally:
+async def tally(client: Client, route: str, policy: str) -> PolicyTally:
     answered = await client.do(client.redis.hget(client.key("tallies"), f"{route} {policy}"))
     reported = await client.do(client.redis.scard(client.key("reported", f"{route} {policy}")))
-    return Tally(answered=int(answered or 0), reported=int(reported))
+    return PolicyTally(answered=int(answered or 0), reported=int(reported))

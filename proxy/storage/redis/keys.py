@@ -1,4 +1,4 @@
-"""Clients' keys, in Redis."""
+"""Client keys in Redis."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from proxy.storage.coding import decode, encode
 from proxy.storage.redis import scripts
-from proxy.storage.redis.client import AT_ONCE
+from proxy.storage.redis.client import BATCH
 from proxy.storage.types import StoredKey
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ async def every(client: Client) -> list[StoredKey]:
 
 async def note_uses(client: Client, uses: Mapping[str, float]) -> None:
     given = [each for name, at in uses.items() for each in (name, repr(at))]
-    for start in range(0, len(given), 2 * AT_ONCE):
-        await client.run(scripts.NOTE_KEY_USES, *given[start : start + 2 * AT_ONCE])
+    for start in range(0, len(given), 2 * BATCH):
+        await client.run(scripts.NOTE_KEY_USES, *given[start : start + 2 * BATCH])
 
 
 async def uses(client: Client) -> dict[str, float]:

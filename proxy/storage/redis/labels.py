@@ -1,13 +1,13 @@
-"""Labels, the audit sample, and what is forgotten, in Redis."""
+"""Labels, audit samples and retention in Redis."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.storage.coding import decode, encode, read_audit
+from proxy.storage.coding import decode, decode_audit, encode
 from proxy.storage.redis import scripts
-from proxy.storage.redis.client import AT_ONCE, CHUNK, Client, member
-from proxy.storage.types import AuditItem, DecisionRecord, Label, Labelled, Source, Watched
+from proxy.storage.redis.client import BATCH, CHUNK, Client, member
+from proxy.storage.types import AuditItem, DecisionRecord, Label, Labelled, SampledOutcome, Source
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -79,22 +79,22 @@ async def item(client: Client, id: str, choice: int) -> AuditItem | None:  # noq
     if of is None:
         return None
     place = await client.do(client.redis.zscore(client.key("audit", of.route), name))
-    return read_audit(kept, int(place or 0), client.sealer)
+    return decode_audit(kept, int(place or 0), client.sealer)
 
 
 async def sample(
     client: Client, route: str, after: int, limit: int, wanted: bool | None
 ) -> list[tuple[AuditItem, Label | None]]:
     found: list[tuple[AuditItem, Label | None]] = []
-    async for place, body, label in _drawn(client, route, after, min(limit, CHUNK)):
+    async for place, body, label in _sampled(client, route, after, min(limit, CHUNK)):
         if wanted is None or wanted == (label is not None):
-            found.append((read_audit(body, place, client.sealer), label))
+            found.append((decode_audit(body, place, client.sealer), label))
         if len(found) == limit:
             break
     return found
 
 
-async def _drawn(
+async def _sampled(
     client: Client, route: str, after: int, chunk: int
 ) -> AsyncIterator[tuple[int, bytes, Label | None]]:
     key = client.key("audit", route)
@@ -111,46 +111,48 @@ async def _drawn(
 
 
 async def _labels(client: Client, members: Sequence[bytes]) -> list[Label | None]:
-    """A person's label of each member of the sample."""
+    """Return the label by a person for each member, or None."""
     kept = await client.fields("labels", [name + b":audit" for name in members])
     return [None if label is None else decode(label, Label) for label in kept]
 
 
-async def watched(client: Client, route: str, policy: str) -> list[Watched]:
+async def watched(client: Client, route: str, policy: str) -> list[SampledOutcome]:
     members = await client.do(client.redis.zrange(client.key("watched", f"{route} {policy}"), 0, -1))
-    found: list[Watched] = []
-    for start in range(0, len(members), CHUNK):  # between two chunks requests go on
+    found: list[SampledOutcome] = []
+    for start in range(0, len(members), CHUNK):  # in chunks, so that Redis serves other requests in between
         part = members[start : start + CHUNK]
         briefs = await client.fields("brief", part)
         labels = await _labels(client, part)
         found += [
-            _watched(brief, label) for brief, label in zip(briefs, labels, strict=True) if brief is not None
+            _outcome(brief, label) for brief, label in zip(briefs, labels, strict=True) if brief is not None
         ]
     return found
 
 
-def _watched(brief: bytes, label: Label | None) -> Watched:
+def _outcome(brief: bytes, label: Label | None) -> SampledOutcome:
     decision, confidence = decode(brief, tuple[str, float | None])
-    return Watched(decision=decision, confidence=confidence, label=None if label is None else label.label)
+    return SampledOutcome(
+        decision=decision, confidence=confidence, label=None if label is None else label.label
+    )
 
 
 async def retain(client: Client, before: float, most: int) -> int:
     key, gone = client.key("at"), 0
     while old := await client.do(client.redis.zrangebyscore(key, "-inf", f"({before!r}", start=0, num=CHUNK)):
-        gone += await _forget(client, old)
+        gone += await _delete(client, old)
     over = await client.do(client.redis.zcard(key)) - most
     start = 0
     while start < over:
         members = await client.do(client.redis.zrange(key, start, min(start + CHUNK, over) - 1))
-        loose = await _loose(client, members)
-        gone += await _forget(client, loose)
-        over -= len(loose)
-        start += len(members) - len(loose)
+        unlabelled = await _unlabelled(client, members)
+        gone += await _delete(client, unlabelled)
+        over -= len(unlabelled)
+        start += len(members) - len(unlabelled)
     return gone
 
 
-async def _loose(client: Client, members: Sequence[bytes]) -> list[bytes]:
-    """Those that have no label and are not in the sample."""
+async def _unlabelled(client: Client, members: Sequence[bytes]) -> list[bytes]:
+    """Return the members that have neither a label nor an audit item."""
     fields = [name + b":" + source.encode() for name in members for source in SOURCES]
     labels = await client.fields("labels", fields)
     drawn = await client.fields("brief", members)
@@ -161,13 +163,13 @@ async def _loose(client: Client, members: Sequence[bytes]) -> list[bytes]:
     ]
 
 
-async def _forget(client: Client, members: Sequence[bytes]) -> int:
+async def _delete(client: Client, members: Sequence[bytes]) -> int:
     bodies = await client.fields("decisions", members)
     given: list[str | bytes] = []
     for name, body in zip(members, bodies, strict=True):
         if body is not None:
             of = decode(body, DecisionRecord)
             given += [name, of.id, of.route, of.policy or "", of.completion_id or ""]
-    for start in range(0, len(given), 5 * AT_ONCE):
-        await client.run(scripts.FORGET, *given[start : start + 5 * AT_ONCE])
+    for start in range(0, len(given), 5 * BATCH):
+        await client.run(scripts.DELETE_DECISIONS, *given[start : start + 5 * BATCH])
     return len(given) // 5

@@ -1,4 +1,4 @@
-"""Policies, the state of risk and the word of their changes, in Redis."""
+"""Policies, risk states and notifications of their changes in Redis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from proxy.storage.types import PolicyChange, RiskState, StoredPolicy
 if TYPE_CHECKING:
     from proxy.storage.redis.client import Client
 
-#: How often the revision is asked for where no word of a change comes.
+#: Seconds between polls of the revision while no notification arrives.
 POLL_S = 0.4
 
 
@@ -33,7 +33,7 @@ async def roll_back(client: Client, name: str, version: int | None, who: str, at
         raise StoreRefused(f"{name}@1 is the oldest version; there is none to roll back to")
     found = await one(client, name, now)
     if found is None:
-        raise StoreError(f"{client.name}: {name}@{now} was there a moment ago")
+        raise StoreError(f"{client.name}: {name}@{now} disappeared while it was read")
     return found
 
 
@@ -101,12 +101,12 @@ async def revision(client: Client) -> int:
     return int(await client.do(client.redis.get(client.key("revision"))) or 0)
 
 
-class Word:
-    """Redis's word of a change; where it does not come, asking now and then must do."""
+class ChangeListener:
+    """Waits for changes by publish/subscribe, and by polling where notifications do not arrive."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._heard: Any = None
+        self._subscription: Any = None
 
     async def changed(self, seen: int, timeout_s: float) -> int:
         loop = asyncio.get_running_loop()
@@ -117,19 +117,19 @@ class Word:
 
     async def _wait(self, timeout_s: float) -> None:
         try:
-            if self._heard is None:
-                heard = self._client.redis.pubsub(ignore_subscribe_messages=True)
-                await self._client.do(heard.subscribe(self._client.key("changed")))
-                self._heard = heard
-                return  # what changed before is seen by asking once more
-            await self._client.do(self._heard.get_message(timeout=timeout_s))
-        except (StoreError, AttributeError):  # older clients of a Cluster have no pubsub
+            if self._subscription is None:
+                subscription = self._client.redis.pubsub(ignore_subscribe_messages=True)
+                await self._client.do(subscription.subscribe(self._client.key("changed")))
+                self._subscription = subscription
+                return  # changes before the subscription are seen by the next poll
+            await self._client.do(self._subscription.get_message(timeout=timeout_s))
+        except (StoreError, AttributeError):  # older Cluster clients have no publish/subscribe
             await self.aclose()
             await asyncio.sleep(timeout_s)
 
     async def aclose(self) -> None:
         """End the subscription."""
-        heard, self._heard = self._heard, None
-        if heard is not None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
             with suppress(StoreError):
-                await self._client.do(heard.aclose())
+                await self._client.do(subscription.aclose())

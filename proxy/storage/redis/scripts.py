@@ -1,7 +1,7 @@
-"""What must happen as one: Lua, which Redis runs alone. KEYS[1] is the key whose slot all others share.
+"""Lua scripts for changes that must be atomic; Redis runs one script at a time.
 
-Every key begins with ``{prefix}:``; the braces are a hash tag, so that on a Cluster all of them lie on one node
-and a script may touch them all. Another prefix is another store, perhaps on another node.
+Every key begins with ``{prefix}:``. The braces are a hash tag: on a Cluster, all keys of a store are on one node, so a
+script may access all of them. KEYS[1] is the key ``revision``; the other keys are derived from it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ local function changed()
   redis.call('PUBLISH', p .. 'changed', now)
 end
 """
-_HEAD = "local p = string.sub(KEYS[1], 1, -9)\n" + _CHANGED  # KEYS[1] ends in "revision", of 8 letters
+_HEAD = "local p = string.sub(KEYS[1], 1, -9)\n" + _CHANGED  # KEYS[1] ends in "revision", which has 8 letters
 
 #: ARGV: name, policy, who, at -> version
 PUSH = (
@@ -26,7 +26,7 @@ return version
 """
 )
 
-#: ARGV: name, version or '', who, at -> version in force; 0: none to roll back to; -1: no such policy
+#: ARGV: name, version or '', who, at -> the version in force; 0: no version to roll back to; -1: no such policy
 ROLL_BACK = (
     _HEAD
     + """
@@ -42,7 +42,7 @@ return to
 )
 
 #: ARGV, for each decision: member, id, choice, completion id, at, route, policy, confidence, by confidence (1),
-#: minute, outcome, body, text; '' where there is none
+#: minute, outcome, body, text; '' for a missing value
 ADD_DECISIONS = (
     _HEAD
     + """
@@ -81,7 +81,7 @@ end
 """
 )
 
-#: ARGV: member, source, label, body, at, route, policy, by confidence (1) -> 1 where it changed anything
+#: ARGV: member, source, label, body, at, route, policy, by confidence (1) -> 1 if it changed anything
 ADD_LABEL = (
     _HEAD
     + """
@@ -99,7 +99,7 @@ return 1
 """
 )
 
-#: ARGV: member, source, route, policy -> 1 where there was one
+#: ARGV: member, source, route, policy -> 1 if there was one
 REMOVE_LABEL = (
     _HEAD
     + """
@@ -112,7 +112,7 @@ return 1
 """
 )
 
-#: ARGV: route, revision, body -> 1 where it was made from the kept one
+#: ARGV: route, revision, body -> 1 if the revision follows the stored one
 PUT_RISK = (
     _HEAD
     + """
@@ -126,7 +126,7 @@ return 1
 )
 
 #: ARGV, for each decision: member, id, route, policy, completion id
-FORGET = (
+DELETE_DECISIONS = (
     _HEAD
     + """
 for i = 1, #ARGV, 5 do
@@ -158,8 +158,8 @@ end
 """
 )
 
-#: ARGV: account, amount, most or '', now -> -1, or the milliseconds until it may be spent (``storage.window``).
-#: The account is forgotten when nothing of it counts any more.
+#: ARGV: account, amount, most or '', now -> -1, or the milliseconds until the amount may be spent (see ``window``).
+#: The key expires when none of its seconds counts any more.
 SPEND = (
     _HEAD
     + """
@@ -199,7 +199,7 @@ return -1
 """
 )
 
-#: ARGV: name, key -> 1, or 0 where the name is taken
+#: ARGV: name, key -> 1, or 0 if the name exists
 PUT_KEY = (
     _HEAD
     + """
@@ -209,7 +209,7 @@ return 1
 """
 )
 
-#: ARGV: name, when -> 1, or 0 where there is none that still opens anything
+#: ARGV: name, time -> 1, or 0 if no valid key has this name
 REVOKE_KEY = (
     _HEAD
     + """
@@ -220,7 +220,7 @@ return 1
 """
 )
 
-#: ARGV, for each key: name, when it was used
+#: ARGV, for each key: name, time of use
 NOTE_KEY_USES = (
     _HEAD
     + """

@@ -1,9 +1,9 @@
-"""The store in Redis, for many replicas.
+"""The store in Redis, for several replicas.
 
-A write is kept as well as Redis keeps it. With ``appendonly yes`` and ``appendfsync always`` a server that is
-killed loses nothing it has answered; with ``everysec`` up to two seconds of it, since it answers before it writes
-while an earlier fsync is under way; without ``appendonly`` whatever came after the last snapshot. A failover may
-lose what had not reached the replica yet.
+Writes are as durable as Redis makes them. With ``appendonly yes`` and ``appendfsync always``, a killed server loses no
+acknowledged write. With ``everysec`` it loses up to two seconds, because Redis acknowledges writes while an earlier
+fsync is running. Without ``appendonly`` it loses all writes since the last snapshot. A failover may lose writes that
+had not reached the replica.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ if TYPE_CHECKING:
         Labelled,
         Page,
         PolicyChange,
+        PolicyTally,
         RiskState,
+        SampledOutcome,
         Source,
         StoredKey,
         StoredPolicy,
-        Tally,
-        Watched,
     )
 
 
 class RedisStore:
-    """Every key begins with the ``prefix``; another one is another store on the same server."""
+    """A ``Store`` in Redis. Every key begins with ``prefix``, so one server can hold several stores."""
 
     def __init__(self, opened: Opened, prefix: str, name: str, sealer: Sealer) -> None:
         self.name = name
         self._opened = opened
         self._client = Client(opened.redis, prefix, name, sealer)
-        self._word = policies.Word(self._client)
+        self._listener = policies.ChangeListener(self._client)
 
     async def open(self) -> None:
         await policies.revision(self._client)
 
     async def aclose(self) -> None:
-        await self._word.aclose()
+        await self._listener.aclose()
         await self._client.do(self._opened.aclose())
 
     async def revision(self) -> int:
         return await policies.revision(self._client)
 
     async def changed(self, seen: int, timeout_s: float) -> int:
-        return await self._word.changed(seen, timeout_s)
+        return await self._listener.changed(seen, timeout_s)
 
     async def push_policy(self, name: str, policy: dict[str, Any], who: str, at: float) -> StoredPolicy:
         return await policies.push(self._client, name, policy, who, at)
@@ -93,7 +93,7 @@ class RedisStore:
     ) -> list[float]:
         return await decisions.confidences(self._client, route, since, limit, policy, oldest)
 
-    async def tally(self, route: str, policy: str) -> Tally:
+    async def tally(self, route: str, policy: str) -> PolicyTally:
         return await decisions.tally(self._client, route, policy)
 
     async def add_label(self, label: Label) -> bool:
@@ -116,7 +116,7 @@ class RedisStore:
     ) -> list[tuple[AuditItem, Label | None]]:
         return await labels.sample(self._client, route, after, limit, labelled)
 
-    async def watched(self, route: str, policy: str) -> list[Watched]:
+    async def watched(self, route: str, policy: str) -> list[SampledOutcome]:
         return await labels.watched(self._client, route, policy)
 
     async def risk(self, route: str) -> RiskState | None:

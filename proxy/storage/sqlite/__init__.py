@@ -1,4 +1,4 @@
-"""The embedded store: one file, or the process's own memory."""
+"""The embedded store: a SQLite file, or memory."""
 
 from proxy.storage.sqlite.store import SqliteStore
 

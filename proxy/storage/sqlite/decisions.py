@@ -1,4 +1,4 @@
-"""Decisions and what is counted of them. Each function is one transaction's work."""
+"""Decisions and their counts in SQLite. Each function runs in one transaction."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from proxy.exceptions import StoreRefused
-from proxy.storage.coding import keep_audit, keep_decision, read_decision
-from proxy.storage.types import Count, DecisionQuery, DecisionRecord, Page, Tally
+from proxy.storage.coding import decode_decision, encode_audit, encode_decision
+from proxy.storage.types import Count, DecisionQuery, DecisionRecord, Page, PolicyTally
 
 if TYPE_CHECKING:
     import sqlite3
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from proxy.storage.sealing import Sealer
     from proxy.storage.types import AuditItem
 
-#: The conditions of a query by its fields.
+#: SQL conditions by the field of a query.
 _CONDITIONS = {
     "route": "route = :route",
     "since": "at >= :since",
@@ -28,9 +28,8 @@ _CONDITIONS = {
     "reason": "reason = :reason",
 }
 
-
-#: Rows of one statement, the most first. Each statement gives the interpreter up and must win it back from the
-#: loop's thread, which costs more than the row.
+#: Rows per INSERT statement, the largest first. Each statement releases the GIL and must get it back from the event
+#: loop's thread, which costs more than a row.
 _ROWS = (64, 8, 1)
 _COLUMNS = "id, choice, completion_id, at, route, policy, decision, reason, confidence, body, text"
 _VALUES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -47,7 +46,7 @@ def add(
     connection.execute("SAVEPOINT decisions")
     if _insert(connection, rows) == len(rows):
         new = records
-    else:  # some of them came before: which, only one at a time tells
+    else:  # some rows exist; insert one at a time to find the new ones
         connection.execute("ROLLBACK TO decisions")
         new = [record for record, row in zip(records, rows, strict=True) if _insert(connection, [row])]
     connection.execute("RELEASE decisions")
@@ -64,13 +63,13 @@ def add(
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 of.id, of.choice, of.at, of.route, of.policy, of.decision, of.confidence,
-                keep_audit(item, sealer),
+                encode_audit(item, sealer),
             ),
         )  # fmt: skip
 
 
 def _row(record: DecisionRecord, sealer: Sealer) -> tuple[object, ...]:
-    body, text = keep_decision(record, sealer)
+    body, text = encode_decision(record, sealer)
     return (
         record.id, record.choice, record.completion_id, record.at, record.route, record.policy,
         record.decision, record.reason, record.confidence, body, text,
@@ -78,7 +77,7 @@ def _row(record: DecisionRecord, sealer: Sealer) -> tuple[object, ...]:
 
 
 def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> int:
-    """How many of the rows were new."""
+    """Insert ``rows`` and return how many were new."""
     new = start = 0
     for size in _ROWS:
         statement = _INSERT + ", ".join([_VALUES] * size)
@@ -94,7 +93,7 @@ def of_request(connection: sqlite3.Connection, id: str, sealer: Sealer) -> list[
         "SELECT body, text FROM decisions WHERE id = ?1 OR completion_id = ?1 ORDER BY at DESC, id, choice",
         (id,),
     ).fetchall()
-    return [read_decision(body, text, sealer) for body, text in rows]
+    return [decode_decision(body, text, sealer) for body, text in rows]
 
 
 def page(connection: sqlite3.Connection, query: DecisionQuery, sealer: Sealer) -> Page:
@@ -109,7 +108,7 @@ def page(connection: sqlite3.Connection, query: DecisionQuery, sealer: Sealer) -
         {**given, "limit": query.limit + 1},
     ).fetchall()
     more, rows = len(rows) > query.limit, rows[: query.limit]
-    items = [read_decision(body, text, sealer) for _, _, body, text in rows]
+    items = [decode_decision(body, text, sealer) for _, _, body, text in rows]
     return Page(items=items, cursor=f"{rows[-1][0]!r}:{rows[-1][1]}" if more else None)
 
 
@@ -118,7 +117,7 @@ def _place(cursor: str) -> dict[str, float]:
     try:
         return {"before_at": float(at), "before_seq": int(seq)}
     except ValueError as exc:
-        raise StoreRefused("the cursor is none that a page of decisions came with") from exc
+        raise StoreRefused("the cursor is invalid; use the cursor of the previous page") from exc
 
 
 def nearest(
@@ -133,7 +132,7 @@ def nearest(
         ).fetchall()
         for side, order in sides
     )
-    return [read_decision(body, text, sealer) for body, text in [*reversed(below), *above]]
+    return [decode_decision(body, text, sealer) for body, text in [*reversed(below), *above]]
 
 
 def counts(connection: sqlite3.Connection, since: float, bucket_s: float) -> list[Count]:
@@ -158,15 +157,15 @@ def confidences(
     return [confidence for (confidence,) in rows]
 
 
-def tally(connection: sqlite3.Connection, route: str, policy: str) -> Tally:
+def tally(connection: sqlite3.Connection, route: str, policy: str) -> PolicyTally:
     row = connection.execute(
         "SELECT answered FROM tallies WHERE route = ? AND policy = ?", (route, policy)
     ).fetchone()
-    # CROSS JOIN: SQLite begins with the labels, which are the fewer.
+    # CROSS JOIN makes SQLite scan the labels first, which are fewer.
     (reported,) = connection.execute(
         "SELECT count(*) FROM labels CROSS JOIN decisions USING (id, choice) WHERE labels.source = 'feedback'"
         " AND labels.label = 'incorrect' AND route = ? AND policy = ? AND decision = 'answer'"
         " AND confidence IS NOT NULL",
         (route, policy),
     ).fetchone()
-    return Tally(answered=0 if row is None else row[0], reported=reported)
+    return PolicyTally(answered=0 if row is None else row[0], reported=reported)

@@ -1,4 +1,4 @@
-"""Clients' keys. Each function is one transaction's work."""
+"""Client keys in SQLite. Each function runs in one transaction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.storage.coding import decode, encode
-from proxy.storage.sqlite.policies import changed
+from proxy.storage.sqlite.policies import increment_revision
 from proxy.storage.types import StoredKey
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _USED = "INSERT INTO key_uses VALUES (?, ?) ON CONFLICT DO UPDATE SET at = max(a
 def put(connection: sqlite3.Connection, key: StoredKey) -> bool:
     done = connection.execute("INSERT OR IGNORE INTO keys VALUES (?, ?)", (key.name, encode(key))).rowcount
     if done:
-        changed(connection)
+        increment_revision(connection)
     return bool(done)
 
 
@@ -31,7 +31,7 @@ def revoke(connection: sqlite3.Connection, name: str, at: float) -> bool:
         return False
     revoked = msgspec.structs.replace(key, revoked_at=at)
     connection.execute("UPDATE keys SET body = ? WHERE name = ?", (encode(revoked), name))
-    changed(connection)
+    increment_revision(connection)
     return True
 
 

@@ -1,11 +1,12 @@
-"""Labels, the audit sample, and what is forgotten. Each function is one transaction's work."""
+"""Labels, audit samples and retention in SQLite. Each function runs in one transaction."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.storage.coding import read_audit, read_decision
-from proxy.storage.types import AuditItem, Label, Labelled, Watched
+from proxy.storage.coding import decode_audit, decode_decision
+from proxy.storage.sqlite.policies import increment_revision
+from proxy.storage.types import AuditItem, Label, Labelled, SampledOutcome
 
 if TYPE_CHECKING:
     import sqlite3
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from proxy.storage.types import Source
 
 _LABEL = "labels.id, labels.choice, labels.source, labels.label, labels.who, labels.at"
-#: A person's label beside each item of the sample, where there is one.
+#: Audit items joined with their label by a person.
 _WITH_LABEL = (
     "audit LEFT JOIN labels"
     " ON labels.id = audit.id AND labels.choice = audit.choice AND labels.source = 'audit'"
@@ -22,7 +23,7 @@ _WITH_LABEL = (
 
 
 def add(connection: sqlite3.Connection, label: Label) -> bool:
-    return _told(
+    return _notify(
         connection,
         connection.execute(
             "INSERT INTO labels (id, choice, source, label, who, at) VALUES (?, ?, ?, ?, ?, ?)"
@@ -33,15 +34,15 @@ def add(connection: sqlite3.Connection, label: Label) -> bool:
     )
 
 
-def _told(connection: sqlite3.Connection, changed: int) -> bool:
-    """A label may change what the watch over the risk says: whoever watches is to look."""
+def _notify(connection: sqlite3.Connection, changed: int) -> bool:
+    """Increment the revision after a change, because labels affect risk monitoring; return whether there was one."""
     if changed:
-        connection.execute("UPDATE revisions SET revision = revision + 1")
+        increment_revision(connection)
     return bool(changed)
 
 
 def remove(connection: sqlite3.Connection, id: str, choice: int, source: Source) -> bool:  # noqa: A002
-    return _told(
+    return _notify(
         connection,
         connection.execute(
             "DELETE FROM labels WHERE id = ? AND choice = ? AND source = ?", (id, choice, source)
@@ -67,14 +68,14 @@ def labelled(
         " WHERE route = ?1 AND (?2 IS NULL OR source = ?2) ORDER BY labels.at DESC LIMIT ?3",
         (route, source, limit),
     ).fetchall()
-    return [Labelled(label=_label(row[:6]), decision=read_decision(row[6], row[7], sealer)) for row in rows]
+    return [Labelled(label=_label(row[:6]), decision=decode_decision(row[6], row[7], sealer)) for row in rows]
 
 
 def item(connection: sqlite3.Connection, id: str, choice: int, sealer: Sealer) -> AuditItem | None:  # noqa: A002
     row = connection.execute(
         "SELECT body, seq FROM audit WHERE id = ? AND choice = ?", (id, choice)
     ).fetchone()
-    return None if row is None else read_audit(row[0], row[1], sealer)
+    return None if row is None else decode_audit(row[0], row[1], sealer)
 
 
 def sample(
@@ -86,15 +87,17 @@ def sample(
         " ORDER BY seq LIMIT ?",
         (route, after, limit),
     ).fetchall()
-    return [(read_audit(row[0], row[1], sealer), None if row[2] is None else _label(row[2:])) for row in rows]
+    return [
+        (decode_audit(row[0], row[1], sealer), None if row[2] is None else _label(row[2:])) for row in rows
+    ]
 
 
-def watched(connection: sqlite3.Connection, route: str, policy: str) -> list[Watched]:
+def watched(connection: sqlite3.Connection, route: str, policy: str) -> list[SampledOutcome]:
     rows = connection.execute(
         f"SELECT decision, confidence, label FROM {_WITH_LABEL} WHERE audit.route = ? AND policy = ? ORDER BY seq",  # noqa: S608 - of constants
         (route, policy),
     )
-    return [Watched(decision=decision, confidence=c, label=label) for decision, c, label in rows]
+    return [SampledOutcome(decision=decision, confidence=c, label=label) for decision, c, label in rows]
 
 
 def retain(connection: sqlite3.Connection, before: float, most: int) -> int:

@@ -1,4 +1,4 @@
-"""Policies and the state of risk: what all replicas must agree on. Each function is one transaction's work."""
+"""Policies and risk states in SQLite. Each function runs in one transaction."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def _put_in_force(
         "INSERT INTO policy_changes (name, version, action, who, at) VALUES (?, ?, ?, ?, ?)",
         (name, version, action, who, at),
     )
-    changed(connection)
+    increment_revision(connection)
 
 
-def changed(connection: sqlite3.Connection) -> None:
+def increment_revision(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE revisions SET revision = revision + 1")
 
 
@@ -118,5 +118,5 @@ def put_risk(connection: sqlite3.Connection, state: RiskState) -> bool:
     connection.execute(
         "INSERT OR REPLACE INTO risks VALUES (?, ?, ?)", (state.route, state.revision, encode(state))
     )
-    changed(connection)
+    increment_revision(connection)
     return True

@@ -1,4 +1,4 @@
-"""What was spent of a limit, second by second. Each function is one transaction's work."""
+"""Amounts spent of rate limits, per second, in SQLite. Each function runs in one transaction."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def spend(
         "SELECT coalesce(sum(amount), 0) FROM spendings WHERE account = ? AND second > ?",
         (account, second + WINDOW_S),
     ).fetchone()[0]
-    if ahead:  # the clock was set back (``storage.window``)
+    if ahead:  # the clock was set back; see ``proxy.storage.window``
         connection.execute(
             "DELETE FROM spendings WHERE account = ? AND second > ?", (account, second + WINDOW_S)
         )

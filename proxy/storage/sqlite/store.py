@@ -1,4 +1,4 @@
-"""The store in SQLite: the embedded default, safe under several processes of one machine."""
+"""The store in SQLite, the default; several processes on one machine may share it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from proxy.storage.sqlite import decisions, keys, labels, policies, spending
-from proxy.storage.sqlite.thread import MEMORY, Thread
+from proxy.storage.sqlite.connection import MEMORY, ConnectionThread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
         Labelled,
         Page,
         PolicyChange,
+        PolicyTally,
         RiskState,
+        SampledOutcome,
         Source,
         StoredKey,
         StoredPolicy,
-        Tally,
-        Watched,
     )
 
-#: How often a change by another process is looked for: SQLite tells nobody. One look takes 20 µs.
+#: Seconds between polls for changes by other processes, since SQLite sends no notifications; a poll takes 20 µs.
 POLL_S = 0.2
 
 
 class SqliteStore:
-    """One file, written by one connection and read by another, so that a long reading holds no writing up.
+    """A ``Store`` in one file, with a connection for writes and one for reads, so that long reads do not delay writes.
 
-    In memory there is one connection, and what it holds ends with the process.
+    A store in memory has one connection and ends with the process.
     """
 
     def __init__(self, path: str, name: str, sealer: Sealer) -> None:
         self.name = name
         self._sealer = sealer
-        self._writer = Thread(path, name)
-        self._reader = self._writer if path == MEMORY else Thread(path, name)
+        self._writer = ConnectionThread(path, name)
+        self._reader = self._writer if path == MEMORY else ConnectionThread(path, name)
 
     async def open(self) -> None:
         await self._writer.open()
@@ -60,12 +60,12 @@ class SqliteStore:
         return await self._reader.read(policies.revision)
 
     async def changed(self, seen: int, timeout_s: float) -> int:
-        looks = max(1, ceil(timeout_s / POLL_S))
-        for _ in range(looks):
+        polls = max(1, ceil(timeout_s / POLL_S))
+        for _ in range(polls):
             now = await self.revision()
             if now != seen:
                 return now
-            await asyncio.sleep(timeout_s / looks)
+            await asyncio.sleep(timeout_s / polls)
         return await self.revision()
 
     async def push_policy(self, name: str, policy: dict[str, Any], who: str, at: float) -> StoredPolicy:
@@ -103,7 +103,7 @@ class SqliteStore:
     ) -> list[float]:
         return await self._reader.read(decisions.confidences, route, since, limit, policy, oldest)
 
-    async def tally(self, route: str, policy: str) -> Tally:
+    async def tally(self, route: str, policy: str) -> PolicyTally:
         return await self._reader.read(decisions.tally, route, policy)
 
     async def add_label(self, label: Label) -> bool:
@@ -126,7 +126,7 @@ class SqliteStore:
     ) -> list[tuple[AuditItem, Label | None]]:
         return await self._reader.read(labels.sample, route, after, limit, labelled, self._sealer)
 
-    async def watched(self, route: str, policy: str) -> list[Watched]:
+    async def watched(self, route: str, policy: str) -> list[SampledOutcome]:
         return await self._reader.read(labels.watched, route, policy)
 
     async def risk(self, route: str) -> RiskState | None:

@@ -14,17 +14,17 @@ from gating.risk import upper_bound
 from proxy.config import Route
 from proxy.control.risk_watch import RiskWatcher, Target, assess
 from proxy.metrics import Metrics
-from proxy.storage import RiskState, Tally, Watched
+from proxy.storage import PolicyTally, RiskState, SampledOutcome
 from tests.proxy.policies import POLICY
 from tests.proxy.storage.making import decided, drawn, said
 
 TARGET = Target(0.1, 0.1, 0.6)
 NEW = RiskState(route="support", policy="support@1")
-NOBODY = Tally(answered=0, reported=0)
+NOBODY = PolicyTally(answered=0, reported=0)
 
 
-def seen(*labels: str | None, confidence: float = 0.9, decision: str = "answer") -> list[Watched]:
-    return [Watched(decision=decision, confidence=confidence, label=label) for label in labels]
+def seen(*labels: str | None, confidence: float = 0.9, decision: str = "answer") -> list[SampledOutcome]:
+    return [SampledOutcome(decision=decision, confidence=confidence, label=label) for label in labels]
 
 
 def test_labels_count_in_the_order_of_the_draw_up_to_the_first_gap():
@@ -53,7 +53,7 @@ def test_no_more_false_alarms_than_promised_when_the_least_confident_are_labelle
         state = NEW
         for labelled in (first, set(range(200))):
             items = [
-                Watched(
+                SampledOutcome(
                     decision="answer", confidence=0.9,
                     label=None if place not in labelled else "incorrect" if bad else "correct",
                 )
@@ -69,7 +69,7 @@ def test_no_more_false_alarms_than_promised_when_the_least_confident_are_labelle
 
 @pytest.mark.parametrize("others", [
     seen(None, decision="abstain"), seen("incorrect", decision="abstain"), seen(None, confidence=0.59),
-    [Watched(decision="answer", confidence=None, label="incorrect")], seen("abstained"),
+    [SampledOutcome(decision="answer", confidence=None, label="incorrect")], seen("abstained"),
 ])  # fmt: skip
 def test_what_the_certificate_does_not_speak_of_neither_counts_nor_holds_up(others):
     state = assess(NEW, TARGET, [*others, *seen("correct")], NOBODY, 5.0)
@@ -78,7 +78,7 @@ def test_what_the_certificate_does_not_speak_of_neither_counts_nor_holds_up(othe
 
 def test_nothing_new_is_no_new_state():
     state = assess(NEW, TARGET, seen("correct"), NOBODY, 5.0)
-    assert assess(state, TARGET, seen("correct", None), Tally(answered=9, reported=0), 6.0) is state
+    assert assess(state, TARGET, seen("correct", None), PolicyTally(answered=9, reported=0), 6.0) is state
 
 
 def test_many_wrong_answers_alarm_and_an_alarm_stays():
@@ -95,11 +95,11 @@ def test_without_a_certificate_there_is_a_risk_and_no_alarm():
 
 
 def test_volunteered_labels_alarm_by_what_was_reported_of_all_that_went_out():
-    few = assess(NEW, TARGET, [], Tally(answered=1000, reported=50), 5.0)
+    few = assess(NEW, TARGET, [], PolicyTally(answered=1000, reported=50), 5.0)
     assert (few.alarm, few.labels, few.risk) == (False, 0, None)
-    many = assess(few, TARGET, [], Tally(answered=1000, reported=200), 6.0)
+    many = assess(few, TARGET, [], PolicyTally(answered=1000, reported=200), 6.0)
     assert (many.alarm, many.cause, many.labels) == (True, "feedback", 0)
-    both = assess(many, TARGET, seen(*["incorrect"] * 6), Tally(answered=1000, reported=200), 7.0)
+    both = assess(many, TARGET, seen(*["incorrect"] * 6), PolicyTally(answered=1000, reported=200), 7.0)
     assert (both.alarm, both.cause) == (True, "audit")
 
 
@@ -110,7 +110,7 @@ def test_no_more_false_alarms_than_promised_when_wrong_answers_are_reported_five
         wrong = rng.random(300) < 0.1
         labelled = rng.random(300) < np.where(wrong, 0.5, 0.1)
         reported = int((wrong & labelled).sum())
-        alarms += assess(NEW, TARGET, [], Tally(answered=300, reported=reported), 1.0).alarm
+        alarms += assess(NEW, TARGET, [], PolicyTally(answered=300, reported=reported), 1.0).alarm
     assert alarms == 0  # by the reported share of the labelled alone, each would be one
 
 

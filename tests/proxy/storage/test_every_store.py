@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from proxy.exceptions import StoreError
-from proxy.storage import Count, DecisionQuery, StoredKey, Tally, Watched
+from proxy.storage import Count, DecisionQuery, PolicyTally, SampledOutcome, StoredKey
 from tests.proxy.storage.making import decided, drawn, risk, said
 
 P1, P2 = {"name": "support", "threshold": 0.5}, {"name": "support", "threshold": 0.7}
@@ -99,7 +99,7 @@ async def test_what_is_there_already_stays(store):
     await store.add_decisions([decided(confidence=0.1)], [drawn(decided(confidence=0.1))])
     assert [each.confidence for each in await store.decision("idk-1")] == [0.9]
     assert [item.decision.confidence for item, _ in await store.audit("support")] == [0.9]
-    assert await store.tally("support", "support@1") == Tally(answered=1, reported=0)
+    assert await store.tally("support", "support@1") == PolicyTally(answered=1, reported=0)
 
 
 async def test_pages_go_from_the_newest_to_the_oldest_without_a_gap(store):
@@ -258,8 +258,8 @@ async def test_what_the_watch_sees(store):
     await store.add_decisions(records, [drawn(each) for each in records])
     await store.add_label(said("a", "incorrect"))
     assert await store.watched("support", "support@1") == [
-        Watched(decision="answer", confidence=0.9, label="incorrect"),
-        Watched(decision="abstain", confidence=None, label=None),
+        SampledOutcome(decision="answer", confidence=0.9, label="incorrect"),
+        SampledOutcome(decision="abstain", confidence=None, label=None),
     ]
 
 
@@ -275,8 +275,8 @@ async def test_what_was_let_out_and_reported_is_counted(store):
         await store.add_label(said(name, "incorrect", "feedback"))
     await store.add_label(said("b", "correct", "feedback"))
     await store.add_label(said("b", "incorrect", "audit"))
-    assert await store.tally("support", "support@1") == Tally(answered=2, reported=1)
-    assert await store.tally("support", "support@9") == Tally(answered=0, reported=0)
+    assert await store.tally("support", "support@1") == PolicyTally(answered=2, reported=1)
+    assert await store.tally("support", "support@9") == PolicyTally(answered=0, reported=0)
 
 
 # Risk
@@ -332,7 +332,7 @@ async def test_number_takes_what_is_neither_labelled_nor_in_the_sample(store):
     assert await store.retain(0.0, 5) == 3
     left = (await store.decisions(DecisionQuery())).items
     assert [each.id for each in left] == ["9", "8", "7", "6", "5", "2", "1"]
-    assert await store.tally("support", "support@1") == Tally(answered=10, reported=0)
+    assert await store.tally("support", "support@1") == PolicyTally(answered=10, reported=0)
 
 
 # Limits

@@ -1,7 +1,7 @@
-"""SQLite's connections, each in a thread of its own that takes one whole transaction at a time.
+"""A SQLite connection in a dedicated thread, which runs one complete transaction at a time.
 
-aiosqlite is the same thread behind a queue, with a hop for every statement: a transaction of several would
-lie open while the event loop is busy. Here a transaction is one plain function and one hop.
+aiosqlite switches threads for every statement, so a transaction of several statements would stay open while the event
+loop is busy. Here a transaction is one function and one switch.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from proxy.exceptions import StoreError
-from proxy.storage.sqlite.scheme import STEPS
+from proxy.storage.sqlite.schema import MIGRATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Given = ParamSpec("Given")
-Found = TypeVar("Found")
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
 
-#: How long a transaction waits for another process's.
+#: Seconds that a transaction waits for one of another process.
 BUSY_S = 5.0
-#: Between two tries where SQLite itself does not wait: its own handler's longest step is 100 ms, its first 1 ms.
+#: Seconds between attempts where SQLite itself does not wait; its own busy handler waits 1 to 100 ms.
 _BUSY_STEP_S = 0.01
 MEMORY = ":memory:"
 
 
-class Thread:
-    """One connection and its thread; ``path`` may be ``:memory:``."""
+class ConnectionThread:
+    """A connection and its thread; ``path`` may be ``:memory:``."""
 
     def __init__(self, path: str, name: str) -> None:
         self._path = path
@@ -38,37 +38,37 @@ class Thread:
         self._connection: sqlite3.Connection | None = None
 
     async def open(self) -> None:
-        """Open the file and bring its tables up to date; nothing where that is done."""
+        """Open the file and migrate its schema, unless it is open."""
         if self._connection is None:
             await self._call(self._open)
 
     async def read(
         self,
-        work: Callable[Concatenate[sqlite3.Connection, Given], Found],
-        *args: Given.args,
-        **kwargs: Given.kwargs,
-    ) -> Found:
-        """Run ``work`` on one consistent state."""
+        work: Callable[Concatenate[sqlite3.Connection, Params], Result],
+        *args: Params.args,
+        **kwargs: Params.kwargs,
+    ) -> Result:
+        """Run ``work`` on the connection."""
         return await self._call(lambda: work(self._open_connection, *args, **kwargs))
 
     async def write(
         self,
-        work: Callable[Concatenate[sqlite3.Connection, Given], Found],
-        *args: Given.args,
-        **kwargs: Given.kwargs,
-    ) -> Found:
-        """Run ``work`` in one transaction: all of it is on the disk when this returns, or nothing."""
+        work: Callable[Concatenate[sqlite3.Connection, Params], Result],
+        *args: Params.args,
+        **kwargs: Params.kwargs,
+    ) -> Result:
+        """Run ``work`` in one transaction, which is on the disk when this returns; an exception rolls it back."""
 
-        def transaction() -> Found:
+        def transaction() -> Result:
             connection = self._open_connection
             connection.execute("BEGIN IMMEDIATE")
             try:
-                found = work(connection, *args, **kwargs)
+                result = work(connection, *args, **kwargs)
                 connection.execute("COMMIT")
             except BaseException:
                 connection.rollback()
                 raise
-            return found
+            return result
 
         return await self._call(transaction)
 
@@ -79,7 +79,7 @@ class Thread:
             self._connection = None
         self._executor.shutdown(wait=False)
 
-    async def _call(self, work: Callable[[], Found]) -> Found:
+    async def _call(self, work: Callable[[], Result]) -> Result:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, work)
         except sqlite3.Error as exc:
@@ -88,7 +88,7 @@ class Thread:
     @property
     def _open_connection(self) -> sqlite3.Connection:
         if self._connection is None:
-            raise StoreError(f"{self._name}: is not open")
+            raise StoreError(f"{self._name}: the store is not open")
         return self._connection
 
     def _open(self) -> None:
@@ -96,7 +96,7 @@ class Thread:
             self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=128
         )
         try:
-            # A killed process loses nothing that WAL has; what a power failure leaves takes FULL.
+            # WAL protects against a killed process; synchronous = FULL also against a power failure.
             _write_ahead(connection)
             connection.execute("PRAGMA synchronous = FULL")
             self._migrate(connection)
@@ -108,21 +108,24 @@ class Thread:
     def _migrate(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         (done,) = connection.execute("PRAGMA user_version").fetchone()
-        if done > len(STEPS):
+        if done > len(MIGRATIONS):
             connection.rollback()
             raise StoreError(
-                f"{self._name}: was written by a later version (step {done}, this one knows {len(STEPS)})"
+                f"{self._name}: was written by a later version of idk (schema {done}, this version supports "
+                f"{len(MIGRATIONS)}); install that version or use another store"
             )
-        for step in STEPS[done:]:
-            for statement in step:
+        for migration in MIGRATIONS[done:]:
+            for statement in migration:
                 connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {len(STEPS)}")
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         connection.execute("COMMIT")
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Turn to WAL. SQLite never waits for this lock, lest two that turn at once wait for each other for ever
-    (sqlite.org/c3ref/busy_handler.html): the one refused lets its own lock go and tries again.
+    """Switch the file to WAL mode.
+
+    SQLite does not wait for this lock, because two processes that switch at once could wait for each other forever
+    (sqlite.org/c3ref/busy_handler.html). A process that is refused releases its lock and tries again.
     """
     until = time.monotonic() + BUSY_S
     while True:

@@ -1,14 +1,14 @@
-"""The tables, as numbered steps from an empty file: a step that was released is never changed, only followed."""
+"""The database schema as numbered migrations from an empty file; a released migration is never changed."""
 
 from __future__ import annotations
 
-#: Each step is a list of statements; ``PRAGMA user_version`` says how many a file has had.
-STEPS: tuple[tuple[str, ...], ...] = (
+#: The statements of each migration; ``PRAGMA user_version`` is the number of migrations that a file has had.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE policies (
             name TEXT NOT NULL, version INTEGER NOT NULL, policy BLOB NOT NULL, who TEXT NOT NULL, at REAL NOT NULL,
             PRIMARY KEY (name, version)) WITHOUT ROWID""",
-        # The version in force of a name is that of its last change.
+        # The version in force is that of the last change.
         """CREATE TABLE policy_changes (
             seq INTEGER PRIMARY KEY, name TEXT NOT NULL, version INTEGER NOT NULL, action TEXT NOT NULL,
             who TEXT NOT NULL, at REAL NOT NULL)""",
