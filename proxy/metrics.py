@@ -1,168 +1,198 @@
-"""The metrics of the contract, on a registry that is passed in; labels take values from the configuration only."""
+"""The Prometheus metrics, on a registry that is passed in; label values come from the configuration only."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from gating.types import Decision
-    from proxy.requests.route import Route
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-#: The variable by which prometheus_client finds the files of several processes, when it is imported.
+#: The environment variable that names prometheus_client's multiprocess directory; it is read on import.
 SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 
-#: Tenths: what a calibrated confidence can be read to.
+#: Tenths are as precise as a calibrated confidence is.
 _CONFIDENCE = tuple(step / 10 for step in range(1, 11))
-#: A completion takes 0.1 s to minutes.
+#: A completion takes from 0.1 s to minutes.
 _REQUEST_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 #: The proxy itself takes a fraction of a millisecond.
 _OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25)
 
 
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric family: its type, name, help text and labels, and the buckets or the mode of its type."""
+
+    type: type[Counter] | type[Gauge] | type[Histogram]
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    #: The keyword arguments of the type: ``buckets`` of a histogram, ``multiprocess_mode`` of a gauge.
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+        """Register the family."""
+        return self.type(self.name, self.help, self.labels, registry=registry, **self.options)
+
+
+def _seconds(buckets: tuple[float, ...]) -> dict[str, Any]:
+    return {"buckets": buckets}
+
+
+_LATEST: Final[Mapping[str, Any]] = {"multiprocess_mode": "livemostrecent"}
+_HIGHEST: Final[Mapping[str, Any]] = {"multiprocess_mode": "livemax"}
+_ROUTE: Final = ("route",)
+
+#: Every family, by the attribute of ``Metrics`` that holds it.
+FAMILIES: Final[Mapping[str, Family]] = {
+    "requests": Family(Counter, "idk_requests", "Gated choices.", ("route", "decision", "reason")),
+    "sources": Family(
+        Counter, "idk_evidence", "Gated choices by the source of their score.", ("route", "source")
+    ),
+    "confidence": Family(
+        Histogram, "idk_confidence", "Calibrated confidence.", _ROUTE, _seconds(_CONFIDENCE)
+    ),
+    "threshold": Family(Gauge, "idk_threshold", "The threshold in force.", _ROUTE, _HIGHEST),
+    "policy": Family(
+        Gauge, "idk_policy_info", "The policy in force.", ("route", "policy", "certified"), _HIGHEST
+    ),
+    "request_s": Family(
+        Histogram,
+        "idk_request_duration_seconds",
+        "From the request to the end of the answer.",
+        _ROUTE,
+        _seconds(_REQUEST_S),
+    ),
+    "upstream_s": Family(
+        Histogram,
+        "idk_upstream_duration_seconds",
+        "Waiting for the upstream.",
+        ("upstream",),
+        _seconds(_REQUEST_S),
+    ),
+    "overhead_s": Family(
+        Histogram, "idk_overhead_seconds", "Time in the proxy itself.", _ROUTE, _seconds(_OVERHEAD_S)
+    ),
+    "errors": Family(Counter, "idk_upstream_errors", "Failures of upstreams.", ("upstream", "kind")),
+    "cancelled": Family(
+        Counter, "idk_upstream_cancelled", "Upstream calls that were cancelled.", ("route", "cause")
+    ),
+    "extra": Family(Counter, "idk_extra_tokens", "Tokens of further calls.", ("route", "kind")),
+    "saved": Family(
+        Counter,
+        "idk_saved_tokens",
+        "Upper bound of the tokens that cancelled calls saved, where the request limits its answer.",
+        _ROUTE,
+    ),
+    "feedback": Family(Counter, "idk_feedback", "Labels given by clients.", ("route", "label")),
+    "store_errors": Family(
+        Counter, "idk_store_errors", "Failures of the store, and dropped records.", ("operation",)
+    ),
+    "observed_risk": Family(
+        Gauge,
+        "idk_observed_risk",
+        "Share of wrong answers among the served answers with a label.",
+        _ROUTE,
+        _LATEST,
+    ),
+    "alarm": Family(
+        Gauge,
+        "idk_risk_alarm",
+        "Whether the certificate is revoked: labels refute it, or confidences have drifted (on_drift).",
+        _ROUTE,
+        _LATEST,
+    ),
+    "drift": Family(Gauge, "idk_drift", "How far confidences have drifted.", _ROUTE, _LATEST),
+    "rescues": Family(
+        Counter,
+        "idk_rescues",
+        "Questions asked again without their context: served, abstained or failed.",
+        ("route", "outcome"),
+    ),
+    "reloads": Family(Counter, "idk_config_reloads", "Reloads of the configuration.", ("outcome",)),
+}
+
+
+class InForce(NamedTuple):
+    """What a route judges by: the policy's label, the threshold on the confidence, and whether it is certified."""
+
+    route: str
+    policy: str | None
+    threshold: float | None
+    certified: bool
+
+
 class Metrics:
-    """Every family, made once for a registry; ``directory`` is where several processes keep theirs."""
+    """Every family on one registry; ``directory`` is the multiprocess directory where several workers share one."""
+
+    requests: Counter
+    sources: Counter
+    confidence: Histogram
+    threshold: Gauge
+    policy: Gauge
+    request_s: Histogram
+    upstream_s: Histogram
+    overhead_s: Histogram
+    errors: Counter
+    cancelled: Counter
+    extra: Counter
+    saved: Counter
+    feedback: Counter
+    store_errors: Counter
+    observed_risk: Gauge
+    alarm: Gauge
+    drift: Gauge
+    rescues: Counter
+    reloads: Counter
 
     def __init__(self, registry: CollectorRegistry | None = None, *, directory: str | None = None) -> None:
-        self.registry = registry = CollectorRegistry() if registry is None else registry
+        self.registry = CollectorRegistry() if registry is None else registry
         self._directory = directory
-        self.requests = Counter(
-            "idk_requests", "Gated choices.", ("route", "decision", "reason"), registry=registry
-        )
-        self.sources = Counter(
-            "idk_evidence",
-            "Gated choices by what their score was read from.",
-            ("route", "source"),
-            registry=registry,
-        )
-        self.confidence = Histogram(
-            "idk_confidence", "Calibrated confidence.", ("route",), registry=registry, buckets=_CONFIDENCE
-        )
-        self.threshold = Gauge(
-            "idk_threshold",
-            "The threshold in force.",
-            ("route",),
-            registry=registry,
-            multiprocess_mode="livemax",
-        )
-        self.policy = Gauge(
-            "idk_policy_info",
-            "The policy in force.",
-            ("route", "policy", "certified"),
-            registry=registry,
-            multiprocess_mode="livemax",
-        )
-        self.request_s = Histogram(
-            "idk_request_duration_seconds",
-            "From the request to the end of the answer.",
-            ("route",),
-            registry=registry,
-            buckets=_REQUEST_S,
-        )
-        self.upstream_s = Histogram(
-            "idk_upstream_duration_seconds",
-            "Waiting for the upstream.",
-            ("upstream",),
-            registry=registry,
-            buckets=_REQUEST_S,
-        )
-        self.overhead_s = Histogram(
-            "idk_overhead_seconds",
-            "Time in the proxy itself.",
-            ("route",),
-            registry=registry,
-            buckets=_OVERHEAD_S,
-        )
-        self.errors = Counter(
-            "idk_upstream_errors", "Failures of upstreams.", ("upstream", "kind"), registry=registry
-        )
-        self.cancelled = Counter(
-            "idk_upstream_cancelled",
-            "Upstream calls ended before their answer was.",
-            ("route", "cause"),
-            registry=registry,
-        )
-        self.extra = Counter(
-            "idk_extra_tokens", "Tokens paid beyond the answers.", ("route", "kind"), registry=registry
-        )
-        self.saved = Counter(
-            "idk_saved_tokens",
-            "Tokens that cancelled calls can have saved at the most, where the request bounds its answer.",
-            ("route",),
-            registry=registry,
-        )
-        self.feedback = Counter(
-            "idk_feedback", "Labels that clients gave.", ("route", "label"), registry=registry
-        )
-        self.store_errors = Counter(
-            "idk_store_errors",
-            "Failures of the store, and records that were dropped.",
-            ("operation",),
-            registry=registry,
-        )
-        self.observed_risk, self.alarm, self.drift = (
-            Gauge(name, said, ("route",), registry=registry, multiprocess_mode="livemostrecent")
-            for name, said in (
-                ("idk_observed_risk", "Wrong among the served answers that were labelled."),
-                (
-                    "idk_risk_alarm",
-                    "Whether the certificate is revoked: labels have refuted it, or confidences have moved (on_drift).",
-                ),
-                ("idk_drift", "How far confidences have moved."),
-            )
-        )
         self._routes: dict[str, RouteMetrics] = {}
-        self.rescues = Counter(
-            "idk_rescues",
-            "Questions asked again without their context: served, abstained or failed.",
-            ("route", "outcome"),
-            registry=registry,
-        )
-        self.reloads = Counter(
-            "idk_config_reloads", "Changed configurations.", ("outcome",), registry=registry
-        )
+        for attribute, family in FAMILIES.items():
+            setattr(self, attribute, family.make(self.registry))
 
     def route(self, name: str) -> RouteMetrics:
-        """The children of one route, resolved once: finding one by its labels costs three times its use."""
+        """Return the metrics of one route, resolved once: a look-up by labels costs three times an increment."""
         found = self._routes.get(name)
         if found is None:
             found = self._routes[name] = RouteMetrics(self, name)
         return found
 
-    def in_force(self, routes: Iterable[Route]) -> None:
-        """Say what holds on these routes from now on; of any other nothing holds any more."""
+    def in_force(self, routes: Iterable[InForce]) -> None:
+        """Show the policies and thresholds of these routes, and remove those of every other route."""
         names = set()
-        for route in routes:
-            names.add(route.name)
-            limit = None if route.gate is None else route.gate.limit
-            self.route(route.name).policy(route.policy, limit, certified=route.certified)
+        for each in routes:
+            names.add(each.route)
+            self.route(each.route).policy(each.policy, each.threshold, certified=each.certified)
         for name, metrics in self._routes.items():
             if name not in names:
                 metrics.policy(None, None, certified=False)
 
     @property
     def several(self) -> bool:
-        """Whether several processes' metrics are summed: then what was shown can be zeroed, not removed."""
+        """Whether the metrics of several processes are summed: a gauge can then be zeroed but not removed."""
         return self._directory is not None
 
     def upstream(self, name: str) -> UpstreamMetrics:
-        """The children of one upstream."""
+        """Return the metrics of one upstream."""
         return UpstreamMetrics(self, name)
 
     def exposition(self) -> bytes:
-        """The registry in Prometheus's text format, summed over the processes where there are several."""
+        """Return the registry in Prometheus's text format, summed over all worker processes."""
         return generate_latest(self._summed())
 
     def counted(self, name: str, **labels: str) -> float | None:
-        """A counter's samples with these labels, added up over the processes; None where there is none."""
+        """Return the sum of a counter's samples that have these labels, over all processes; None without a sample."""
         wanted = labels.items()
         found = [
             sample.value
@@ -180,8 +210,8 @@ class Metrics:
         return summed
 
 
-def forget_the_dead(directory: str) -> None:
-    """Drop what was in force in processes that are no more; what they counted stays counted."""
+def remove_dead_processes(directory: str) -> None:
+    """Remove the gauges of processes that have ended; their counters are kept."""
     for path in Path(directory).glob("gauge_live*_*.db"):
         pid = int(path.stem.rpartition("_")[2])
         try:
@@ -191,7 +221,7 @@ def forget_the_dead(directory: str) -> None:
 
 
 class RouteMetrics:
-    """What is counted of one route."""
+    """The metrics of one route."""
 
     def __init__(self, metrics: Metrics, route: str) -> None:
         self._metrics = metrics
@@ -204,7 +234,7 @@ class RouteMetrics:
         self.saved_tokens = metrics.saved.labels(route)
 
     def policy(self, policy: str | None, threshold: float | None, *, certified: bool) -> None:
-        """Say what is in force."""
+        """Show the policy and the threshold in force."""
         if threshold is not None:
             self._metrics.threshold.labels(self._route).set(threshold)
         shown = None if policy is None else (self._route, policy, str(certified).lower())
@@ -217,7 +247,7 @@ class RouteMetrics:
         self._shown = shown
 
     def decided(self, decision: Decision) -> None:
-        """Count one choice's decision."""
+        """Count the decision on one choice."""
         key = (decision.decision, decision.reason, decision.source)
         children = self._decisions.get(key)
         if children is None:
@@ -232,20 +262,20 @@ class RouteMetrics:
             self._confidence.observe(decision.confidence)
 
     def cancelled(self, cause: str) -> None:
-        """Count an upstream call that was ended: ``abstained`` or ``disconnect``."""
+        """Count a cancelled upstream call; ``cause`` is ``abstained`` or ``disconnect``."""
         self._metrics.cancelled.labels(self._route, cause).inc()
 
     def rescued(self, outcome: str) -> None:
-        """Count a question that was asked again without its context: ``served``, ``abstained`` or ``failed``."""
+        """Count a question asked again without its context; ``outcome`` is ``served``, ``abstained`` or ``failed``."""
         self._metrics.rescues.labels(self._route, outcome).inc()
 
     def extra_tokens(self, kind: str, count: int) -> None:
-        """Count tokens paid beyond the answer: ``prompt`` or ``completion``."""
+        """Count tokens of further calls; ``kind`` is ``prompt`` or ``completion``."""
         self._metrics.extra.labels(self._route, kind).inc(count)
 
 
 class UpstreamMetrics:
-    """What is counted of one upstream."""
+    """The metrics of one upstream."""
 
     def __init__(self, metrics: Metrics, upstream: str) -> None:
         self._metrics = metrics
@@ -253,5 +283,5 @@ class UpstreamMetrics:
         self.duration_s = metrics.upstream_s.labels(upstream)
 
     def failed(self, kind: str) -> None:
-        """Count one failure by its kind."""
+        """Count one failure of this kind."""
         self._metrics.errors.labels(self._upstream, kind).inc()

@@ -3,6 +3,15 @@
 from proxy.app.asgi import App, Lasting
 from proxy.app.parts import Parts, build
 from proxy.app.routes import TOP_LOGPROBS
-from proxy.app.setting import Setting, application
+from proxy.app.setting import Setting, application, application_of_worker
 
-__all__ = ["TOP_LOGPROBS", "App", "Lasting", "Parts", "Setting", "application", "build"]
+__all__ = [
+    "TOP_LOGPROBS",
+    "App",
+    "Lasting",
+    "Parts",
+    "Setting",
+    "application",
+    "application_of_worker",
+    "build",
+]

@@ -17,7 +17,7 @@ from proxy.gateway.feedback import FeedbackEndpoint
 from proxy.gateway.health import Health
 from proxy.server.bodies import Bodies
 from proxy.server.body_thread import BodyThread
-from proxy.server.shutdown import leaving
+from proxy.server.shutdown import graceful_shutdown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -148,7 +148,7 @@ def _lifespan(app: App) -> Callable[[Starlette], AbstractAsyncContextManager[Non
             await reloader.start()
         app.health.ready = True
         try:
-            with leaving(app.health.leave, app.parts.config.server.drain_lead_s):
+            with graceful_shutdown(app.health.leave, app.parts.config.server.drain_lead_s):
                 yield
         finally:
             app.health.leave()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from proxy.app.routes import Joining, route_of
 from proxy.control.policies import StoreSnapshot
 from proxy.gateway import trace_context
-from proxy.metrics import Metrics
+from proxy.metrics import InForce, Metrics
 from proxy.requests.evidence import Benches
 from proxy.requests.route import Route, RouteTable, in_order
 from proxy.upstreams import make_upstreams
@@ -74,8 +74,13 @@ def build(
     for each in in_order(config.routes):
         made[each.name] = route_of(each, upstreams[each.upstream], joining, made, _provider(config, each))
     routes = [made[route.name] for route in config.routes]
-    metrics.in_force(routes)
+    metrics.in_force(_in_force(route) for route in routes)
     return Parts(config, metrics, RouteTable(routes), upstreams, tracing, benches, snapshot.keys)
+
+
+def _in_force(route: Route) -> InForce:
+    threshold = None if route.gate is None else route.gate.limit
+    return InForce(route.name, route.policy, threshold, route.certified)
 
 
 def _provider(config: Config, route: RouteConfig) -> str:

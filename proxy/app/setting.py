@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -74,3 +75,8 @@ def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics |
         apply=lambda config, snapshot: app.replace(lasting(config, snapshot=snapshot, before=app.parts)),
     )
     return app
+
+
+def application_of_worker(setting: Setting, metrics: Metrics) -> App:
+    """Build the application in a worker process, from that process's environment. Raises ConfigError."""
+    return application(setting, os.environ, metrics)

@@ -11,6 +11,7 @@ import os
 import sys
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -85,7 +86,7 @@ def run(loaded: Config, folder: Path, source: Source | None = None) -> None:
 
 
 def _serve(config: Config, folder: Path, source: Source | None) -> None:
-    from proxy.app import Setting, application
+    from proxy.app import Setting, application, application_of_worker
     from proxy.control.policies import read_snapshot
     from proxy.server import workers
     from proxy.server.protocol import server_of, settle_memory
@@ -98,7 +99,7 @@ def _serve(config: Config, folder: Path, source: Source | None) -> None:
             settle_memory()
             server_of(app, config.server).run()
         else:
-            workers.run(setting)
+            workers.run(config.server, partial(application_of_worker, setting))
     except SystemExit as exc:  # uvicorn could not start and has logged why
         raise RunError(
             f"serve: cannot listen on {config.server.host}:{config.server.port}; give another --port"

@@ -1,4 +1,4 @@
-"""How much of a request may come before it is one, and how slowly: what a connection's client is held to."""
+"""Limits on the size and speed of an incoming request."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from proxy.exceptions import HttpError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Bytes of a body that win a second each, as of Apache's MinRate: who sends faster than that is never late.
+#: Bytes of a body that extend its deadline by a second, as Apache's MinRate does: a client that sends faster is
+#: never too late.
 SLOWEST: Final = 1_000.0
-#: A chunk of one byte needs five more; beyond it they are extensions, or trailers, that nobody reads.
+#: Framing bytes allowed for each byte of a body: a chunk of one byte needs five; more are extensions or trailers,
+#: which no handler reads.
 _MOST_FRAMING: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Of one request; see ``config.Server``."""
+    """The limits on one request, from the ``server`` section of the configuration."""
 
     head_bytes: int
     headers: int
@@ -27,35 +29,38 @@ class Bounds:
 
 
 class Refused(HttpError):
-    """What is wrong with the request itself, before any application has seen it whole."""
+    """A request that the server rejects before the application sees it."""
 
     status = 400
     type = "invalid_request_error"
 
 
 def malformed() -> Refused:
-    """It is not HTTP, or not such that every reader of it would see the same requests."""
+    """Return the error for a request that is not HTTP, or that two HTTP parsers could read differently."""
     return Refused("the request is not well-formed HTTP/1.1", code="malformed_request")
 
 
 def late() -> Refused:
-    """It takes too long."""
+    """Return the error for a request that arrives too slowly."""
     return Refused(
-        "the request did not come in time (server.receive_timeout_s)", status=408, code="request_timeout"
+        "the request did not arrive in time; send it faster, or raise server.receive_timeout_s",
+        status=408,
+        code="request_timeout",
     )
 
 
 class Incoming:
-    """The request that comes in on one connection: its size so far, and until when more of it must come.
+    """The request that arrives on one connection: its size so far, and the deadline for more of it.
 
-    The parser tells sizes of what is complete; of what is not, only what was fed to it since is known.
+    The parser reports the sizes of complete elements only. Of an incomplete element, the size is bounded by the bytes
+    that were fed to the parser since it began.
     """
 
     __slots__ = ("_body", "_bounds", "_fed", "_fresh", "_in_body", "_since", "_until", "coming")
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
-        #: Whether one has begun and not ended.
+        #: Whether a request has begun and not ended.
         self.coming = False
         self._in_body = False
         self._fresh = False
@@ -66,23 +71,23 @@ class Incoming:
 
     @property
     def in_body(self) -> bool:
-        """Whether its head has ended, and it has not."""
+        """Whether the head of the request is complete and its body is not."""
         return self.coming and self._in_body
 
     def begin(self) -> None:
-        """Its first byte came."""
+        """Start a request: its first byte arrived."""
         self.coming = self._fresh = True
         self._in_body = False
         self._body = 0
         self._until = math.inf
 
     def check(self, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """Its whole head came; raises Refused."""
+        """Check a complete head; raises Refused where it is too large or uses an unsupported transfer coding."""
         size = len(url)
         for name, value in headers:
             size += len(name) + len(value)
             if name == b"transfer-encoding" and value.lower() != b"chunked":
-                raise Refused("the only transfer-encoding here is chunked", code="transfer_encoding")
+                raise Refused("transfer-encoding: only chunked is supported", code="transfer_encoding")
         self._check_head(size, len(headers))
 
     def _check_head(self, size: int, headers: int) -> None:
@@ -100,40 +105,41 @@ class Incoming:
             )
 
     def begin_body(self) -> None:
-        """Its head has ended."""
+        """Start the body of the request."""
         self._in_body = self._fresh = True
 
     def body(self, size: int) -> None:
-        """Some of its body came."""
+        """Count ``size`` bytes of the body."""
         self._body += size
 
     def end(self) -> None:
-        """Its last byte came."""
+        """End the request: its last byte arrived."""
         self.coming = False
 
     def more(self, size: int, headers: int, now: float) -> float:
-        """``size`` bytes were fed and it is not whole; ``headers`` are those of its head, or its trailers, so far.
+        """Count ``size`` bytes that were fed to the parser and left the request incomplete.
 
-        Gives the time until which more must come; raises Refused.
+        ``headers`` is the number of headers (or trailers) so far. Returns the time until which more must arrive;
+        raises Refused where a limit is passed.
         """
-        if self._fresh:  # how many of the bytes were another's, or the head's, is not known
+        if self._fresh:  # some of these bytes may belong to the previous request or to the head
             self._fresh, self._fed, self._since = False, 0, now
         else:
             self._fed += size
         if not self._in_body:
             self._check_head(self._fed, headers)
         elif self._fed > self._bounds.head_bytes + _MOST_FRAMING * self._body:
-            raise Refused("the body's chunks hold hardly anything but their framing", code="framing")
+            raise Refused("the body's chunks are almost empty; send larger chunks", code="framing")
         elif headers > self._bounds.headers:
             raise Refused("the request has too many trailers", status=431, code="too_many_headers")
         return min(self._since + self._bounds.receive_s + self._body / SLOWEST, self._until)
 
     def excuse(self, now: float) -> float:
-        """It is not the client who is slow: the time from now on."""
+        """Restart the clock after the proxy itself paused reading, and return the new deadline."""
         self._since = now - self._body / SLOWEST
         return now + self._bounds.receive_s
 
     def unwanted(self, now: float) -> float:
-        """It was answered already: the time until which the rest of it is dropped."""
+        """Return the time until which the rest of an already answered request is read and dropped."""
         self._until = now + self._bounds.receive_s
         return self._until

@@ -1,4 +1,4 @@
-"""What the proxy says of itself: lines for a person, or JSON for a collector; never a text of a request or a key."""
+"""Logging: console lines for people or JSON lines for collectors, without texts of requests and without keys."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ LogStyle = Literal["console", "json"]
 
 
 class Console(DefaultFormatter):
-    """Uvicorn's coloured lines, without credentials."""
+    """Format uvicorn's coloured console lines without credentials."""
 
     def format(self, record: logging.LogRecord) -> str:
         return without_credentials(super().format(record))
 
 
 class Json(JsonFormatter):
-    """One JSON object a line: ``time``, ``level``, ``logger``, ``message``, and ``exc_info`` where there is one."""
+    """Format one JSON object a line: ``time``, ``level``, ``logger``, ``message``, and ``exc_info`` if there is one."""
 
     def __init__(self) -> None:
         names = {"asctime": "time", "levelname": "level", "name": "logger"}
@@ -35,7 +35,7 @@ class Json(JsonFormatter):
         self.converter = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
-        # Uvicorn's messages come a second time with colours.
+        # Uvicorn adds a coloured copy of its message.
         record.__dict__.pop("color_message", None)
         return without_credentials(super().format(record))
 
@@ -47,7 +47,7 @@ FORMATTERS: Final[Mapping[LogStyle, dict[str, Any]]] = {
 
 
 def log_config(style: LogStyle) -> dict[str, Any]:
-    """For ``logging.config.dictConfig``: everything to standard error, through one formatter."""
+    """Return a ``logging.config.dictConfig`` that writes everything to standard error through one formatter."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -59,6 +59,6 @@ def log_config(style: LogStyle) -> dict[str, Any]:
             "uvicorn": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
             "idk": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
         },
-        # Libraries: only what went wrong.
+        # Libraries log warnings and errors only.
         "root": {"handlers": ["stderr"], "level": "WARNING"},
     }

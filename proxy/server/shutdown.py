@@ -1,4 +1,4 @@
-"""Leaving in order: not ready first, deaf to new connections a while later, gone when what is under way is done."""
+"""Graceful shutdown: first not ready, then closed to new connections, then ended when all requests are done."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def leaving(on_leave: Callable[[], None], lead_s: float) -> Iterator[None]:
-    """While inside, a signal to end first calls ``on_leave``, then goes on to the server that installed its handler.
+def graceful_shutdown(on_signal: Callable[[], None], lead_s: float) -> Iterator[None]:
+    """Call ``on_signal`` before the server's own handler of SIGTERM and SIGINT, while the context is active.
 
-    After SIGTERM, which a load balancer's host sends, the server hears of it ``lead_s`` seconds later: it listens
-    on until the balancer has seen that it is not ready. SIGINT, which a person sends, does not wait.
+    After SIGTERM, which an orchestrator sends, the server's handler runs ``lead_s`` seconds later: the server accepts
+    connections until the load balancer has seen that it is not ready. SIGINT, which a person sends, does not wait.
     """
-    if threading.current_thread() is not threading.main_thread():  # no signal comes here
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread only
         yield
         return
     loop = asyncio.get_running_loop()
 
     def handle(go_on: Callable[..., Any], number: int, _: object) -> None:
-        on_leave()
+        on_signal()
         if number == signal.SIGTERM and lead_s > 0:
             loop.call_soon_threadsafe(loop.call_later, lead_s, go_on, number, None)
         else:
@@ -36,7 +36,7 @@ def leaving(on_leave: Callable[[], None], lead_s: float) -> Iterator[None]:
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for number, handler in handlers.items():
-        if callable(handler):  # else nobody ends in order
+        if callable(handler):  # otherwise no server handles the signal
             signal.signal(number, partial(handle, handler))
     try:
         yield
@@ -46,7 +46,7 @@ def leaving(on_leave: Callable[[], None], lead_s: float) -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """A worker whose parent is gone, however it ended, ends in order too: nobody else would ever end it."""
+    """Shut this worker down gracefully when its parent process is gone, however the parent ended."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent,), daemon=True, name="parent").start()

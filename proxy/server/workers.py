@@ -1,7 +1,7 @@
-"""Several processes behind one port, by uvicorn's supervisor: one that dies is replaced, the others go on.
+"""Several worker processes behind one port, run by uvicorn's supervisor, which replaces a worker that dies.
 
-They inherit the listening socket, so that a connection no process has taken yet waits for another. Their
-metrics are summed over files in a directory of their own (prometheus_client's multiprocess mode).
+The workers inherit the listening socket, so a connection that one worker did not accept waits for another. Their
+metrics are summed over files in a temporary directory (prometheus_client's multiprocess mode).
 """
 
 from __future__ import annotations
@@ -15,44 +15,46 @@ from typing import TYPE_CHECKING
 
 from uvicorn.supervisors import Multiprocess
 
-from proxy.metrics import SHARED, Metrics, forget_the_dead
+from proxy.metrics import SHARED, Metrics, remove_dead_processes
 from proxy.server.protocol import config_of, settle_memory
 from proxy.server.shutdown import end_with_parent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from proxy.app import App, Setting
+    from proxy.config import Server
 
 
-def run(setting: Setting) -> None:
-    """Serve with ``server.workers`` processes until told to stop; SystemExit where the port cannot be had."""
-    config = config_of(partial(application, setting), setting.config.server, factory=True)
-    supervisor = _Supervisor(config, [])  # takes signals from now on, before anyone is told that it is there
+def run(settings: Server, make: Callable[[Metrics], object]) -> None:
+    """Serve with ``server.workers`` processes until a signal ends them.
+
+    ``make`` builds one worker's ASGI application; it is pickled, since each worker is a new process. Raises SystemExit
+    where the port is taken.
+    """
+    config = config_of(partial(_application, make), settings, factory=True)
+    supervisor = _Supervisor(config, [])  # handles signals from here on, before the port is announced
     with ExitStack() as stack:
         listener = stack.enter_context(config.bind_socket())
-        listener.listen(config.backlog)  # from now on connections wait, whoever of the workers is there
+        listener.listen(config.backlog)  # connections queue from here on, until a worker accepts them
         supervisor.sockets.append(listener)
-        # Before a worker imports prometheus_client, which looks at it once.
+        # Set before a worker imports prometheus_client, which reads it once.
         os.environ[SHARED] = stack.enter_context(tempfile.TemporaryDirectory(prefix="idk-metrics-"))
         supervisor.run()
 
 
-def application(setting: Setting) -> App:
-    """One worker's application."""
-    from proxy import app
-
+def _application(make: Callable[[Metrics], object]) -> object:
+    """Build the application of one worker, in that worker's process."""
     end_with_parent()
     directory = os.environ[SHARED]
-    forget_the_dead(directory)
-    made = app.application(setting, os.environ, Metrics(directory=directory))
+    remove_dead_processes(directory)
+    app = make(Metrics(directory=directory))
     settle_memory()
-    return made
+    return app
 
 
 @contextmanager
 def _without_hangups() -> Iterator[None]:
-    """A process started meanwhile inherits that it gets no SIGHUP before it asks for it, by which it would end."""
+    """Block SIGHUP: a worker that starts inside inherits this, since SIGHUP before its handler is set would end it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         yield
@@ -64,28 +66,28 @@ class _Supervisor(Multiprocess):
     def init_processes(self) -> None:
         with _without_hangups():
             super().init_processes()
-        self._let_go()
+        self._close_child_pipes()
 
     def keep_subprocess_alive(self) -> None:
         with _without_hangups():
             super().keep_subprocess_alive()
-        self._let_go()
+        self._close_child_pipes()
 
-    def _let_go(self) -> None:
-        # The workers' ends of their pipes: were they open here too, one that dies before it has answered would be
-        # waited for as long as one that hangs.
+    def _close_child_pipes(self) -> None:
+        # With the workers' pipe ends open here too, a worker that dies before its first answer would be waited for
+        # as long as one that hangs.
         for process in self.processes:
             process.child_conn.close()
 
     def terminate_all(self) -> None:
-        # Connections that would only wait for the end are refused instead, as with a single process; the workers
-        # have listeners of their own, and leave in order.
+        # New connections are refused from here on, as with a single process. The workers have their own copies of
+        # the listeners and shut down gracefully.
         for listener in self.sockets:
             listener.close()
         super().terminate_all()
 
     def handle_hup(self) -> None:
-        # Uvicorn would restart them all; each takes up the changed configuration by itself.
+        # Uvicorn would restart the workers; each of ours reloads the configuration itself.
         for process in self.processes:
             if process.pid is not None:
                 os.kill(process.pid, signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""A server's leaving, with signals to this process; whole servers are in tests/e2e/test_leaving.py."""
+"""Graceful shutdown, with signals to this process; whole servers are in tests/e2e."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import threading
 
 import pytest
 
-from proxy.server.shutdown import end_with_parent, leaving
+from proxy.server.shutdown import end_with_parent, graceful_shutdown
 
 
 @pytest.fixture
 def heard():
-    """What a server's own handlers hear."""
+    """The signals that the server's handlers received."""
     heard: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for number in before:
@@ -28,7 +28,7 @@ def heard():
 
 async def test_without_a_lead_both_go_on_at_once(heard):
     left = []
-    with leaving(lambda: left.append(True), 0.0):
+    with graceful_shutdown(lambda: left.append(True), 0.0):
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
         assert heard == [signal.SIGTERM, signal.SIGINT]
@@ -38,7 +38,7 @@ async def test_without_a_lead_both_go_on_at_once(heard):
 async def test_sigterm_waits_for_the_lead_and_sigint_does_not(heard):
     left, came = [], asyncio.Event()
     signal.signal(signal.SIGTERM, lambda *_: came.set())
-    with leaving(lambda: left.append(True), 0.05):
+    with graceful_shutdown(lambda: left.append(True), 0.05):
         os.kill(os.getpid(), signal.SIGTERM)
         assert (came.is_set(), left) == (False, [True])
         os.kill(os.getpid(), signal.SIGINT)
@@ -48,7 +48,7 @@ async def test_sigterm_waits_for_the_lead_and_sigint_does_not(heard):
 
 async def test_afterwards_the_handlers_are_the_servers_again(heard):
     before = signal.getsignal(signal.SIGTERM)
-    with leaving(list, 60.0):
+    with graceful_shutdown(list, 60.0):
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -58,7 +58,7 @@ def test_in_another_thread_nothing_is_handled():
     found = []
 
     async def serve():
-        with leaving(list, 60.0):
+        with graceful_shutdown(list, 60.0):
             found.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
@@ -70,7 +70,7 @@ def test_in_another_thread_nothing_is_handled():
 async def test_a_process_that_nobody_handles_ends_as_ever():
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        with leaving(list, 60.0):
+        with graceful_shutdown(list, 60.0):
             assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGTERM, before)

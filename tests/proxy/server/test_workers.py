@@ -1,22 +1,23 @@
-"""What workers share: summed metrics, and what dead ones leave; real ones are in tests/e2e/test_workers.py."""
+"""What workers share: summed metrics, and the files of dead workers; real workers are in tests/e2e/test_workers.py."""
 
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
-from proxy.app import App, Setting
+from proxy.app import Setting, application_of_worker
 from proxy.cli.main import run
 from proxy.config import parse
-from proxy.metrics import SHARED, forget_the_dead
-from proxy.server import workers
+from proxy.metrics import SHARED, Metrics, remove_dead_processes
 
 ROUTE = "upstreams: {u: {base_url: http://127.0.0.1:9/v1}}\nroutes: [{name: r, models: [m], upstream: u}]\n"
 
-#: A process of its own, since prometheus_client decides where values live when it is imported.
+#: Run in a new process, since prometheus_client chooses where values are kept when it is imported.
 COUNT = """
 import os, sys
 from gating.types import Decision
@@ -31,7 +32,7 @@ print(metrics.exposition().decode())
 
 
 def worker(directory, threshold):
-    """A process that counts one answer; gives what it exposes."""
+    """Run a process that counts one answer, and return its exposition."""
     environ = {**os.environ, SHARED: str(directory)}
     command = [sys.executable, "-c", COUNT, str(threshold)]
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
@@ -45,7 +46,7 @@ def dead_pid():
 
 def test_what_dead_workers_counted_stays_and_what_they_had_in_force_does_not(tmp_path):
     assert 'idk_threshold{route="r"} 0.9' in worker(tmp_path, 0.9)
-    forget_the_dead(str(tmp_path))
+    remove_dead_processes(str(tmp_path))
     exposed = worker(tmp_path, 0.5)
     assert 'idk_requests_total{decision="answer",reason="confident",route="r"} 2.0' in exposed
     assert 'idk_request_duration_seconds_bucket{le="0.25",route="r"} 2.0' in exposed
@@ -57,16 +58,15 @@ def test_the_living_are_not_forgotten(tmp_path):
     mine, dead = (tmp_path / f"gauge_livemax_{pid}.db" for pid in (os.getpid(), dead_pid()))
     mine.touch()
     dead.touch()
-    forget_the_dead(str(tmp_path))
+    remove_dead_processes(str(tmp_path))
     assert (mine.exists(), dead.exists()) == (True, False)
 
 
-def test_a_workers_application_forgets_the_dead(tmp_path, monkeypatch):
-    monkeypatch.setenv(SHARED, str(tmp_path))
-    dead = tmp_path / f"gauge_livemax_{dead_pid()}.db"
-    dead.touch()
-    assert isinstance(workers.application(Setting(parse(ROUTE, "x"), tmp_path)), App)
-    assert not dead.exists()
+def test_the_application_of_a_worker_has_the_metrics_of_that_worker(tmp_path):
+    metrics = Metrics()
+    setting = Setting(parse(ROUTE, "x"), tmp_path)
+    assert application_of_worker(setting, metrics).parts.metrics is metrics
+    assert pickle.loads(pickle.dumps(partial(application_of_worker, setting))).args == (setting,)
 
 
 @pytest.mark.parametrize("number", ["0", "257", "two"])
