@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from proxy.offline.evaluation import Asker, Run
-    from proxy.offline.evaluation.overrefusal import Tally
+    from proxy.offline.evaluation.overrefusal import ConditionCounts
     from proxy.records import Condition, Question
 
 
@@ -119,13 +119,13 @@ def evaluate(
             show_conditions(by_condition)
 
 
-def _by_condition(out: Path) -> dict[str, Tally]:
+def _by_condition(out: Path) -> dict[str, ConditionCounts]:
     """Count the labels of every record of the file by the condition of its passages."""
     from proxy import records as files
-    from proxy.offline.evaluation.overrefusal import case_of, tallies
+    from proxy.offline.evaluation.overrefusal import case_of, count_conditions
 
     cases = (case_of(record) for record, _ in files.lines(out, files.Record))
-    return tallies(case for case in cases if case is not None)
+    return count_conditions(case for case in cases if case is not None)
 
 
 async def _evaluate(asker: Asker, questions: _Questions, out: Path, concurrency: int) -> Run:
@@ -173,11 +173,11 @@ class _Questions:
 
     def __call__(self) -> Iterator[Question]:
         """Iterate over the questions from the start."""
-        from proxy.offline.evaluation.contexts import posed
+        from proxy.offline.evaluation.contexts import under_conditions
 
         if not self.conditions:
             return _questions(self.data, self.limit)
-        return posed(list(_questions(self.data, self.limit)), self.conditions)
+        return under_conditions(list(_questions(self.data, self.limit)), self.conditions)
 
 
 def _note(run: Run) -> str:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from proxy.cli.output import escaped
-from proxy.offline.labelling import Desk
+from proxy.offline.labelling import LabellingSession
 
 if TYPE_CHECKING:
     from asyncio import Runner
@@ -33,7 +33,7 @@ class LabelSession:
 
     def __init__(self, runner: Runner, store: Store, route: str, who: str, judge: Proposer | None) -> None:
         self._runner = runner
-        self._desk = Desk(store, route, who, judge)
+        self._session = LabellingSession(store, route, who, judge)
         self._console = Console(highlight=False)
 
     def run(self) -> None:
@@ -41,14 +41,14 @@ class LabelSession:
         self._console.print(_KEYS, style="dim", markup=False)
         try:
             with key_by_key() as read:
-                while (item := self._runner.run(self._desk.next())) is not None and self._one(item, read):
+                while (item := self._runner.run(self._session.next())) is not None and self._one(item, read):
                     pass
             if item is None:
                 self._console.print("No answer is left to label, except for skipped ones.")
         finally:
-            self._console.print(f"{self._desk.labelled} labelled.")
-        if self._desk.judge is not None:
-            self._console.print(f"{self._runner.run(self._desk.agreement())}.")
+            self._console.print(f"{self._session.labelled} labelled.")
+        if self._session.judge is not None:
+            self._console.print(f"{self._runner.run(self._session.agreement())}.")
 
     def _one(self, item: AuditItem, read: Callable[[], str]) -> bool:
         """Show an answer and act on the key; return False where the user quits."""
@@ -59,11 +59,11 @@ class LabelSession:
                 return False
             if key in LABELS or key == "s":
                 label = LABELS.get(key)
-                self._runner.run(self._desk.give(label))
+                self._runner.run(self._session.give(label))
                 self._console.print(f"→ {label or 'skipped'}\n", style="dim")
                 return True
             if key == "u":
-                if self._runner.run(self._desk.undo()):
+                if self._runner.run(self._session.undo()):
                     self._console.print("→ back\n", style="dim")
                     return True
                 self._console.print("There is no label to undo.")
@@ -74,7 +74,7 @@ class LabelSession:
         self._console.print(f"{confidence} · {decision.decision} ({decision.reason})", style="dim")
         self._console.print(Text(_shown(item.answer.question or "(the question was not stored)")))
         self._console.print(Text(_shown(item.answer.answer), style="bold"))
-        proposed = self._runner.run(self._desk.proposal(item))
+        proposed = self._runner.run(self._session.proposal(item))
         if proposed is not None:
             self._console.print(f"The judge proposes: {proposed}", style="cyan")
 

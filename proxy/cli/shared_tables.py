@@ -14,7 +14,7 @@ from proxy.offline.report.words import count, number, percent, several
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxy.offline.evaluation.overrefusal import Compared, Share, Tally
+    from proxy.offline.evaluation.overrefusal import ConditionCounts, ExamplesComparison, Share
     from proxy.offline.report import Cascade, Way
 
 _CONDITION_COLUMNS = (
@@ -23,7 +23,7 @@ _CONDITION_COLUMNS = (
 _WAY_COLUMNS = ("answered", "wrong of them", "no sample", "generations", "tokens")
 
 
-def show_conditions(tallies: Mapping[str, Tally], console: Console | None = None) -> None:
+def show_conditions(tallies: Mapping[str, ConditionCounts], console: Console | None = None) -> None:
     """Print what passages do to answers and refusals: a row for each condition and one for all."""
     console = console or Console(highlight=False)
     table = _table("context", _CONDITION_COLUMNS)
@@ -44,7 +44,7 @@ def show_conditions(tallies: Mapping[str, Tally], console: Console | None = None
     console.print("unsafe: wrong with passages, among questions whose passages are insufficient")
 
 
-def show_examples_effect(compared: Compared, console: Console | None = None) -> None:
+def show_examples_effect(compared: ExamplesComparison, console: Console | None = None) -> None:
     """Print what worked examples change: the table of conditions with them and without."""
     console = console or Console(highlight=False)
     for words, tallies in (("with", compared.with_examples), ("without", compared.without)):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gating.tuning import Goal, Tuned
-    from proxy.offline.evaluation.overrefusal import Compared
+    from proxy.offline.evaluation.overrefusal import ExamplesComparison
     from proxy.offline.report import ReportFigures, Way
 
 Records = Annotated[Path, typer.Option("--records", help="Graded answers, as `idk evaluate` writes them.")]
@@ -151,11 +151,11 @@ def _sampling(records: Path, tuned: Tuned, level: float | None) -> Mapping[str, 
     return sampling_of_tuned(records, tuned, level)
 
 
-def _compared(records: Path, without: Path) -> Compared:
+def _compared(records: Path, without: Path) -> ExamplesComparison:
     """Compare answers with and without worked examples, on the questions and conditions that both files have."""
-    from proxy.offline.evaluation.overrefusal import compared
+    from proxy.offline.evaluation.overrefusal import compare_examples
 
-    return compared(records, without)
+    return compare_examples(records, without)
 
 
 def _goal(target_risk: float | None, delta: float, wrong_cost: float | None, threshold: float | None) -> Goal:

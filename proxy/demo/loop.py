@@ -33,7 +33,7 @@ from proxy.demo.questions import SYSTEM_PROMPT
 from proxy.demo.setting import MAX_TOKENS
 from proxy.exceptions import RunError
 from proxy.offline import labelling
-from proxy.offline.evaluation.contexts import MARK, posed
+from proxy.offline.evaluation.contexts import MARK, under_conditions
 from proxy.storage import Label, make_store, sealer_of
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def misled(questions: Sequence[Question], seed: int) -> list[Question]:
         for one in questions
         if one.passage is not None
     ]
-    made = posed(own, ("counterfactual",), seed)
+    made = under_conditions(own, ("counterfactual",), seed)
     text = {one.id.removesuffix(f"{MARK}counterfactual"): one.context for one in made}
     return [
         replace(one, question=f"{passages[0]}\n\n{one.question}")

@@ -25,8 +25,8 @@ from proxy.demo.questions import SYSTEM_PROMPT
 from proxy.demo.setting import BEFORE, MAX_TOKENS, Setting
 from proxy.exceptions import RunError
 from proxy.offline.evaluation import Asker, Run
-from proxy.offline.evaluation.contexts import posed
-from proxy.offline.evaluation.overrefusal import Case, Share, Tally, case_of, tallies
+from proxy.offline.evaluation.contexts import under_conditions
+from proxy.offline.evaluation.overrefusal import Case, ConditionCounts, Share, case_of, count_conditions
 from proxy.server.bodies import Bodies
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def calls(questions: int, plan: Plan) -> int:
 def _posed(questions: Sequence[Question], *, relevant_in: int) -> Iterator[records.Question]:
     own = [records.Question(**one.to_dict(), context=[one.passage or ""]) for one in questions]
     place = {one.id: place for place, one in enumerate(own)}
-    for question in posed(own, ("none", "relevant", "irrelevant")):
+    for question in under_conditions(own, ("none", "relevant", "irrelevant")):
         if question.condition != "relevant" or place[question.id] % relevant_in == 0:
             yield question
 
@@ -282,10 +282,12 @@ def _outcome(record: Record, plain: Gate, gate: Gate) -> Outcome | None:
     )
 
 
-def tally(found: Iterable[Outcome], gate: str, condition: str) -> Tally:
+def tally(found: Iterable[Outcome], gate: str, condition: str) -> ConditionCounts:
     """The outcomes of one condition under one of the GATES."""
     cases: list[Case] = [getattr(one, gate) for one in found]
-    return tallies(case for case in cases if case.condition == condition).get(condition, Tally())
+    return count_conditions(case for case in cases if case.condition == condition).get(
+        condition, ConditionCounts()
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""What the upstreams can do, found out by asking them, and whether that is enough for the routes."""
+"""The doctor: probes of the upstreams, and a diagnosis for each route of whether its answers can be measured."""
 
-from proxy.offline.doctor.probing import Deployment, probe
-from proxy.offline.doctor.routes import Diagnosis, diagnosis
+from proxy.offline.doctor.diagnosis import Diagnosis, diagnosis
+from proxy.offline.doctor.probes import Deployment, probe
 
 __all__ = ["Deployment", "Diagnosis", "diagnosis", "probe"]

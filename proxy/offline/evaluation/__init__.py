@@ -1,4 +1,4 @@
-"""Questions into records: asked as the proxy asks, graded, and written one by one."""
+"""Evaluation: questions are asked as the proxy asks them, and their graded answers are written as records."""
 
 from proxy.offline.evaluation.asker import Asker, prompt
 from proxy.offline.evaluation.judge import Judge

@@ -1,4 +1,4 @@
-"""One question through a route: asked by the code that serves, its evidence kept, its answer graded."""
+"""Asking of one question through a route by the code that serves requests, and grading of the answer."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from proxy.requests.route import SAMPLING, fingerprint
 from proxy.requests.upstream_call import ask_upstream, read
 from proxy.surfaces import SURFACES
 from proxy.surfaces.contract import Choice, Completion
+from proxy.surfaces.json_bytes import SENTINEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -40,40 +41,39 @@ if TYPE_CHECKING:
     from proxy.requests.route import Route
     from proxy.server.bodies import Bodies
 
-    #: An answer with its label, and what the rules say where a judge graded.
+    #: A labelled answer, and the label by the rules where a judge graded it.
     Graded = tuple[Observed, Label | None]
 
-#: The scorer that reads the most of an answer: what it needs, the others have too.
+#: The scorer that needs the most evidence of a single answer, so that all others can be computed too.
 _WIDEST = "topk_entropy"
-#: The least logprob that a record holds: JSON has no -inf, and vendors write this in its place.
-SENTINEL = -9999.0
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(slots=True)
 class ClosedBook:
-    """Closed-book answers by question: who asks first pays, others that come meanwhile wait for the same call."""
+    """Closed-book answers by question: one call for each question, shared by all conditions that need it."""
 
-    _under_way: dict[str, asyncio.Task[Graded]] = field(default_factory=dict)
+    _calls: dict[str, asyncio.Task[Graded]] = field(default_factory=dict)
 
     async def get(self, name: str, ask: Callable[[], Coroutine[Any, Any, Graded]]) -> Graded:
-        """The answer; a call that failed is made again by the next who asks."""
-        task = self._under_way.get(name)
+        """Return the answer, from the running call if there is one; a failed call is made again next time."""
+        task = self._calls.get(name)
         if task is None:
-            task = self._under_way[name] = asyncio.create_task(ask())
+            task = self._calls[name] = asyncio.create_task(ask())
         try:
             return await asyncio.shield(task)
         except HttpError:
-            self._under_way.pop(name, None)
+            self._calls.pop(name, None)
             raise
 
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Asks one route's upstream. ``params`` are further fields of every request (temperature, max_tokens …).
+    """Asks questions of one route's upstream.
 
-    ``top_logprobs`` alternatives of each token are kept, ``samples`` further answers drawn; ``bodies`` reads
-    the answers. A ``judge`` grades in the place of the rules.
+    ``params`` are further fields of every request (temperature, max_tokens …); ``top_logprobs`` alternatives of each
+    token are recorded, and ``samples`` further answers drawn; ``bodies`` reads the answers. A ``judge`` grades in
+    place of the rules.
     """
 
     route: Route
@@ -85,29 +85,29 @@ class Asker:
     samples: int = 0
     judge: Judge | None = None
     credentials: bytes | None = None
-    #: The closed-book answers, each asked once however many conditions its question is asked under.
+    #: The closed-book answers, shared by all conditions of a question.
     closed: ClosedBook = field(default_factory=ClosedBook)
 
     @property
     def made_with(self) -> dict[str, Any]:
-        """The fingerprint of every answer, as the route would take it of a live request."""
+        """The fingerprint of every answer, as the route computes it for a live request."""
         sampling = {name: self.params[name] for name in SAMPLING if name in self.params}
-        return fingerprint(self._drawing, self.model, sampling)
+        return fingerprint(self._sampling_route, self.model, sampling)
 
     async def record(self, question: Question) -> Record:
-        """Ask, and grade; raises HttpError where the upstream fails."""
+        """Ask a question and grade its answer; raises HttpError where the upstream fails."""
         messages = prompt(question, self.system, self.route.config.rag.template)
         asked = question.question or [turn.content for turn in question.messages or ()][-1]
         closed_book: Observed | None = None
         if question.condition is not None:
-            bare = await self._without(question, asked)
+            bare = await self._closed_book(question, asked)
             closed_book = msgspec.structs.replace(bare[0], top_logprobs=None)
         if question.condition is not None and not question.context:
             observed, matched = bare
         else:
             observed, matched = await self._observed(question, messages, asked)
         samples = await self._draw(messages) if self.samples else None
-        compared = await self._compared(messages, observed.answer, samples) if samples else {}
+        related = await self._relate(messages, observed.answer, samples) if samples else {}
         return Record(
             id=question.id,
             group=question.group or question.id,
@@ -116,8 +116,8 @@ class Asker:
             token_logprobs=observed.token_logprobs,
             top_logprobs=observed.top_logprobs,
             samples=samples,
-            embeddings=reduced_embeddings(compared["embeddings"]) if "embeddings" in compared else None,
-            meanings=list(compared["meanings"]) if "meanings" in compared else None,
+            embeddings=reduced_embeddings(related["embeddings"]) if "embeddings" in related else None,
+            meanings=list(related["meanings"]) if "meanings" in related else None,
             features=observed.features,
             label=observed.label or "abstained",
             matched=matched,
@@ -133,7 +133,7 @@ class Asker:
     async def _observed(
         self, question: Question, messages: Sequence[Mapping[str, str]], asked: str
     ) -> Graded:
-        """The answer and its grade, and where a judge graded, what the rules say."""
+        """Return the labelled answer, and where a judge graded it, the label by the rules."""
         exchange, completion = await self._complete(messages, {})
         choice = completion.choices[0]
         evidence = choice.evidence
@@ -145,13 +145,13 @@ class Asker:
             answer=evidence.answer,
             token_logprobs=_token_logprobs(evidence),
             top_logprobs=_top_logprobs(evidence),
-            features=await self._of_itself(exchange, completion) or None,
+            features=await self._self_assessment(exchange, completion) or None,
             label=judged or label,
         )
         return observed, label if judged else None
 
-    async def _of_itself(self, exchange: Exchange, completion: Completion) -> dict[str, float]:
-        """What the model says of its first answer, where the route's scorers read that, as features of a record."""
+    async def _self_assessment(self, exchange: Exchange, completion: Completion) -> dict[str, float]:
+        """Ask the model about its first answer, where the route's scorers need that; return it as features."""
         answer = Answer()
         found: dict[str, float] = {}
         answer.has_come(msgspec.structs.replace(completion, choices=completion.choices[:1]))
@@ -161,8 +161,8 @@ class Asker:
                 found |= {name: value for name, value in fields.items() if value is not None}
         return found
 
-    async def _without(self, question: Question, asked: str) -> Graded:
-        """The answer without passages, which all conditions of a question share."""
+    async def _closed_book(self, question: Question, asked: str) -> Graded:
+        """Return the answer without passages, which all conditions of a question share."""
         bare = msgspec.structs.replace(question, context=None)
 
         def ask() -> Coroutine[Any, Any, Graded]:
@@ -171,13 +171,13 @@ class Asker:
         return await self.closed.get(question.id.partition(MARK)[0], ask)
 
     async def _draw(self, messages: Sequence[Mapping[str, str]]) -> list[str]:
-        """Further answers, by the code that serves."""
+        """Draw further answers by the code that serves requests."""
         return await draw(self._exchange(messages, {}), self.samples)
 
-    async def _compared(
+    async def _relate(
         self, messages: Sequence[Mapping[str, str]], answer: str, samples: Sequence[str]
     ) -> dict[str, Any]:
-        """What the route's scorers read of the answer beside its samples: their vectors, and what they mean."""
+        """Return the embeddings and meanings of the answer and its samples, where the route's scorers read them."""
         choice = Choice(0, Evidence(answer, samples=samples))
         if not is_judged(choice):
             return {}
@@ -192,7 +192,7 @@ class Asker:
     async def ask(
         self, messages: Sequence[Mapping[str, str]], more: Mapping[str, float | int]
     ) -> Sequence[Choice]:
-        """The upstream's choices, at least one, by the code that serves; raises HttpError."""
+        """Return the upstream's choices, at least one; raises HttpError."""
         _, completion = await self._complete(messages, more)
         return completion.choices
 
@@ -203,7 +203,7 @@ class Asker:
         ask, response = await ask_upstream(exchange)
         completion = await read(exchange, response, ask)
         if not completion.choices:
-            raise UpstreamGarbage("the upstream gave no choice")
+            raise UpstreamGarbage("the upstream's answer has no choices")
         return exchange, completion
 
     def _exchange(self, messages: Sequence[Mapping[str, str]], more: Mapping[str, float | int]) -> Exchange:
@@ -211,13 +211,13 @@ class Asker:
         request = surface.parse(self._body(messages, more))
         request = prompted(self.route, surface, request)
         observing = replace(
-            self._drawing, gate=_OBSERVE, policy=None, top_logprobs=self.top_logprobs, remedies=()
+            self._sampling_route, gate=_OBSERVE, policy=None, top_logprobs=self.top_logprobs, remedies=()
         )
         return Exchange(observing, surface, request, self.credentials, bodies=self.bodies)
 
     @property
-    def _drawing(self) -> Route:
-        """The route with as many samples as are drawn, whatever a live request may cost."""
+    def _sampling_route(self) -> Route:
+        """The route with this run's number of samples, and without the limits of a live request."""
         config = msgspec.structs.replace(self.route.config, samples=self.samples, budget=Budget())
         return replace(self.route, config=config)
 
@@ -229,10 +229,10 @@ _OBSERVE = Gate(Uncalibrated(SCORERS[_WIDEST]))
 
 
 def prompt(question: Question, system: str | None, template: str | None = None) -> list[dict[str, str]]:
-    """The conversation: its own messages, or the passages, the question and the lettered choices.
+    """Return the conversation of a question: its messages, or its passages, text and lettered choices.
 
-    ``template`` puts passages before a question as the route does (None: blank lines between). Before a
-    question that is given as messages they go into the last of them.
+    ``template`` places passages before the question as the route does (None: separated by blank lines). For a
+    question that is given as messages, the passages are put into the last message.
     """
     before = [] if system is None else [{"role": "system", "content": system}]
     if question.messages is not None:

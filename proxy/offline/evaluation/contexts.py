@@ -1,7 +1,7 @@
-"""Each question under several conditions: its passages, another question's, both, falsified, or none.
+"""Conditions of questions: a question's own passages, another question's, both, falsified ones, or none.
 
-The irrelevant condition is made by exchanging passages between questions, the counterfactual one by putting
-another question's answer where the accepted one stood. A made passage never holds an accepted answer.
+The irrelevant condition takes passages of other questions; the counterfactual one replaces the accepted answer in
+the passages by another question's answer. Constructed passages never contain an accepted answer.
 """
 
 from __future__ import annotations
@@ -20,30 +20,33 @@ from proxy.records import Condition, Question
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-#: What questions with passages are asked under unless it is said.
+#: The conditions of questions with passages, without ``--contexts``.
 DEFAULT: tuple[Condition, ...] = ("relevant", "irrelevant", "none")
-#: Between a question's id and the condition, for every one but the question as it was given.
+#: Separates a question's id from its condition, for conditions other than the given one.
 MARK = "#"
-#: Questions that are looked at for passages to exchange.
+#: The most questions that are tried in the search for passages to exchange.
 _MOST_TRIED = 200
 
 
 def conditions(text: str) -> tuple[Condition, ...]:
-    """The conditions that ``--contexts`` names; raises ConfigError."""
+    """Parse the conditions of ``--contexts``; raises ConfigError."""
     known = [name for name in get_args(Condition) if name in ("none", "relevant") or name in _MAKE]
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in known:
-            raise ConfigError(f"--contexts: {name} is no condition; known are {', '.join(known)}")
+            raise ConfigError(f"--contexts: {name} is not a condition; use {', '.join(known)}")
     if not names:
-        raise ConfigError(f"--contexts: names none; write some of {','.join(known)}")
+        raise ConfigError(f"--contexts: no condition is given; use some of {','.join(known)}")
     return tuple(one for one in known if one in names)
 
 
-def posed(questions: Sequence[Question], wanted: Sequence[Condition], seed: int = 0) -> Iterator[Question]:
-    """Every question under each of the conditions that can be made of it; the same for the same seed.
+def under_conditions(
+    questions: Sequence[Question], wanted: Sequence[Condition], seed: int = 0
+) -> Iterator[Question]:
+    """Yield every question under each wanted condition that can be constructed; the result depends on ``seed`` alone.
 
-    One without passages is asked as it is, and one whose condition is given only so and without passages.
+    A question without passages is yielded once. A question whose condition is given is yielded under this condition
+    and without passages.
     """
     for place, question in enumerate(questions):
         if not question.context:
@@ -73,7 +76,7 @@ def posed(questions: Sequence[Question], wanted: Sequence[Condition], seed: int 
 
 
 def _exchanged(questions: Sequence[Question], place: int, draw: random.Random) -> list[str] | None:
-    """As many passages of another question, none of which holds an accepted answer; None where there are none."""
+    """Return as many passages of other questions, none with an accepted answer; None where there are none."""
     question = questions[place]
     wanted = len(question.context or ())
     forbidden = [text for text in map(normalise, question.answers) if text]
@@ -92,7 +95,7 @@ def _exchanged(questions: Sequence[Question], place: int, draw: random.Random) -
 
 
 def _mixed(questions: Sequence[Question], place: int, draw: random.Random) -> list[str] | None:
-    """Its own and as many of others, in random order."""
+    """Return the question's passages and as many of others, in random order."""
     others = _exchanged(questions, place, draw)
     if others is None:
         return None
@@ -102,7 +105,7 @@ def _mixed(questions: Sequence[Question], place: int, draw: random.Random) -> li
 
 
 def _falsified(questions: Sequence[Question], place: int, draw: random.Random) -> list[str] | None:
-    """Its own with another question's answer in place of each accepted one; None where none stands in them."""
+    """Replace accepted answers in the question's passages by another question's; None where they contain none."""
     question = questions[place]
     accepted = sorted(question.answers, key=len, reverse=True)
     pattern = re.compile(
@@ -121,7 +124,7 @@ def _falsified(questions: Sequence[Question], place: int, draw: random.Random) -
 
 
 def _alike(one: Question, other: Question) -> bool:
-    """Whether the two ask for the same kind of thing, as far as their first words tell."""
+    """Return whether both questions open with the same words, so that their answers are of the same kind."""
     return _opening(one) == _opening(other)
 
 

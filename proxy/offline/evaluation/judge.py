@@ -1,4 +1,4 @@
-"""A model that grades answers, where rules on the text are not enough."""
+"""A judge model that grades answers where rules on the text are not enough."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from proxy.offline.evaluation.asker import Asker
 
 #: The three grades of SimpleQA (Wei et al. 2024, "Measuring short-form factuality in large language models"),
-#: in words of our own. The answer stands last and marked, so that it is harder for it to give instructions.
+#: reworded. The answer comes last and is marked, so that instructions inside it are less likely to be followed.
 PROMPT = """You grade an answer to a question against the accepted answers.
 
 Say CORRECT if the answer states an accepted answer, in whatever words, and nothing that contradicts it.
@@ -34,15 +34,15 @@ _GRADE = re.compile(rf"\W*({'|'.join(_GRADES)})\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Asks the model behind a route."""
+    """Asks the model behind a route for a grade."""
 
     asker: Asker
 
     async def grade(self, question: str, accepted: Sequence[str], answer: str) -> Label:
-        """The grade; raises HttpError where the upstream fails or says none of the three words."""
+        """Return the grade; raises HttpError where the upstream fails or answers with another word."""
         content = PROMPT.format(question=question, accepted="; ".join(accepted), answer=answer)
         choices = await self.asker.ask([{"role": "user", "content": content}], {"temperature": 0})
         said = _GRADE.match(choices[0].evidence.answer)
         if said is None:
-            raise UpstreamGarbage("the judge gave no grade")
+            raise UpstreamGarbage("the judge model did not answer CORRECT, INCORRECT or DECLINED")
         return _GRADES[said[1].lower()]

@@ -1,9 +1,9 @@
-"""What passages do to answers and refusals, by condition: counts, shares with their intervals, F1.
+"""The effect of passages on answers and refusals, by condition: counts, shares with intervals, and F1.
 
-A question *should be answered* where its passages are sufficient (``relevant``, ``mixed``) or where the model
-is right without them; else it should be refused. Over-refusal is P(refused with passages | right without),
-an unsafe answer P(wrong with passages | passages insufficient). Definitions follow the four knowledge states
-of Zhou et al. 2025, arXiv:2509.01476.
+A question *should be answered* where its passages are sufficient (``relevant``, ``mixed``) or where the model is
+right without them; otherwise it should be refused. Over-refusal is P(refused with passages | right without), and the
+rate of unsafe answers is P(wrong with passages | passages insufficient). The definitions follow the four knowledge
+states of Zhou et al. 2025, arXiv:2509.01476.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from gating.grading import Label
     from proxy.records import Answer, Condition
 
-#: Conditions whose passages hold the answer.
+#: Conditions whose passages contain the answer.
 SUFFICIENT = frozenset({"relevant", "mixed"})
-#: Those with passages that do not, or that hold a false one.
+#: Conditions whose passages do not contain the answer, or contain a false one.
 INSUFFICIENT = frozenset({"irrelevant", "counterfactual"})
-#: In the order in which they are told.
+#: The order in which conditions are shown.
 ORDER: tuple[Condition, ...] = ("none", "relevant", "mixed", "irrelevant", "counterfactual", "context")
 LEVEL = 0.95
 
 
 class Case(NamedTuple):
-    """One answer: its condition, what it is worth, and what the one without passages is (None: not asked)."""
+    """One answer: its condition, its label, and the label of the answer without passages (None: not asked)."""
 
     condition: Condition
     label: Label
@@ -42,7 +42,7 @@ class Case(NamedTuple):
 
 
 def case_of(record: Answer) -> Case | None:
-    """A record's case; None where it says no condition, or has no label."""
+    """Return the case of a record; None where it has no condition or no label."""
     if record.condition not in ORDER or record.label is None:
         return None
     closed = record.label if record.condition == "none" else None
@@ -58,13 +58,13 @@ def _label(label: Label | None, answer: str) -> Label | None:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """``count`` of ``n``; the ratio is computed last."""
+    """The share ``count`` of ``n``, kept as counts until it is shown."""
 
     count: int
     n: int
 
     def to_dict(self) -> dict[str, Any]:
-        """With its share and the Clopper-Pearson interval, None where n is 0."""
+        """Return counts, share and Clopper-Pearson interval as JSON values, None where n is 0."""
         tail = (1 - LEVEL) / 2
         return {
             "count": self.count,
@@ -77,19 +77,19 @@ class Share:
 
 
 @dataclass(slots=True)
-class Tally:
-    """The cases of one condition, or of several, counted."""
+class ConditionCounts:
+    """Counts of the cases of one condition or of several."""
 
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
     def add(self, case: Case) -> None:
-        """One case more."""
+        """Count one case."""
         self.counts[case.condition, case.label, case.closed or ""] += 1
 
     def n(
         self, *, label: str | None = None, closed: str | None = None, among: frozenset[str] | None = None
     ) -> int:
-        """How many there are with this label, this closed-book label, among these conditions."""
+        """Return the number of cases with this label and closed-book label among these conditions."""
         return sum(
             count
             for (condition, said, without), count in self.counts.items()
@@ -105,7 +105,7 @@ class Tally:
 
     @property
     def over_refusal(self) -> Share:
-        """Refused with passages, of those that are right without."""
+        """The share of refusals with passages among questions that are answered right without."""
         passages = SUFFICIENT | INSUFFICIENT
         return Share(
             self.n(label="abstained", closed="correct", among=passages),
@@ -114,31 +114,31 @@ class Tally:
 
     @property
     def unsafe(self) -> Share:
-        """Wrong with passages, of those whose passages are insufficient."""
+        """The share of wrong answers among questions whose passages are insufficient."""
         return Share(self.n(label="incorrect", among=INSUFFICIENT), self.n(among=INSUFFICIENT))
 
     @property
     def wrong(self) -> Share:
-        """Wrong among what is answered."""
+        """The share of wrong answers among the answered questions."""
         answered = self.n() - self.n(label="abstained")
         return Share(self.n(label="incorrect"), answered)
 
     @property
     def refusing(self) -> dict[str, float | None]:
-        """Precision, recall and F1 of refusing what should be refused."""
+        """Precision, recall and F1 of refusing the questions that should be refused."""
         refused = self.n(label="abstained")
         rightly = refused - self._should_answer(label="abstained")
         return _f1(rightly, refused, self.n() - self._should_answer())
 
     @property
     def answering(self) -> dict[str, float | None]:
-        """Precision, recall and F1 of answering, and rightly, what should be answered."""
+        """Precision, recall and F1 of answering, correctly, the questions that should be answered."""
         right = self.n(label="correct")
         answered = self.n() - self.n(label="abstained")
         return _f1(right, answered, self._should_answer() + right - self._should_answer(label="correct"))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; unknown figures are None."""
+        """Return plain JSON values; unknown figures are None."""
         return {
             "n": self.n(),
             "right": self.n(label="correct"),
@@ -160,26 +160,26 @@ def _f1(hits: int, said: int, wanted: int) -> dict[str, float | None]:
     }
 
 
-def tallies(cases: Iterable[Case]) -> dict[str, Tally]:
-    """By condition, in order, and of ``all`` of them; empty where there are no cases."""
-    whole = Tally()
-    found: dict[str, Tally] = {}
+def count_conditions(cases: Iterable[Case]) -> dict[str, ConditionCounts]:
+    """Count cases by condition, in order, and for ``all`` of them; empty without cases."""
+    whole = ConditionCounts()
+    found: dict[str, ConditionCounts] = {}
     for case in cases:
         whole.add(case)
-        found.setdefault(case.condition, Tally()).add(case)
+        found.setdefault(case.condition, ConditionCounts()).add(case)
     return {name: found[name] for name in ORDER if name in found} | ({"all": whole} if found else {})
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """The same questions, asked ``with_examples`` in front and ``without``; ``n`` answers on each side."""
+class ExamplesComparison:
+    """Results for the same ``n`` questions, asked with worked examples in front and without."""
 
     n: int
-    with_examples: dict[str, Tally]
-    without: dict[str, Tally]
+    with_examples: dict[str, ConditionCounts]
+    without: dict[str, ConditionCounts]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {
             "n": self.n,
             "with": {name: tally.to_dict() for name, tally in self.with_examples.items()},
@@ -187,8 +187,11 @@ class Compared:
         }
 
 
-def compared(with_examples: Path, without: Path) -> Compared:
-    """Both files on the records that both have; one that says no condition had no passages. Raises ConfigError."""
+def compare_examples(with_examples: Path, without: Path) -> ExamplesComparison:
+    """Compare two files on the ids that both contain; raises ConfigError.
+
+    A record without a condition counts as asked without passages.
+    """
 
     def read(path: Path) -> dict[str, Case]:
         return {
@@ -200,5 +203,9 @@ def compared(with_examples: Path, without: Path) -> Compared:
     first, second = read(with_examples), read(without)
     both = [name for name in first if name in second]
     if not both:
-        raise ConfigError(f"{without}: has none of the ids of {with_examples}; evaluate the same questions")
-    return Compared(len(both), tallies(first[name] for name in both), tallies(second[name] for name in both))
+        raise ConfigError(f"{without}: has no id in common with {with_examples}; evaluate the same questions")
+    return ExamplesComparison(
+        len(both),
+        count_conditions(first[name] for name in both),
+        count_conditions(second[name] for name in both),
+    )

@@ -1,8 +1,8 @@
-"""Many questions into a file of records.
+"""A run of an evaluation: many questions are asked, and their records are appended to a file.
 
-Only ids are kept in memory, and at most ``concurrency`` questions are under way. A record is written whole as
-soon as its answer is there, so that a run that was killed goes on where it stopped. A question whose call
-failed gets no record: it is no wrong answer.
+Only ids are kept in memory, and at most ``concurrency`` questions are in flight. Each record is written as soon as
+its answer has arrived, so that a killed run continues where it stopped. A question whose call failed gets no record,
+since a failure is not a wrong answer.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from proxy.offline.evaluation.asker import Asker
     from proxy.records import Appender, Question
 
-#: An upstream that fails so often in a row is down: the rest would fail too.
+#: After this many failures in a row the upstream counts as down, and the run stops.
 MOST_FAILURES_IN_A_ROW = 20
 
 
 @dataclass(slots=True)
 class Run:
-    """One run over a file of questions. ``done`` are the ids that have a record.
+    """One run over a file of questions; ``done`` holds the ids that have a record.
 
-    Of the new records ``labels`` counts the outcomes, ``disputed`` those where a judge and the rules differ.
+    ``labels`` counts the outcomes of the new records, and ``disputed`` those on which judge and rules differ.
     """
 
     asker: Asker
@@ -42,9 +42,10 @@ class Run:
     _in_a_row: int = 0
 
     async def ask_all(self, questions: Callable[[], Iterable[Question]], concurrency: int) -> None:
-        """Every question without a record, and those whose call failed once more at the end.
+        """Ask every question without a record, and ask those whose call failed once more at the end.
 
-        ``questions`` opens the file anew. Raises RunError where some still have none, or the upstream is down.
+        ``questions`` opens the file each time it is called. Raises RunError where questions are left without an
+        answer, or where the upstream is down.
         """
         await self._pass(questions(), concurrency)
         if self.failed:
@@ -52,8 +53,8 @@ class Run:
             await self._pass((one for one in questions() if one.id in again), concurrency)
         if self.failed:
             raise RunError(
-                f"{len(self.failed):,} questions have no answer ({self.last_error}); the others are written, "
-                "and the same command asks these again"
+                f"{len(self.failed):,} questions have no answer ({self.last_error}); the other answers are "
+                "written; run the same command again to ask the rest"
             )
 
     async def _pass(self, questions: Iterable[Question], concurrency: int) -> None:
@@ -62,11 +63,11 @@ class Run:
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(concurrency):
                     tasks.create_task(self._work(waiting))
-        except ExceptionGroup as stopped:  # the first says why: the other workers were cancelled with it
+        except ExceptionGroup as stopped:  # the first is the cause: the other workers were cancelled
             raise stopped.exceptions[0] from None
 
     async def _work(self, waiting: Iterator[Question]) -> None:
-        for question in waiting:  # shared by all workers: each takes the next one
+        for question in waiting:  # the iterator is shared: each worker takes the next question
             try:
                 record = await self.asker.record(question)
             except HttpError as exc:
@@ -85,6 +86,6 @@ class Run:
         self._in_a_row += 1
         if self._in_a_row >= MOST_FAILURES_IN_A_ROW:
             raise RunError(
-                f"{self._in_a_row} calls in a row failed: {exc.message}; what was answered is written, and the "
-                "same command goes on from there"
+                f"{self._in_a_row} calls in a row failed: {exc.message}; the answers so far are written; "
+                "run the same command again to continue"
             )

@@ -1,9 +1,9 @@
-"""Labels by people: what to label next, how far a judge agrees, and the labels as records for ``idk tune``."""
+"""Labelling by people: the queue of answers, agreement with a judge, and export of the labels for ``idk tune``."""
 
 from proxy.offline.labelling.agreement import Agreement, agreement
-from proxy.offline.labelling.desk import Desk
 from proxy.offline.labelling.export import Export, export
-from proxy.offline.labelling.judging import Proposer
+from proxy.offline.labelling.proposer import Proposer
 from proxy.offline.labelling.queue import BLOCK, block
+from proxy.offline.labelling.session import LabellingSession
 
-__all__ = ["BLOCK", "Agreement", "Desk", "Export", "Proposer", "agreement", "block", "export"]
+__all__ = ["BLOCK", "Agreement", "Export", "LabellingSession", "Proposer", "agreement", "block", "export"]

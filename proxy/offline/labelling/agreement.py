@@ -1,4 +1,4 @@
-"""How far a judge and a person agree beyond chance."""
+"""Agreement between a judge and a person, corrected for chance."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ if TYPE_CHECKING:
 
 
 class Agreement(NamedTuple):
-    """``n`` answers that both have labelled, ``same`` of them alike; ``kappa`` <= 1, None where it is undefined."""
+    """Agreement on the ``n`` answers that both labelled, ``same`` of them alike; ``kappa`` is None if undefined."""
 
     n: int
     same: int
     kappa: float | None
 
     def __str__(self) -> str:
-        """In words."""
+        """Describe the agreement in a sentence."""
         if not self.n:
-            return "judge and person have labelled no answer both"
+            return "the judge and the person have no labelled answer in common"
         kappa = "kappa undefined" if self.kappa is None else f"kappa {self.kappa:.2f}"
-        return f"judge and person agree on {self.same} of {self.n} ({kappa}, n = {self.n})"
+        return f"the judge and the person agree on {self.same} of {self.n} ({kappa}, n = {self.n})"
 
 
 def agreement(pairs: Sequence[tuple[str, str]]) -> Agreement:
-    """Cohen's kappa (1960) of the (judge's, person's) labels; undefined where chance alone would agree always."""
+    """Return Cohen's kappa (1960) of the (judge's, person's) labels.
+
+    It is undefined where both always give the same single label, since chance alone would agree.
+    """
     n, same = len(pairs), sum(one == other for one, other in pairs)
     if not n:
         return Agreement(0, 0, None)

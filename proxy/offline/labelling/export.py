@@ -1,4 +1,4 @@
-"""The labelled audit sample as graded records: only what is a random sample of the traffic, for it may certify."""
+"""Export of the labelled audit sample as records: only answers that form a random sample of the traffic."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ _PAGE = 500
 
 @dataclass(slots=True)
 class Export:
-    """``records`` to write, and why the others are not among them."""
+    """The exported records, and the numbers of labelled answers that were left out, by reason."""
 
     records: list[Record] = field(default_factory=list)
-    #: Labelled, but drawn after the first item without a label: who chose them is not chance.
+    #: Labelled answers that were drawn after the first unlabelled one: people chose them, not chance.
     beyond: int = 0
-    #: Made with another model or other sampling than the newest ones.
+    #: Answers made with another model or other parameters than the newest one.
     unlike: int = 0
-    #: Left out by chance, so that all were drawn with the same probability.
+    #: Answers left out at random, so that all exported ones have the same probability of being drawn.
     thinned: int = 0
 
     def __str__(self) -> str:
-        """In words."""
+        """Describe the export in a sentence."""
         left = (
             (self.beyond, "drawn after the first answer without a label"),
-            (self.unlike, "made with another model or other parameters than the newest"),
-            (self.thinned, "left out by lot, since the audit share was changed"),
+            (self.unlike, "made with another model or other parameters than the newest answer"),
+            (self.thinned, "left out at random, since the audit share was changed"),
         )
         out = "; ".join(f"{number} {why}" for number, why in left if number)
-        return f"{len(self.records)} records" + (f" (not among them: {out})" if out else "")
+        return f"{len(self.records)} records" + (f" (left out: {out})" if out else "")
 
 
 async def export(store: Store, route: str) -> Export:
-    """The sample of a route up to the first item without a label.
+    """Return the audit sample of a route up to the first unlabelled item; raises StoreError.
 
-    In the order of the draw those are as random as the draw. Where the share ε was changed meanwhile, each is
-    kept with the probability of the least share over its own, so that no weights are needed; the lot is the
-    id's hash, the same every time. Raises StoreError.
+    In the order of the draw, those items are as random as the draw. Where the audit share was changed, each item is
+    kept with the probability (smallest share) / (its share), so that no weights are needed. The choice depends on a
+    hash of the id, so that every export keeps the same items.
     """
     done = Export()
     taken: list[tuple[AuditItem, Record]] = []
@@ -64,7 +64,7 @@ async def export(store: Store, route: str) -> Export:
     alike = [(item, record) for item, record in taken if record.made_with == made_with]
     done.unlike = len(taken) - len(alike)
     least = min(item.propensity for item, _ in alike)
-    done.records = [record for item, record in alike if _lot(record.id) < least / item.propensity]
+    done.records = [record for item, record in alike if _uniform(record.id) < least / item.propensity]
     done.thinned = len(alike) - len(done.records)
     return done
 
@@ -74,6 +74,6 @@ def _record(item: AuditItem, label: LabelName) -> Record:
     return Record(**{**own, "label": label, "propensity": item.propensity})
 
 
-def _lot(text: str) -> float:
-    """In [0, 1), as random as the id."""
+def _uniform(text: str) -> float:
+    """Return a number in [0, 1) that is as random as the id."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48

@@ -1,7 +1,7 @@
-"""What to label next: the random sample in the order of its draw, block by block, in a block the unsure first.
+"""The labelling queue: the audit sample in blocks, in the order of the draw; in a block, the least certain first.
 
-Whoever picked the most informative ones of the whole sample would label no random part of it. Within a block
-that is labelled to its end the order is free.
+Picking the most informative answers of the whole sample would make the labelled part non-random. Within a block that
+is labelled completely, the order does not matter.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from proxy.storage import AuditItem, Store
 
-#: Few enough to be finished at one sitting.
+#: Answers in a block: few enough to finish in one session.
 BLOCK = 25
 
 
 async def block(
     store: Store, route: str, threshold: float | None, *, after: int = 0, size: int = BLOCK
 ) -> list[AuditItem]:
-    """The next ``size`` items without a label from beyond the place ``after``, the most informative first.
+    """Return the next ``size`` unlabelled items after the place ``after``, the most informative first.
 
-    Those are the nearest to ``threshold`` (None: to what was in force then, or even odds); what could
-    not be measured comes last.
+    Those are the items whose confidence is nearest to ``threshold`` (None: to each item's own threshold, or 0.5).
+    Unmeasured items come last.
     """
     found = await store.audit(route, after=after, limit=size, labelled=False)
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from gating import Policy
     from gating.tuning import Judged, ScorerFigures, Tuned
-    from proxy.offline.evaluation.overrefusal import Tally
+    from proxy.offline.evaluation.overrefusal import ConditionCounts
     from proxy.offline.report.examples import Example
     from proxy.offline.report.reading import Reading
     from proxy.offline.report.stages import Cascade, Way
@@ -138,7 +138,7 @@ class ReportFigures:
     scorers: Mapping[str, ScorerFigures]
     examples: Mapping[str, tuple[Example, ...]]
     #: What passages do, by condition, to the model ``alone`` and ``gated``; empty where no record tells.
-    contexts: Mapping[str, Mapping[str, Tally]] = field(default_factory=dict)
+    contexts: Mapping[str, Mapping[str, ConditionCounts]] = field(default_factory=dict)
     #: What each manner of drawing samples does; empty where the policy reads none.
     sampling: Mapping[str, Way] = field(default_factory=dict)
     #: What comes of asking a stronger route where this policy withholds; None where nobody asked.

@@ -12,7 +12,7 @@ from gating.answers import is_abstention
 from gating.tuning import ABSTAINED, Judged
 from gating.tuning.graded import OUTCOMES
 from gating.types import Unmeasured
-from proxy.offline.evaluation.overrefusal import case_of, tallies
+from proxy.offline.evaluation.overrefusal import case_of, count_conditions
 from proxy.offline.report.examples import ExampleCollector
 from proxy.offline.report.stages import Draws, manners
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gating import Policy
-    from proxy.offline.evaluation.overrefusal import Case, Tally
+    from proxy.offline.evaluation.overrefusal import Case, ConditionCounts
     from proxy.offline.report.examples import Example
     from proxy.offline.report.stages import Way
     from proxy.records import Record
@@ -53,7 +53,7 @@ class Reading:
     examples: Mapping[str, tuple[Example, ...]]
     unlike: int
     thresholds: NDArray[np.float64] | None = None
-    contexts: Mapping[str, Mapping[str, Tally]] = field(default_factory=dict)
+    contexts: Mapping[str, Mapping[str, ConditionCounts]] = field(default_factory=dict)
     #: What each manner of drawing samples does; empty where the policy reads none.
     sampling: Mapping[str, Way] = field(default_factory=dict)
 
@@ -107,6 +107,6 @@ def read(records: Iterable[Record], policy: Policy, level: float | None = None) 
         examples.examples(),
         unlike,
         None if policy.conditions is None else np.array(thresholds, dtype=np.float64),
-        {"alone": tallies(alone), "gated": tallies(gated)} if alone else {},
+        {"alone": count_conditions(alone), "gated": count_conditions(gated)} if alone else {},
         draws.ways(),
     )

@@ -9,8 +9,8 @@ import pytest
 from gating.answers import normalise
 from proxy.cli.main import run
 from proxy.exceptions import ConfigError
-from proxy.offline.evaluation.contexts import conditions, posed
-from proxy.offline.evaluation.overrefusal import Case, case_of, tallies
+from proxy.offline.evaluation.contexts import conditions, under_conditions
+from proxy.offline.evaluation.overrefusal import Case, case_of, count_conditions
 from proxy.records import Question, Record
 from tests.proxy.offline.evaluation.evaluating import evaluate
 from tests.proxy.table_upstream import TableUpstream
@@ -29,7 +29,7 @@ def rows():
 
 def made(wanted, given=None, seed=0):
     found = [Question(**row) for row in (given or rows())]
-    return list(posed(found, conditions(wanted), seed))
+    return list(under_conditions(found, conditions(wanted), seed))
 
 
 def of(condition, questions):
@@ -77,7 +77,8 @@ def test_what_cannot_be_made_is_left_out():
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("relevant,irelevant", "irelevant is no condition"), (" ,", "names none")]
+    ("text", "message"),
+    [("relevant,irelevant", "irelevant is not a condition"), (" ,", "no condition is given")],
 )
 def test_unknown_conditions_are_named(text, message):
     with pytest.raises(ConfigError, match=message):
@@ -227,7 +228,7 @@ def test_what_should_be_answered_and_refused_is_told_by_both():
         *[Case("relevant", "abstained", "abstained")] * 1,
         *[Case("none", "correct", "correct")] * 4,
     ]
-    found = tallies(cases)
+    found = count_conditions(cases)
     assert list(found) == ["none", "relevant", "irrelevant", "all"]
     whole = found["all"].to_dict()
     assert (whole["over_refusal"]["count"], whole["over_refusal"]["n"]) == (3, 4)
@@ -235,7 +236,7 @@ def test_what_should_be_answered_and_refused_is_told_by_both():
     # 8 refused, of which 4 rightly, of 6 that should be; 10 right of 12 answered, of 14 that should be
     assert whole["refusing"] == pytest.approx({"precision": 4 / 8, "recall": 4 / 6, "f1": 8 / 14})
     assert whole["answering"] == pytest.approx({"precision": 10 / 12, "recall": 10 / 14, "f1": 20 / 26})
-    assert tallies([]) == {}
+    assert count_conditions([]) == {}
     assert found["none"].to_dict()["unsafe_answers"]["share"] is None
 
 

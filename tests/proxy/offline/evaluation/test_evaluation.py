@@ -112,7 +112,7 @@ def test_a_judge_that_gives_no_grade_labels_nothing(tmp_path, capsys):
     with JudgedUpstream(ANSWERS, ["Well, it depends."] * 2) as upstream:
         status, records = evaluate(tmp_path, upstream, capitals(1), "--judge", "support")
     assert (status, records) == (1, [])
-    assert "the judge gave no grade" in capsys.readouterr().err
+    assert "the judge model did not answer CORRECT" in capsys.readouterr().err
 
 
 def test_an_upstream_without_logprobs_still_gives_records(tmp_path):

@@ -1,4 +1,4 @@
-"""A model that proposes labels where no accepted answers are known; a person decides."""
+"""A judge model that proposes labels where accepted answers are not known; a person decides."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _WORD = re.compile(rf"\W*({'|'.join(_WORDS)})\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Proposer:
-    """Asks the model behind a route."""
+    """Asks the model behind a route for a label."""
 
     asker: Asker
 
     async def propose(self, question: str | None, answer: str) -> LabelName:
-        """Its label; raises HttpError where the upstream fails or says none of the three words."""
-        content = PROMPT.format(question=question or "(not kept)", answer=answer)
+        """Return the proposed label; raises HttpError where the upstream fails or answers with another word."""
+        content = PROMPT.format(question=question or "(not stored)", answer=answer)
         choices = await self.asker.ask([{"role": "user", "content": content}], {"temperature": 0})
         said = _WORD.match(choices[0].evidence.answer)
         if said is None:
-            raise UpstreamGarbage("the judge gave no label")
+            raise UpstreamGarbage("the judge model did not answer CORRECT, INCORRECT or DECLINED")
         return _WORDS[said[1].lower()]

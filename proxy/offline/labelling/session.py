@@ -1,4 +1,4 @@
-"""One sitting of labelling: what comes next, what was said of it, and what can be taken back."""
+"""A labelling session: the next answer, its label, and undo."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from proxy.offline.labelling.queue import block
 from proxy.storage import Label
 
 if TYPE_CHECKING:
-    from proxy.offline.labelling.judging import Proposer
+    from proxy.offline.labelling.proposer import Proposer
     from proxy.storage import AuditItem, Store
     from proxy.storage.types import LabelName, Source
 
 
 @dataclass(slots=True)
-class Desk:
-    """Every label is kept for good before the next answer is shown, so that a sitting may end at any time."""
+class LabellingSession:
+    """A session that stores each label before the next answer is shown, so that it may end at any time."""
 
     store: Store
     route: str
@@ -32,7 +32,7 @@ class Desk:
     _done: list[tuple[AuditItem, bool]] = field(default_factory=list)
 
     async def next(self) -> AuditItem | None:
-        """The answer to label; None where none waits but those that were skipped. Raises StoreError."""
+        """Return the next answer to label; None at the end of the queue. Raises StoreError."""
         if not self._block:
             found = await block(self.store, self.route, None, after=self._after)
             self._after = max((each.place for each in found), default=self._after)
@@ -40,7 +40,7 @@ class Desk:
         return self._block[0] if self._block else None
 
     async def proposal(self, item: AuditItem) -> LabelName | None:
-        """The judge's label, asked for once and kept as its; None where it has none to give."""
+        """Return the judge's label, which is asked for once and stored; None where the judge gives none."""
         if self.judge is None:
             return None
         for label in await self.store.labels(item.decision.id):
@@ -54,7 +54,7 @@ class Desk:
         return proposed
 
     async def give(self, label: LabelName | None) -> None:
-        """Label the present answer, or pass it over."""
+        """Label the present answer, or skip it (None)."""
         item = self._block.popleft()
         if label is not None:
             await self.store.add_label(self._label(item, label, "audit"))
@@ -62,7 +62,7 @@ class Desk:
         self._done.append((item, label is not None))
 
     async def undo(self) -> bool:
-        """Go back to the last answer, without its label; whether there was one."""
+        """Go back to the last answer and remove its label; return False where there is none."""
         if not self._done:
             return False
         item, labelled = self._done.pop()
@@ -73,7 +73,7 @@ class Desk:
         return True
 
     async def agreement(self) -> Agreement:
-        """Of judge and person, over all answers of the route that both have labelled."""
+        """Return the agreement of judge and person over all answers of the route that both labelled."""
         judged, meant = await self._labels("judge"), await self._labels("audit")
         return agreement([(judged[place], meant[place]) for place in judged.keys() & meant.keys()])
 

@@ -1,4 +1,4 @@
-"""A few tiny requests to one model at one upstream: what it takes, and what it gives."""
+"""Probes: a few tiny requests that show what one model at one upstream accepts and returns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from proxy.surfaces.contract import Choice
     from proxy.upstreams.client import UpstreamClient
 
-#: An answer to a probe is a few tokens; what is larger is none.
+#: The largest response to a probe, in bytes; its answer is a few tokens.
 _LIMIT = 1_000_000
 _MOST_TOKENS = 16
 _CHAT = SURFACES["chat"]
@@ -40,10 +40,10 @@ _TOOL = {"type": "function", "function": {"name": "ok", "parameters": {"type": "
 
 @dataclass(slots=True)
 class Deployment:
-    """What was found of a model at an upstream.
+    """The findings about one model at one upstream.
 
-    ``abilities`` hold for each probe what it found: a truth, a number, or None where nothing could be found;
-    ``errors`` what the upstream said where it refused.
+    ``abilities`` holds the result of each probe: true or false, a number, or None where the probe failed for another
+    reason than a refusal; ``errors`` holds the upstream's messages.
     """
 
     upstream: str
@@ -53,17 +53,17 @@ class Deployment:
 
     @property
     def answers(self) -> bool:
-        """Whether it answers at all."""
+        """Whether the model answers at all."""
         return bool(self.abilities.get("answers"))
 
     @property
     def top_logprobs(self) -> int:
-        """How many alternatives of each token it gives."""
+        """The number of alternatives of each token that the model returns."""
         found = self.abilities.get("top_logprobs")
         return int(found or 0)
 
     def to_dict(self) -> dict[str, object]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {"upstream": self.upstream, "model": self.model, **self.abilities, "errors": self.errors}
 
 
@@ -73,12 +73,12 @@ def _choices(body: bytes, alternatives: int = 0) -> Sequence[Choice]:
 
 
 def _logprobs(body: bytes) -> bool:
-    """Whether they are there, and those of the answer's own tokens."""
+    """Return whether logprobs came that belong to the answer's tokens."""
     return not isinstance(_choices(body)[0].evidence.token_logprobs, Unmeasured | None)
 
 
 def _tops(body: bytes) -> int:
-    """How many alternatives came of the first token."""
+    """Return the number of alternatives of the first token."""
     tops = _choices(body, MOST_TOPS)[0].evidence.top_logprobs
     return len(tops[0]) if tops else 0
 
@@ -94,9 +94,9 @@ def _accepted(_body: bytes) -> bool:
     return True
 
 
-#: The most alternatives that OpenAI's format knows.
+#: The largest number of alternatives in OpenAI's format.
 MOST_TOPS: Final = 20
-#: A probe's further fields, and what it reads of the answer: what was found, False for nothing.
+#: A probe: the request fields that it adds, and the function that reads its result from the response.
 _Probe = tuple[Mapping[str, Any], Callable[[bytes], bool | int]]
 _PROBES: Final[Mapping[str, _Probe]] = {
     "logprobs": ({"logprobs": True}, _logprobs),
@@ -106,13 +106,13 @@ _PROBES: Final[Mapping[str, _Probe]] = {
     "json_schema": ({"response_format": _SCHEMA}, _is_json),
     "tools": ({"tools": [_TOOL]}, _accepted),
 }
-#: Asked for where 20 alternatives are refused: as many as every vendor gives.
+#: The number of alternatives to ask for where 20 are refused; every vendor allows this many.
 _FEWER_TOPS = 5
 _STREAM: Final = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 async def probe(upstream: UpstreamClient, model: str, credentials: bytes | None) -> Deployment:
-    """Ask, one request after the other; whatever goes wrong is a finding."""
+    """Probe a model, one request after the other; failures are recorded as findings."""
     found = Deployment(upstream.name, model)
     asker = _Asker(upstream, model, credentials)
     try:
@@ -146,7 +146,7 @@ async def _find(
 
 
 async def _find_stream(found: Deployment, asker: _Asker) -> None:
-    """Whether it streams, and whether logprobs come with the stream."""
+    """Probe streaming, and logprobs in a stream."""
     for name, fields in (("stream", {}), ("stream_logprobs", {"logprobs": True})):
         try:
             body = await asker.post({**_STREAM, **fields})
@@ -158,14 +158,14 @@ async def _find_stream(found: Deployment, asker: _Asker) -> None:
 
 
 def _note(found: Deployment, name: str, exc: HttpError) -> None:
-    """A refusal is an answer to the probe; of any other failure nothing is learnt."""
+    """Record a refusal as False, and any other failure as unknown."""
     refused = isinstance(exc, UpstreamStatus) and is_refusal(exc)
     found.abilities[name] = False if refused else None
     found.errors[name] = exc.message
 
 
 def _reasons(answer: Mapping[str, Any]) -> bool:
-    """Whether it thinks before it answers, as servers show it."""
+    """Return whether the response shows reasoning, in the forms that servers use."""
     details = (answer.get("usage") or {}).get("completion_tokens_details") or {}
     choices = answer.get("choices") or [{}]
     message = choices[0].get("message") or {}
@@ -175,7 +175,7 @@ def _reasons(answer: Mapping[str, Any]) -> bool:
 
 
 class _Asker:
-    """Asks one deployment tiny questions."""
+    """Sends the probes' requests to one deployment."""
 
     def __init__(self, upstream: UpstreamClient, model: str, credentials: bytes | None) -> None:
         self._upstream = upstream
@@ -187,7 +187,7 @@ class _Asker:
         }
 
     async def first(self) -> bytes:
-        """The plain answer; the newer name of the tokens' limit is taken where the older is refused."""
+        """Ask the plain question; where ``max_tokens`` is refused, use ``max_completion_tokens`` from then on."""
         try:
             return await self.ask({})
         except UpstreamStatus as exc:
@@ -198,14 +198,14 @@ class _Asker:
         return await self.ask({})
 
     async def ask(self, fields: Mapping[str, Any]) -> bytes:
-        """An answer with at least one choice; raises HttpError."""
+        """Return the body of an answer with at least one choice; raises HttpError."""
         body = await self.post(fields)
         if not _choices(body):
             raise UpstreamGarbage("the upstream's answer has no choices")
         return body
 
     async def post(self, fields: Mapping[str, Any]) -> bytes:
-        """The answer's bytes; raises HttpError."""
+        """Send the request and return the body of the response; raises HttpError."""
         body = msgspec.json.encode({**self._body, **fields})
         response = await self._upstream.post(_CHAT.path, body, self._credentials, fresh=True)
         try:

@@ -1,4 +1,4 @@
-"""Whether what the upstreams can do is enough to measure the answers of a route."""
+"""The diagnosis of a route: whether its upstreams give the evidence that its gate reads."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from gating.gate import source_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from proxy.offline.doctor.probing import Deployment
+    from proxy.offline.doctor.probes import Deployment
     from proxy.requests.route import Route
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One route: the evidence that its gate reads, and what is missing for it (nothing: it can be measured)."""
+    """The evidence that a route's gate needs, and the part of it that is missing."""
 
     route: str
     needs: tuple[str, ...]
@@ -26,11 +26,11 @@ class Diagnosis:
 
     @property
     def measured(self) -> bool:
-        """Whether its answers can be."""
+        """Whether the route's answers can be measured."""
         return not self.missing
 
     def to_dict(self) -> dict[str, object]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {
             "route": self.route,
             "needs": self.needs,
@@ -42,7 +42,7 @@ class Diagnosis:
 
 
 def diagnosis(route: Route, found: Mapping[str, Deployment]) -> Diagnosis:
-    """What of the route's evidence can be had; ``found`` holds the deployment of each route by its name."""
+    """Diagnose a route; ``found`` holds the probed deployment of each route by the route's name."""
     needs = route.gate.needs if route.gate is not None else frozenset()
     own = found[route.name]
     return Diagnosis(
@@ -78,7 +78,7 @@ def _missing(route: Route, own: Deployment, found: Mapping[str, Deployment]) -> 
 
 
 def _hints(route: Route, own: Deployment) -> Iterator[str]:
-    """What works, and costs more or says less than it could."""
+    """Yield hints on settings that work, but cost more or tell less than they could."""
     needs = route.gate.needs if route.gate is not None else frozenset()
     if "samples" in needs and own.abilities.get("n") is False:
         yield f"{own.model} gives one answer at a time: {route.config.samples} samples are as many calls"
