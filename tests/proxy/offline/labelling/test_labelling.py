@@ -107,4 +107,4 @@ def test_kappa_is_scikit_learns():
 def test_kappa_is_undefined_where_chance_would_agree():
     assert agreement([("correct", "correct")] * 3).kappa is None
     assert agreement([]) == (0, 0, None)
-    assert "no answer" in str(agreement([]))
+    assert "no labelled answer in common" in str(agreement([]))
