@@ -23,7 +23,7 @@ _BATCH = 5_000
 
 
 def config(base_url: str, **route: object) -> dict[str, Any]:
-    """A route that follows the policy, and one without any."""
+    """Return a route that follows the policy, and one without a policy."""
     return {
         "upstreams": {"fake": {"base_url": base_url, "max_retries": 0}},
         "routes": [

@@ -29,11 +29,11 @@ class Record:
         self.seen: dict[str, Counter[str]] = {}
 
     def add(self, fault: str, outcome: str) -> None:
-        """One try."""
+        """Count one try of ``fault``."""
         self.seen.setdefault(fault, Counter())[outcome] += 1
 
     def write(self, path: Path) -> None:
-        """Beside what other suites have written."""
+        """Write the record, and keep what other suites have written to the file."""
         before: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         path.write_text(
             json.dumps(before | {name: dict(found) for name, found in self.seen.items()}, indent=1)

@@ -29,7 +29,7 @@ class Outcomes:
         return self.counts["200"] / self.lasted_s
 
     def percentile_s(self, share: float) -> float:
-        """Of the answers' times."""
+        """Return the percentile ``share`` of the response times in seconds."""
         ordered = sorted(self.took_s)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 

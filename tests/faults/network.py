@@ -34,7 +34,7 @@ NONE = Toxic()
 
 
 class FaultyNetwork:
-    """Listens on a port of its own before ``target``; on a thread, as a context manager.
+    """A TCP proxy in front of ``target``, which runs in a thread and is a context manager.
 
     ``toxic`` may be changed while it runs, for connections to come.
     """

@@ -21,7 +21,7 @@ class Process:
     pid: int
 
     def sockets(self) -> int:
-        """How many sockets it has open."""
+        """Return the number of open sockets."""
         found = 0
         for link in Path(f"/proc/{self.pid}/fd").iterdir():
             try:
@@ -31,17 +31,17 @@ class Process:
         return found
 
     def descriptors(self) -> int:
-        """How many file descriptors it has open."""
+        """Return the number of open file descriptors."""
         return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
     def rss_mb(self) -> float:
-        """Its resident memory."""
+        """Return the resident memory."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
     @staticmethod
     def settles(holds: Callable[[], bool]) -> bool:
-        """Whether it comes to hold within the deadline."""
+        """Return whether a condition becomes true within the deadline."""
         until = time.monotonic() + DEADLINE_S
         while not holds():
             if time.monotonic() > until:

@@ -1,4 +1,4 @@
-"""What may happen to the store, each by the process or the file itself: how it is hurt, and how it is mended."""
+"""Faults of the store: each has a way to start it and a way to end it."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ if TYPE_CHECKING:
 
 
 class Harm(Protocol):
-    """One way to hurt a store."""
+    """A fault of a store that a test can begin and end."""
 
-    #: As it stands in ``server.store``.
+    #: The value of ``server.store``.
     url: str
 
-    def hurt(self, pid: int) -> None:
-        """Begin; ``pid`` is the proxy's."""
+    def begin(self, pid: int) -> None:
+        """Begin the fault; ``pid`` is the proxy process."""
 
-    def mend(self, pid: int) -> None:
-        """End it."""
+    def end(self, pid: int) -> None:
+        """End the fault."""
 
 
 class Fault(NamedTuple):
     """``harm(folder)`` makes its servers; what it promises about errors and healing stands beside it."""
 
     harm: Callable[[Path], AbstractContextManager[Harm]]
-    #: Whether the proxy is started before the store is hurt.
+    #: Whether the proxy is started before the fault begins.
     runs_before: bool = True
-    #: Whether any operation fails meanwhile: one that loses all it holds fails nothing.
+    #: Whether operations fail during the fault; a store that loses its data does not fail.
     fails: bool = True
     #: Whether what is decided afterwards is recorded again.
     heals: bool = True
 
 
 class _Redis:
-    """One server, hurt by what ``hurt`` and ``mend`` name of this class."""
+    """A Redis server with the fault that ``how`` names: a method of this class."""
 
     def __init__(self, server: Server, how: str) -> None:
         self.server = server
         self.url = f"redis://127.0.0.1:{server.port}/0"
         self._how = how
 
-    def hurt(self, pid: int) -> None:
+    def begin(self, pid: int) -> None:
         getattr(self, f"_{self._how}")()
 
-    def mend(self, pid: int) -> None:
+    def end(self, pid: int) -> None:
         getattr(self, f"_un_{self._how}", lambda: None)()
 
     def _kill(self) -> None:
@@ -104,11 +104,11 @@ class _Failover:
         self.url = url
         self._master = master
 
-    def hurt(self, pid: int) -> None:
+    def begin(self, pid: int) -> None:
         self._master.kill()
 
-    def mend(self, pid: int) -> None:
-        """Nobody mends it: the Sentinel does."""
+    def end(self, pid: int) -> None:
+        """Do nothing: the Sentinel promotes the replica."""
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def _failover(folder: Path) -> Iterator[Harm]:
 
 
 class _Sqlite:
-    """A file, hurt by what ``how`` names of this class."""
+    """A SQLite file with the fault that ``how`` names: a method of this class."""
 
     url = "sqlite:///idk.db"
 
@@ -142,10 +142,10 @@ class _Sqlite:
         self._how = how
         self._other: sqlite3.Connection | None = None
 
-    def hurt(self, pid: int) -> None:
+    def begin(self, pid: int) -> None:
         getattr(self, f"_{self._how}")(pid)
 
-    def mend(self, pid: int) -> None:
+    def end(self, pid: int) -> None:
         getattr(self, f"_un_{self._how}")(pid)
 
     def _lock(self, pid: int) -> None:
@@ -158,7 +158,7 @@ class _Sqlite:
         self._other.close()
 
     def _corrupt(self, pid: int) -> None:
-        """What stands in the log goes into the file, and then the file is noise from its first byte on."""
+        """Move the log into the file, then overwrite the file with noise from its first byte."""
         with sqlite3.connect(self._path) as other:
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         other.close()
@@ -172,7 +172,7 @@ class _Sqlite:
             file.write(self._whole)
 
     def _fill(self, pid: int) -> None:
-        """No file may grow: what a disk without room does to each write."""
+        """Forbid the process to extend files, so that each write fails as on a full disk."""
         before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, before[1]))
 
@@ -190,15 +190,15 @@ def _sqlite(how: str) -> Callable[[Path], AbstractContextManager[Harm]]:
 
 
 class _Nowhere:
-    """A folder in which nobody, the superuser neither, can make a file."""
+    """A folder in which no user, root included, can create a file."""
 
     url = "sqlite:////proc/idk.db"
 
-    def hurt(self, pid: int) -> None:
-        """It is so from the start."""
+    def begin(self, pid: int) -> None:
+        """Do nothing: the folder is not writable from the start."""
 
-    def mend(self, pid: int) -> None:
-        """And stays so."""
+    def end(self, pid: int) -> None:
+        """Do nothing: the folder stays not writable."""
 
 
 @contextmanager

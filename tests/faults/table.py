@@ -62,7 +62,7 @@ ELSEWHERE: Final = (
 
 
 def rendered(record: dict[str, dict[str, int]]) -> str:
-    """The table, a line for each fault."""
+    """Return the table, with a line for each fault."""
     lines = [
         f"| {fault} | {sum(seen.values())} | "
         + ", ".join(f"{outcome} {count}×" for outcome, count in sorted(seen.items()))

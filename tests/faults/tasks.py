@@ -14,31 +14,31 @@ if TYPE_CHECKING:
 
 #: The one in which the server runs a request.
 REQUEST: Final = "RequestResponseCycle.run_asgi"
-_TOLD: Final = Path(__file__).with_name("told")
+_STARTUP: Final = Path(__file__).with_name("task_names")
 
 
 class Tasks:
-    """Those of one process at a time, which is started with ``environ``; its file is in ``folder``."""
+    """The tasks of a process that was started with ``environ``; the process writes their names into ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "tasks"
         self.environ: Mapping[str, str] = {
-            **os.environ, "PYTHONPATH": str(_TOLD), "IDK_TEST_TASKS": str(self._file)
+            **os.environ, "PYTHONPATH": str(_STARTUP), "IDK_TEST_TASKS": str(self._file)
         }  # fmt: skip
 
     def at_rest(self, pid: int) -> list[str]:
-        """Their coroutines' names, sorted, once no request is under way."""
-        told: list[str] = []
+        """Return the names of the tasks' coroutines, sorted, once no request is in flight."""
+        names: list[str] = []
 
         def rests() -> bool:
-            told[:] = self._of(pid)
-            return REQUEST not in told
+            names[:] = self._of(pid)
+            return REQUEST not in names
 
-        assert Process.settles(rests), told
-        return told
+        assert Process.settles(rests), names
+        return names
 
     def _of(self, pid: int) -> list[str]:
         self._file.unlink(missing_ok=True)
         os.kill(pid, signal.SIGUSR2)
-        assert Process.settles(self._file.exists), "it does not tell its tasks"
+        assert Process.settles(self._file.exists), "the process does not write its task names"
         return self._file.read_text().splitlines()

@@ -45,7 +45,7 @@ class SetClock:
         }  # fmt: skip
 
     def set(self, step_s: int) -> None:
-        """The true time and so many seconds, written whole."""
+        """Write the offset of the clock atomically."""
         beside = self._file.with_suffix(".new")
         beside.write_text(f"{step_s:+d}\n")
         beside.replace(self._file)
@@ -96,7 +96,7 @@ def said(got: httpx.Response) -> str:
 
 
 def kept(folder: Path, mislabelled: str | None = None) -> list[str]:
-    """The ids of all decisions in the store; one of them is first called wrong by the audit."""
+    """Label one decision as wrong and return the ids of all decisions in the store."""
 
     async def found() -> list[str]:
         store = make_store(STORE, folder, Sealer(None))

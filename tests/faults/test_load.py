@@ -35,7 +35,7 @@ ROUNDS = 3
 
 
 def slow(seconds: float) -> Any:
-    """The answer after a while, as models answer."""
+    """Send the answer after a delay, as models do."""
 
     async def reply(call: Call, peer: Peer) -> None:
         await asyncio.sleep(seconds)
@@ -105,7 +105,7 @@ def test_a_key_that_asks_too_much_takes_nothing_from_another(upstream, tmp_path,
 
 @contextmanager
 def nginx(folder: Path, *ports: int) -> Iterator[int]:
-    """A plain balancer before these ports."""
+    """Run a round-robin load balancer in front of ``ports``."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     assert program is not None, "nginx is not installed: apt-get install nginx"
     with socket.socket() as free:
@@ -175,7 +175,7 @@ def test_a_rolling_restart_loses_nothing(upstream, tmp_path, record):
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_a_replica_that_ends_under_load(end, upstream, tmp_path, record):
-    """Asked to end it finishes what is under way; killed it loses what was under way on it, and nothing else."""
+    """A replica that is terminated finishes its requests; a killed one loses only its requests in flight."""
     prompt = upstream.script(slow(0.05))
     path = write_config(tmp_path, config_of(upstream))
     with Proxy("--config", path, cwd=tmp_path) as staying, Proxy("--config", path, cwd=tmp_path) as leaving:

@@ -66,6 +66,6 @@ def test_a_replica_dies_and_only_what_it_had_under_way_is_lost(running, record):
     assert seen.lost <= faults.CLIENTS
     assert seen.recorded <= 0
     record.add(
-        f"replicas: one is killed under load ({seen.sent} requests, {seen.lost} under way in it)",
+        f"replicas: one is killed under load ({seen.sent} requests, {seen.lost} in flight on it)",
         "answer, or its own 502",
     )

@@ -38,7 +38,7 @@ ROUNDS = 2
 
 
 def added_s(traffic: Traffic, usual: Traffic) -> float:
-    """What an answer takes more, at the median. In turn, so that a busy machine is so for both."""
+    """Return the median additional time of a request; alternates, so that load affects both measurements."""
     pairs = [(traffic.asks(number), usual.asks(number)) for number in range(REQUESTS)]
     return median(one for one, _ in pairs) - median(other for _, other in pairs)
 
@@ -63,7 +63,7 @@ class Traffic:
         self.seen: list[str] = []
 
     def asks(self, number: int) -> float:
-        """One request in each mode, in seconds; raises AssertionError where an answer is not the right one."""
+        """Send one request in each mode and return the seconds; raises AssertionError for a wrong answer."""
         sure = number % 2 == 0
         began = time.perf_counter()
         for mode in MODES:
@@ -96,7 +96,7 @@ def test_a_fault_of_the_store(name, upstream, usual, tmp_path, tasks, record):
     with fault.harm(tmp_path) as harm:
         path = write_config(tmp_path, config_of(upstream, harm.url))
         if not fault.runs_before:
-            harm.hurt(0)
+            harm.begin(0)
         with (
             Proxy("--config", path, cwd=tmp_path, env=tasks.environ) as proxy,
             closing(Traffic(proxy, upstream)) as traffic,
@@ -106,14 +106,14 @@ def test_a_fault_of_the_store(name, upstream, usual, tmp_path, tasks, record):
             waiting = tasks.at_rest(proxy.pid)
             if fault.runs_before:
                 assert process.settles(lambda: _recorded(tmp_path, harm.url) > 0)
-                harm.hurt(proxy.pid)
+                harm.begin(proxy.pid)
             descriptors = process.descriptors()
             added = min(added_s(traffic, usual) for _ in range(ROUNDS))
             assert added < MOST_S
             if fault.fails:
                 assert process.settles(lambda: proxy.metric_sum("idk_store_errors_total") > 0)
                 traffic.asks(1)
-            harm.mend(proxy.pid)
+            harm.end(proxy.pid)
             if fault.heals:
                 before = _recorded(tmp_path, harm.url)
                 traffic.asks(1)
@@ -128,7 +128,7 @@ def test_a_fault_of_the_store(name, upstream, usual, tmp_path, tasks, record):
 
 
 def _recorded(folder: Path, url: str) -> int:
-    """How many decisions the store holds; -1 where it does not answer."""
+    """Return the number of decisions in the store; -1 where the store does not respond."""
 
     async def found() -> int:
         store = make_store(url, folder, Sealer(None))

@@ -44,7 +44,7 @@ def _fault(
 
 
 def _bytes(*pieces: bytes, then: str = "close") -> Reply:
-    """These bytes and nothing else; the connection is then closed, reset, or left to hang."""
+    """Send exactly these bytes; then close or reset the connection, or let it hang."""
 
     async def reply(call: Call, peer: Peer) -> None:
         await peer.send(*pieces)
@@ -74,7 +74,7 @@ def _logprobs(*values: str, tokens: tuple[str, ...] = SECRET) -> Reply:
 
 
 def _endless(head: bytes, piece: bytes) -> Reply:
-    """Without end: until whoever reads has had enough."""
+    """Send pieces until the client closes the connection."""
 
     async def reply(call: Call, peer: Peer) -> None:
         await peer.send(head)

@@ -29,7 +29,7 @@ class Way:
     mode: str
 
     def __str__(self) -> str:
-        """For the test's id."""
+        """Return the id of the parametrised test."""
         return f"{self.surface}-{'stream' if self.streamed else 'whole'}-{self.mode}"
 
     @property
@@ -37,11 +37,11 @@ class Way:
         return DOORS[self.surface].path
 
     def asks(self, prompt: str, route: str | None = None) -> dict[str, Any]:
-        """The request; of the mode's own route, or of this one."""
+        """Send the request to ``route``, by default the route of the mode."""
         return {"model": route or self.mode, **DOORS[self.surface].asks(prompt), "stream": self.streamed}
 
     def unsure(self) -> str:
-        """What is right where the upstream says the secret and is not sure of it."""
+        """Return the correct result where the upstream answers with the secret and is not confident."""
         return UNKNOWN if self.mode == "enforce" else "".join(SECRET)
 
     def said(self, got: httpx.Response) -> str:
@@ -55,7 +55,7 @@ WAYS: Final = tuple(Way(*each) for each in product(SURFACES, (False, True), MODE
 
 
 def outcome(got: httpx.Response, *, streamed: bool, surface: str) -> str:
-    """The answer's text, or ``error: …``; what is neither fails."""
+    """Return the answer's text, or ``error: …``; fails for any other response."""
     door = DOORS[surface]
     if not got.headers["content-type"].startswith("text/event-stream"):
         body = got.json()
@@ -75,7 +75,7 @@ def outcome(got: httpx.Response, *, streamed: bool, surface: str) -> str:
 
 
 def withheld(got: httpx.Response, said: str, name: str) -> None:
-    """None of the secret's words, in no header and in no byte of the body."""
+    """Assert that no word of the secret is in the headers or the body."""
     everything = got.text + str(got.headers)
     for word in SECRET:
         assert word not in everything, f"{name}: {everything[:2_000]}"
@@ -83,7 +83,7 @@ def withheld(got: httpx.Response, said: str, name: str) -> None:
 
 
 def outcome_class(got: httpx.Response, said: str) -> str:
-    """For the table: what kind of thing the client saw."""
+    """Return the kind of response that the client received, for the table."""
     if said.startswith("error"):
         return f"{got.status_code} error" if got.status_code != 200 else "error in the stream"
     return "I don't know" if said == UNKNOWN else "answer"

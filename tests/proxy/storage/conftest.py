@@ -1,4 +1,4 @@
-"""The stores that the one suite runs on; the servers start once, and each test has a prefix of its own."""
+"""The stores that the shared tests run on; servers start once, and each test uses a separate prefix."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def own(url: str) -> str:
-    """The same server with keys that no other test has."""
+    """Return ``url`` with a prefix that no other test uses."""
     if not url.startswith("redis"):
         return url
     return f"{url}{'&' if '?' in url else '?'}prefix=test-{next(_NUMBERS)}"

@@ -11,7 +11,7 @@ SECRET = "a key of more than sixteen characters"
 
 
 def decided(id: str = "idk-1", at: float = 1000.0, **given: Any) -> DecisionRecord:  # noqa: A002
-    """One decision: an answer of the route ``support`` under ``support@1`` unless told otherwise."""
+    """Return a decision; by default an answer of the route ``support`` under ``support@1``."""
     fields = {
         "choice": 0, "route": "support", "mode": "enforce", "decision": "answer", "reason": "confident",
         "source": "logprobs", "policy": "support@1", "confidence": 0.9, "threshold": 0.8, "score": -0.1,
@@ -20,7 +20,7 @@ def decided(id: str = "idk-1", at: float = 1000.0, **given: Any) -> DecisionReco
 
 
 def drawn(record: DecisionRecord, propensity: float = 0.02) -> AuditItem:
-    """The decision in the audit sample."""
+    """Return an audit item for the decision."""
     answer = Answer(
         id=record.id, question="Capital of France?", answer="Paris", token_logprobs=[-0.01],
         made_with={"model": "m"},
@@ -29,11 +29,11 @@ def drawn(record: DecisionRecord, propensity: float = 0.02) -> AuditItem:
 
 
 def said(id: str, label: str = "correct", source: str = "audit", at: float = 2000.0, **given: Any) -> Label:  # noqa: A002
-    """A label."""
+    """Return a label."""
     fields = {"choice": 0, "who": "ada", **given}
     return Label(id=id, label=label, source=source, at=at, **fields)  # type: ignore[arg-type] # as a test says
 
 
 def risk(route: str = "support", revision: int = 1, **given: Any) -> RiskState:
-    """A state of risk."""
+    """Return a risk state."""
     return RiskState(route=route, policy="support@1", revision=revision, **given)

@@ -29,7 +29,7 @@ def executable() -> str:
 
 
 def spare_ports(number: int) -> list[int]:
-    """Ports that nobody listens on."""
+    """Return ports that no server listens on."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
         for each in sockets:
@@ -38,7 +38,7 @@ def spare_ports(number: int) -> list[int]:
 
 
 def wait_for(true: Callable[[], Any], what: str) -> None:
-    """Until it is true, whatever connections fail before."""
+    """Wait until a condition is true, ignoring connection errors."""
     end = time.monotonic() + START_S
     while True:
         try:
@@ -77,7 +77,7 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """The id of the server process."""
         return self._process.pid
 
     def signal(self, number: int) -> None:
@@ -92,18 +92,18 @@ class Server:
         self.kill()
 
     def client(self, **given: Any) -> redis.Redis:
-        """A client of it."""
+        """Return a client of the server."""
         return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=5, **given)
 
     def answers(self, **given: Any) -> bool:
-        """Whether it is up."""
+        """Return whether the server responds."""
         with self.client(**given) as client:
             return bool(client.ping())
 
 
 @contextmanager
 def alone(folder: Path, *options: str) -> Iterator[Server]:
-    """One server."""
+    """Run one server."""
     with Server(folder, "--appendonly", "yes", *options) as server:
         wait_for(server.answers, "redis-server does not start")
         yield server
@@ -111,7 +111,7 @@ def alone(folder: Path, *options: str) -> Iterator[Server]:
 
 @contextmanager
 def over_tls(folder: Path) -> Iterator[str]:
-    """One server that speaks TLS alone; gives its URL."""
+    """Run one server that accepts only TLS; yield its URL."""
     authority = trustme.CA()
     folder.mkdir(parents=True, exist_ok=True)
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
@@ -130,7 +130,7 @@ def over_tls(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def behind_sentinel(folder: Path) -> Iterator[str]:
-    """A server and a Sentinel that names it."""
+    """Run a server and a Sentinel that monitors it; yield their URL."""
     with alone(folder / "master") as master, Server(folder / "sentinel", sentinel=True) as sentinel:
         wait_for(sentinel.answers, "the Sentinel does not start")
         with sentinel.client() as client:
@@ -145,14 +145,14 @@ class Cluster(NamedTuple):
     nodes: tuple[Server, ...]
 
     def holding(self, key: str) -> Server:
-        """The node that a key lies on."""
+        """Return the node that stores a key."""
         with self.nodes[0].client() as client:
             return self.nodes[client.cluster("KEYSLOT", key) // _SHARE]
 
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[str]:
-    """The URL of three nodes that share the slots."""
+    """Run a Cluster of three nodes; yield its URL."""
     with three_nodes(folder) as made:
         yield made.url
 

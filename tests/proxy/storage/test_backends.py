@@ -85,7 +85,7 @@ async def test_a_later_versions_file_is_refused(tmp_path):
 
 
 async def test_an_older_versions_file_is_brought_up_to_date(tmp_path):
-    """Its keys stay, and nobody knows of any use of theirs."""
+    """A migration keeps the keys, which have no time of use."""
     key = StoredKey(name="app", sha256="0" * 64, who="ada", at=1.0)
     with closing(sqlite3.connect(tmp_path / "idk.db")) as connection:
         for statement in (each for migration in MIGRATIONS[:3] for each in migration):

@@ -127,7 +127,7 @@ async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIte
 
 
 def answering(*answers: bytes) -> Script:
-    """A script that gives the answers in turn, on whichever connection asks, and then keeps it open."""
+    """Return a script that sends ``answers`` in turn, on any connection, and keeps connections open."""
     left = list(answers)
 
     async def script(peer: Peer) -> None:

@@ -149,7 +149,7 @@ async def test_a_connection_that_cannot_be_made_is_tried_again():
         pass
     with pytest.raises(UpstreamUnreachable):
         await asked.post()
-    assert asked.failed("connect") == 2  # the last one is counted by whoever answers the client
+    assert asked.failed("connect") == 2  # the last failure is counted where the client's response is made
 
 
 async def test_an_answer_that_has_begun_is_never_asked_for_again():

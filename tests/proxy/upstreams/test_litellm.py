@@ -23,7 +23,7 @@ from proxy.upstreams import make_upstream
 from proxy.upstreams.litellm import ALLOWED
 from tests.fakes import FakeUpstream, answer, error, held, says
 
-#: LiteLLM and its own libraries warn as they are imported and used; nothing of that is ours to mend.
+#: LiteLLM and its libraries emit warnings at import and use, which the project cannot fix.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 CHAT = "/chat/completions"

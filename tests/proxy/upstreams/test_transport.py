@@ -55,7 +55,7 @@ async def upstream(
 
 
 def cutting(body: bytes) -> Script:
-    """A script that ends the connection within a chunked answer."""
+    """Return a script that closes the connection inside a chunked response."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
