@@ -1,6 +1,7 @@
-"""Scores into probabilities of being right: calibrators, their choice, and the measures of how well they do.
+"""Calibrators turn scores into probabilities of being right; the package also selects and evaluates them.
 
-numpy only; no file, network, clock, or randomness that is not passed in.
+It needs numpy alone. It performs no input or output, reads no clock, and takes every random generator as an
+argument.
 """
 
 from calibrators.base import Calibrator

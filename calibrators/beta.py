@@ -1,4 +1,4 @@
-"""Beta calibration: a logistic curve with a slope of its own at either end (Kull et al. 2017)."""
+"""Beta calibration: a logistic curve with a separate slope at each end (Kull et al. 2017)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class BetaCalibrator(ParametricCalibrator):
     """Log-odds ``a ln p − b ln(1 − p) + c`` of p = sigmoid(score), a >= 0 and b >= 0.
 
-    Source: Kull, Silva Filho & Flach 2017, "Beta calibration", §4, where p is the model's own probability; a
-    = b is Platt's curve. Fitted as they do, by logistic regression on ln p and −ln(1 − p), here on Platt's
-    soft targets and over every face of a, b >= 0 rather than the first that fits.
+    Source: Kull, Silva Filho & Flach 2017, "Beta calibration", §4, where p is the model's probability. a = b is
+    Platt's curve. The fit is a logistic regression on ln p and −ln(1 − p), as in the paper, but on Platt's soft
+    targets and over every face of a, b >= 0.
     """
 
     kind = "beta"
@@ -31,7 +31,7 @@ class BetaCalibrator(ParametricCalibrator):
     c_: float
 
     def fit(self, scores: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None) -> Self:
-        """As the base; tied scores or labels of one class give a smoothed constant."""
+        """Fit as ``Calibrator.fit``; tied scores or labels of one class give a smoothed constant."""
         levels = Levels.of(scores, correct, weights)
         features = np.column_stack([-np.logaddexp(0.0, -levels.scores), np.logaddexp(0.0, levels.scores)])
         slopes, self.c_ = fit_logistic(features, levels.soft_targets(), levels.total)
@@ -40,7 +40,7 @@ class BetaCalibrator(ParametricCalibrator):
         return self
 
     def _log_odds(self, score: float) -> float:
-        # ln p and −ln(1 − p) are −softplus(−s) and softplus(s); the common part cannot overflow.
+        # ln p and −ln(1 − p) are −softplus(−s) and softplus(s); their common part cannot overflow.
         common = math.log1p(math.exp(-abs(score)))
         if score > 0:
             return self.b_ * (score + common) - self.a_ * common + self.c_

@@ -1,4 +1,4 @@
-"""The errors of this package.
+"""The errors of the calibrators package.
 
 CalibrationError (ValueError)      labels, scores, figures or saved parameters that cannot be used
 └── NotFittedError (AttributeError)    asked before ``fit``
@@ -12,4 +12,4 @@ class CalibrationError(ValueError):
 
 
 class NotFittedError(CalibrationError, AttributeError):
-    """A probability was asked of a calibrator that has seen no labels (both bases, as scikit-learn's)."""
+    """The calibrator has not been fitted (the base classes are those of scikit-learn's NotFittedError)."""

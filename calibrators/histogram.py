@@ -1,4 +1,4 @@
-"""Histogram binning with bins of equal mass, pooled to rise (Zadrozny & Elkan 2001)."""
+"""Histogram binning with bins of equal mass, pooled to be monotone (Zadrozny & Elkan 2001)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-#: Enough labels for a bin's standard error to stay near 0.1.
+#: Fewest labels in a bin, which keep its standard error near 0.1.
 LABELS_IN_A_BIN = 20
 
 
@@ -26,10 +26,10 @@ class HistogramCalibrator(Calibrator):
     """A staircase: the smoothed share of right answers in each of up to ``max_bins`` bins of equal mass.
 
     Source: Zadrozny & Elkan 2001, "Obtaining calibrated probability estimates from decision trees and naive
-    Bayesian classifiers", §4. Ours differs in three ways: ties never straddle an edge, each bin has half a
-    right and half a wrong answer added (Krichevsky & Trofimov 1981), and neighbouring bins whose shares fall
-    are pooled, since a confidence must not decrease in the score. A bin begins at its own lowest score, so a
-    score in a gap belongs to the bin below.
+    Bayesian classifiers", §4. There are three differences: tied scores share a bin, each bin has half a right and
+    half a wrong answer added (Krichevsky & Trofimov 1981), and neighbouring bins are pooled where the share
+    decreases, since a confidence must not decrease in the score. A bin begins at its lowest score, so a score in
+    a gap belongs to the bin below.
     """
 
     kind = "histogram"
@@ -42,10 +42,10 @@ class HistogramCalibrator(Calibrator):
         self.max_bins = max_bins
 
     def fit(self, scores: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None) -> Self:
-        """As the base; at least 20 (effective) labels a bin, ties permitting, else a single bin."""
+        """Fit as ``Calibrator.fit``, with at least 20 (effective) labels in each bin unless ties prevent it."""
         levels = Levels.of(scores, correct, weights)
         bins = min(self.max_bins, max(1, int(levels.n) // LABELS_IN_A_BIN))
-        # A level belongs to the bin in which the middle of its mass lies.
+        # A level belongs to the bin that contains the middle of its mass.
         middle = np.cumsum(levels.total) - levels.total / 2
         label = np.minimum((middle / levels.n * bins).astype(np.int64), bins - 1)
         starts = np.flatnonzero(np.diff(label, prepend=-1))
@@ -57,13 +57,13 @@ class HistogramCalibrator(Calibrator):
         return self
 
     def predict_one(self, score: float) -> float:
-        """As the base, by bisection."""
+        """Return the probability for one score as ``Calibrator.predict_one``, by bisection."""
         if score != score:
             raise CalibrationError("score is NaN: an unmeasured score has no confidence")
         return self.values_[bisect_right(self.edges_, score)]
 
     def to_dict(self) -> dict[str, Any]:
-        """``kind``, ``version``, the inner ``edges`` (m − 1) and the ``values`` (m) between them."""
+        """Return ``kind``, ``version``, the inner ``edges`` (m − 1) and the ``values`` (m) between them."""
         return {
             "kind": self.kind,
             "version": self.version,
@@ -73,7 +73,7 @@ class HistogramCalibrator(Calibrator):
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
-        """As the base."""
+        """Read what ``to_dict`` saved; raises CalibrationError as ``Calibrator.from_dict``."""
         check_header(saved, cls.kind, cls.version)
         calibrator = cls()
         calibrator.edges_ = increasing(saved, "edges")

@@ -1,4 +1,4 @@
-"""Isotonic regression: the best never-decreasing curve, without a formula (Zadrozny & Elkan 2002)."""
+"""Isotonic regression: the non-decreasing curve with the least squared error (Zadrozny & Elkan 2002)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class IsotonicCalibrator(Calibrator):
-    """Pooled means, straight lines between the blocks, level beyond the outermost scores.
+    """Pooled means, with straight lines between the blocks and constants beyond the outermost scores.
 
     Source: Zadrozny & Elkan 2002, "Transforming classifier scores into accurate multiclass probability
-    estimates", §3.3. Tied scores count as one point, and the curve is scikit-learn's ``IsotonicRegression(
-    out_of_bounds="clip")``, cut to [1/(n + 2), (n + 1)/(n + 2)]: n labels of one kind show no more (Laplace).
+    estimates", §3.3. Tied scores count as one point. The curve is that of scikit-learn's ``IsotonicRegression(
+    out_of_bounds="clip")``, clipped to [1/(n + 2), (n + 1)/(n + 2)] by Laplace's rule for n labels of one class.
     """
 
     kind = "isotonic"
@@ -30,7 +30,7 @@ class IsotonicCalibrator(Calibrator):
     values_: tuple[float, ...]
 
     def fit(self, scores: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None) -> Self:
-        """As the base; O(n log n), a second for 1,000,000 distinct scores."""
+        """Fit as ``Calibrator.fit`` in O(n log n): a second for 1,000,000 distinct scores."""
         levels = Levels.of(scores, correct, weights)
         least = 1 / (levels.n + 2)
         knots: list[tuple[float, float]] = []
@@ -46,7 +46,7 @@ class IsotonicCalibrator(Calibrator):
         return self
 
     def predict_one(self, score: float) -> float:
-        """As the base, by bisection."""
+        """Return the probability for one score as ``Calibrator.predict_one``, by bisection."""
         if score != score:
             raise CalibrationError("score is NaN: an unmeasured score has no confidence")
         scores, values = self.scores_, self.values_
@@ -60,7 +60,7 @@ class IsotonicCalibrator(Calibrator):
         return min(low + (high - low) * ((score - left) / (right - left)), high)
 
     def to_dict(self) -> dict[str, Any]:
-        """``kind``, ``version``, and the knots: ``scores`` and their ``values``."""
+        """Return ``kind``, ``version``, and the knots: ``scores`` and their ``values``."""
         return {
             "kind": self.kind,
             "version": self.version,
@@ -70,7 +70,7 @@ class IsotonicCalibrator(Calibrator):
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
-        """As the base."""
+        """Read what ``to_dict`` saved; raises CalibrationError as ``Calibrator.from_dict``."""
         check_header(saved, cls.kind, cls.version)
         calibrator = cls()
         calibrator.scores_ = increasing(saved, "scores")

@@ -1,4 +1,4 @@
-"""What the calibrators with a formula share: log-odds as a function of the score, and a logistic fit."""
+"""Base class of the calibrators with a formula for the log-odds, and their logistic fit."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: Log-odds are cut here: 1e-13 from certainty, more than any number of labels can show, and 1 - p is exact.
+#: Log-odds are clipped here, 1e-13 from certainty, which no number of labels can show; 1 - p is still exact.
 FARTHEST_LOG_ODDS = 30.0
-#: A feature that varies this little beside the widest one says nothing that a slope could safely extend.
+#: A feature whose spread relative to the widest one is below this gets slope 0.
 NEGLIGIBLE_SPREAD = 1e-6
 
 
 class ParametricCalibrator(Calibrator):
-    """``sigmoid(log_odds(score))``; ``parameters`` names the learnt numbers and the least each may be."""
+    """``sigmoid(log_odds(score))``; ``parameters`` names the learnt numbers and the least value of each."""
 
     parameters: ClassVar[Mapping[str, float]]
-    #: The farthest that a score may lie from 0; farther ones are read as it (``rows.Levels``).
+    #: Scores are clipped to [-bound_, bound_] (``rows.Levels``).
     bound_: float
 
     @abstractmethod
     def _log_odds(self, score: float) -> float:
-        """Log-odds at a finite score, never decreasing."""
+        """Return the log-odds at a finite score; they never decrease."""
 
     def predict_one(self, score: float) -> float:
-        """As the base; measured at 0.2 to 0.5 µs."""
+        """Return the probability for one score as ``Calibrator.predict_one``; it takes 0.2 to 0.5 µs."""
         bound = self.bound_
         if not -bound <= score <= bound:
             if score != score:
@@ -51,13 +51,13 @@ class ParametricCalibrator(Calibrator):
         return 1.0 / (1.0 + math.exp(-log_odds))
 
     def to_dict(self) -> dict[str, Any]:
-        """``kind``, ``version``, ``bound`` and each of ``parameters`` without its underscore."""
+        """Return ``kind``, ``version``, ``bound`` and each of ``parameters`` without its underscore."""
         learnt = {name: getattr(self, f"{name}_") for name in ("bound", *self.parameters)}
         return {"kind": self.kind, "version": self.version, **learnt}
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
-        """As the base."""
+        """Read what ``to_dict`` saved; raises CalibrationError as ``Calibrator.from_dict``."""
         check_header(saved, cls.kind, cls.version)
         calibrator = cls()
         for name, lowest in (("bound", PROBABILITY_SCORE), *cls.parameters.items()):
@@ -68,12 +68,12 @@ class ParametricCalibrator(Calibrator):
 def fit_logistic(
     features: NDArray[np.float64], targets: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float]:
-    """Slopes (d,) >= 0 and intercept that minimise the log loss of ``features`` (k, d) on soft ``targets``
-    (k,).
+    """Return slopes (d,) >= 0 and the intercept that minimise the weighted log loss.
 
-    The loss is convex: where the free optimum has a negative slope, the constrained one lies on a face, and
-    for the one or two features here the faces are few enough to try them all. Features are standardised
-    first, so the result does not depend on their scale; one that hardly varies gets slope 0.
+    ``features`` (k, d), soft ``targets`` (k,), ``weights`` (k,). The loss is convex: where the free optimum has
+    a negative slope, the constrained optimum lies on a face, and all faces of one or two features are tried.
+    Features are standardised first, so the result does not depend on their scale; one that hardly varies gets
+    slope 0.
     """
     centre = np.average(features, axis=0, weights=weights)
     spread = np.sqrt(np.average(np.square(features - centre), axis=0, weights=weights))
@@ -98,17 +98,17 @@ def fit_logistic(
 def _newton(
     features: NDArray[np.float64], targets: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float]:
-    """Coefficients (d + 1,), intercept last, and their loss: Newton with backtracking (Lin, Lin & Weng 2007).
+    """Return coefficients (d + 1,), intercept last, and their loss, by Newton's method with backtracking.
 
-    The constants are theirs (Appendix C), except that the gradient's tolerance and the ridge grow with the
-    number of labels.
+    The method is that of Lin, Lin & Weng 2007 with the constants of their appendix C, except that the tolerance
+    of the gradient and the ridge grow with the number of labels.
     """
     design = np.column_stack([features, np.ones(targets.size)])
     mean = float(np.average(targets, weights=weights))
     point = np.zeros(design.shape[1])
     point[-1] = math.log(mean / (1 - mean))
     loss = _log_loss(design @ point, targets, weights)
-    while True:  # ends: the loss falls strictly until the slope or the descent is below a double's reach
+    while True:  # ends, because the loss falls strictly until the gradient or the step underflows
         p = 0.5 * (1 + np.tanh(0.5 * (design @ point)))
         gradient = design.T @ (weights * (p - targets))
         if np.abs(gradient).max() <= 1e-10 * weights.sum():
@@ -130,5 +130,5 @@ def _newton(
 def _log_loss(
     log_odds: NDArray[np.float64], targets: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> float:
-    """Summed cross-entropy of soft targets (k,)."""
+    """Return the weighted sum of the cross-entropy of soft targets (k,)."""
     return float(weights @ (np.logaddexp(0.0, log_odds) - targets * log_odds))

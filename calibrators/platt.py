@@ -28,7 +28,7 @@ class PlattCalibrator(ParametricCalibrator):
     intercept_: float
 
     def fit(self, scores: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None) -> Self:
-        """As the base; tied scores or labels of one class give a smoothed constant."""
+        """Fit as ``Calibrator.fit``; tied scores or labels of one class give a smoothed constant."""
         levels = Levels.of(scores, correct, weights)
         slopes, self.intercept_ = fit_logistic(levels.scores[:, None], levels.soft_targets(), levels.total)
         self.slope_, self.bound_ = float(slopes[0]), levels.bound

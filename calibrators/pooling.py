@@ -1,4 +1,4 @@
-"""Pool adjacent violators: the best never-decreasing fit to ordered means."""
+"""Pool adjacent violators: the best non-decreasing fit to ordered means."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Block(NamedTuple):
 
 
 def pool(right: Iterable[float], total: Iterable[float]) -> list[Block]:
-    """Blocks of strictly increasing means of ``right`` (k,) / ``total`` (k,), in O(k).
+    """Return blocks with strictly increasing means of ``right`` (k,) / ``total`` (k,), in O(k).
 
     Ayer et al. 1955; each level enters once and leaves at most once. Means are compared by cross-multiplying,
     which is exact for counts.

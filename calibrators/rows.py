@@ -1,4 +1,4 @@
-"""Checked input: rows of scores, labels and weights, and the distinct score levels that they come down to."""
+"""Validation of scores, labels and weights, and their aggregation by distinct score."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from calibrators.errors import CalibrationError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-#: Log-odds of the double next below 1, rounded up: a probability of 1 that became +inf is read as this.
+#: Log-odds of the largest double below 1, rounded up; it replaces the infinite log-odds of a probability of 1.
 PROBABILITY_SCORE = 37.0
-#: Scores farther out are read as this, so that squares and differences stay finite.
+#: Scores are clipped to this distance from 0, so that squares and differences stay finite.
 FARTHEST_SCORE = 1e9
 
 
 def as_vector(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    """``values`` as (n,) float64 without NaN; raises CalibrationError naming ``name`` and the index."""
+    """Return ``values`` as (n,) float64 without NaN; raises CalibrationError naming ``name`` and the index."""
     try:
         vector = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as exc:
@@ -28,12 +28,12 @@ def as_vector(values: ArrayLike, name: str) -> NDArray[np.float64]:
         raise CalibrationError(f"{name}: shape {vector.shape}, one dimension is needed")
     missing = np.isnan(vector)
     if missing.any():
-        raise CalibrationError(f"{name}[{int(missing.argmax())}] is NaN: leave the unmeasured rows out")
+        raise CalibrationError(f"{name}[{int(missing.argmax())}] is NaN: leave unmeasured rows out")
     return vector
 
 
 def as_scores(scores: ArrayLike) -> NDArray[np.float64]:
-    """Scores (n,) on any scale, ±inf allowed, NaN refused with its index."""
+    """Check scores (n,) on any scale, ±inf allowed; raises CalibrationError on NaN, naming its index."""
     return as_vector(scores, "scores")
 
 
@@ -45,14 +45,14 @@ def _require(ok: NDArray[np.bool_], values: NDArray[np.float64], name: str, need
 
 
 def as_confidence(confidence: ArrayLike) -> NDArray[np.float64]:
-    """Probabilities (n,), each in [0, 1]."""
+    """Check probabilities (n,), each in [0, 1]."""
     vector = as_vector(confidence, "confidence")
     _require((vector >= 0) & (vector <= 1), vector, "confidence", "a probability in [0, 1] is needed")
     return vector
 
 
 def as_labels(correct: ArrayLike, n: int) -> NDArray[np.float64]:
-    """Labels (n,), each 0 or 1 (or bool)."""
+    """Check labels (n,), each 0 or 1 (or bool)."""
     labels = as_vector(correct, "correct")
     if labels.size != n:
         raise CalibrationError(f"correct: {labels.size} labels for {n} rows")
@@ -61,7 +61,7 @@ def as_labels(correct: ArrayLike, n: int) -> NDArray[np.float64]:
 
 
 def as_weights(weights: ArrayLike | None, n: int) -> NDArray[np.float64] | None:
-    """Weights (n,), each finite and > 0, scaled to a largest of 1; None where none are given."""
+    """Check weights (n,), each finite and > 0, and scale them to a maximum of 1; None stays None."""
     if weights is None:
         return None
     vector = as_vector(weights, "weights")
@@ -72,17 +72,17 @@ def as_weights(weights: ArrayLike | None, n: int) -> NDArray[np.float64] | None:
 
 
 def _sums(level: NDArray[np.intp], column: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """``column`` (n,) summed over each of ``size`` levels."""
+    """Sum ``column`` (n,) over each of ``size`` levels."""
     return np.bincount(level, column, size).astype(np.float64, copy=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """The rows grouped by score: all that a monotone calibrator can know of them.
+    """Rows aggregated by distinct score.
 
-    ``scores`` (k,) strictly increasing and finite; ``right`` (k,) the weight of the right answers and
-    ``total`` (k,) of all answers at each; ``total`` sums to the effective number of labels, ``n`` where all
-    weigh alike. ``bound`` >= 37 is the farthest that a score may lie from 0: farther ones are read as it.
+    ``scores`` (k,) are strictly increasing and finite; ``right`` (k,) is the weight of the right answers and
+    ``total`` (k,) that of all answers at each score. ``total`` sums to the effective number of labels, ``n`` with
+    equal weights. Scores are clipped to [-``bound``, ``bound``], ``bound`` >= 37.
     """
 
     scores: NDArray[np.float64]
@@ -92,12 +92,12 @@ class Levels:
 
     @classmethod
     def of(cls, scores: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None) -> Self:
-        """Check and group rows (n,); the result does not depend on their order.
+        """Check and aggregate rows (n,); the result does not depend on their order.
 
-        Infinite scores become ±``bound``, the larger of 37 and the farthest finite score: out of a
-        probability of exactly 0 or 1 they keep a level of their own, yet no far stand-in dominates a slope.
-        Weights are scaled to sum to (Σw)²/Σw², the effective sample size (Kish 1965, §8.2), so that smoothing
-        knows how much was seen. Raises CalibrationError as ``Calibrator.fit``.
+        Infinite scores become ±``bound``, the larger of 37 and the farthest finite score: probabilities of
+        exactly 0 or 1 keep a separate level, but do not dominate a slope. Weights are scaled to sum to
+        (Σw)²/Σw², the effective sample size (Kish 1965, §8.2), on which smoothing depends. Raises
+        CalibrationError as ``Calibrator.fit``.
         """
         values = as_scores(scores)
         labels = as_labels(correct, values.size)
@@ -110,7 +110,7 @@ class Levels:
         if weight is None:
             weight = np.ones_like(values)
         else:
-            # Sums depend on the order in the last bit; equal weights may be exchanged.
+            # Sorted, because the last bit of a sum depends on the order.
             order = np.argsort(weight, kind="stable")
             values, labels, weight = values[order], labels[order], weight[order]
             weight = weight * (weight.sum() / np.square(weight).sum())
@@ -124,10 +124,10 @@ class Levels:
         return float(self.total.sum())
 
     def soft_targets(self) -> NDArray[np.float64]:
-        """Platt's (1999, §2.2) targets, averaged at each level (k,), strictly inside (0, 1).
+        """Return Platt's (1999, §2.2) targets, averaged at each level (k,), strictly inside (0, 1).
 
-        A right answer counts as (N₊ + 1)/(N₊ + 2) and a wrong one as 1/(N₋ + 2): Laplace's rule on the
-        labels, without which separable or one-class labels would ask for an infinite slope.
+        A right answer counts as (N₊ + 1)/(N₊ + 2) and a wrong one as 1/(N₋ + 2). Without this smoothing,
+        separable or one-class labels would lead to an infinite slope.
         """
         positives = float(self.right.sum())
         negatives = max(self.n - positives, 0.0)

@@ -1,4 +1,4 @@
-"""Reading what ``to_dict`` saved: every value is checked before it may decide anything."""
+"""Validation of saved calibrators."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 def check_header(saved: Mapping[str, Any], kind: str, version: int) -> None:
-    """Refuse anything but a mapping of this ``kind`` and ``version``."""
+    """Raise CalibrationError unless ``saved`` is a mapping of this ``kind`` and ``version``."""
     for key, wanted in (("kind", kind), ("version", version)):
         found = field(saved, key)
         if type(found) is not type(wanted) or found != wanted:
             raise CalibrationError(
-                f"saved calibrator: {key} is {found!r}, this reads {wanted!r} only; fit again"
+                f"saved calibrator: {key} is {found!r}, but only {wanted!r} is supported; fit again"
             )
 
 
 def field(saved: Mapping[str, Any], key: str) -> Any:
-    """The value at ``key``; raises CalibrationError where it is missing."""
+    """Return the value at ``key``; raises CalibrationError where it is missing."""
     try:
         return saved[key]
     except (KeyError, TypeError, IndexError) as exc:
@@ -31,7 +31,7 @@ def field(saved: Mapping[str, Any], key: str) -> Any:
 
 
 def _finite(value: Any, name: str) -> float:
-    """``value`` as a finite float; True and False are no numbers here."""
+    """Return ``value`` as a finite float; raises CalibrationError on bool, NaN and infinity."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise CalibrationError(f"saved calibrator: {name} is {value!r}, not a number")
     try:
@@ -44,7 +44,7 @@ def _finite(value: Any, name: str) -> float:
 
 
 def number(saved: Mapping[str, Any], key: str, low: float = -math.inf, high: float = math.inf) -> float:
-    """A finite number in [``low``, ``high``]."""
+    """Return the finite number at ``key``, which must lie in [``low``, ``high``]."""
     value = _finite(field(saved, key), key)
     if not low <= value <= high:
         raise CalibrationError(f"saved calibrator: {key} is {value:g}, outside [{low:g}, {high:g}]")
@@ -52,7 +52,7 @@ def number(saved: Mapping[str, Any], key: str, low: float = -math.inf, high: flo
 
 
 def _numbers(saved: Mapping[str, Any], key: str) -> tuple[float, ...]:
-    """A list of finite numbers."""
+    """Return the list of finite numbers at ``key``."""
     values = field(saved, key)
     if not isinstance(values, list | tuple):
         raise CalibrationError(f"saved calibrator: {key} is {type(values).__name__}, not a list")
@@ -60,7 +60,7 @@ def _numbers(saved: Mapping[str, Any], key: str) -> tuple[float, ...]:
 
 
 def increasing(saved: Mapping[str, Any], key: str) -> tuple[float, ...]:
-    """A list of finite numbers, each above the one before: scores."""
+    """Return the strictly increasing list of finite numbers at ``key``."""
     values = _numbers(saved, key)
     if any(left >= right for left, right in pairwise(values)):
         raise CalibrationError(f"saved calibrator: {key} does not increase")
@@ -68,17 +68,17 @@ def increasing(saved: Mapping[str, Any], key: str) -> tuple[float, ...]:
 
 
 def probabilities(saved: Mapping[str, Any], key: str, length: int) -> tuple[float, ...]:
-    """A list of ``length`` probabilities in [0, 1] that never decrease."""
+    """Return the non-decreasing list of ``length`` probabilities in [0, 1] at ``key``."""
     values = _numbers(saved, key)
     if len(values) != length:
         raise CalibrationError(f"saved calibrator: {key} holds {len(values)} values, {length} are needed")
     if any(left > right for left, right in pairwise(values)) or not all(0 <= value <= 1 for value in values):
-        raise CalibrationError(f"saved calibrator: {key} does not rise within [0, 1]")
+        raise CalibrationError(f"saved calibrator: {key} must be non-decreasing within [0, 1]")
     return values
 
 
 def inner_probabilities(saved: Mapping[str, Any], key: str, length: int) -> tuple[float, ...]:
-    """As ``probabilities``, none of them exactly 0 or 1."""
+    """Return the list at ``key`` as ``probabilities`` does; none may be exactly 0 or 1."""
     values = probabilities(saved, key, length)
     if not all(0 < value < 1 for value in values):
         raise CalibrationError(f"saved calibrator: {key} holds a 0 or a 1, which no labels can show")

@@ -1,11 +1,12 @@
-"""Which calibrator: Platt's, unless another that so many labels can bear is better beyond doubt.
+"""Selection of a calibrator: Platt's, unless another candidate is clearly better.
 
-Taking the least cross-validated log loss outright costs where the curve is logistic: differences of a few
-thousandths of a nat are mostly noise, and the noise picks the more flexible one. So the first candidate is
-kept unless another's held-out loss is lower by more than one standard error of the paired difference (the
-one-standard-error rule of Breiman, Friedman, Olshen & Stone 1984, section 3.4.3). Below 200 labels by more than
-two: the error itself is taken from few labels there, and the folds' fits share most of theirs. Of 50 labels on
-a curve in steps one error took temperature in 24 draws of 150 and cost 0.0017 ± 0.0005 nats, two took it in 8.
+The least cross-validated log loss is a bad criterion where the curve is logistic: differences of a few
+thousandths of a nat are mostly noise, and noise favours the more flexible candidate. Therefore the first candidate
+is kept unless the held-out loss of another is lower by more than one standard error of the paired difference (the
+one-standard-error rule of Breiman, Friedman, Olshen & Stone 1984, section 3.4.3). Below 200 labels two standard
+errors are required, because the error is estimated from few labels and the fits of the folds share most of them.
+With 50 labels on a step curve, one standard error selected temperature in 24 of 150 draws, at a cost of 0.0017 ±
+0.0005 nats; two selected it in 8.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Field(NamedTuple):
-    """Candidates from ``least`` labels on: ``kinds[0]`` stays unless beaten by ``errors`` standard errors."""
+    """The candidates from ``least`` labels on; ``kinds[0]`` is kept unless beaten by ``errors`` standard errors."""
 
     least: int
     kinds: tuple[str, ...]
@@ -40,16 +41,16 @@ FIELDS: tuple[Field, ...] = (
     Field(200, ("platt", "beta", "venn_abers"), errors=1.0),
     Field(1001, ("platt", "beta", "venn_abers", "isotonic"), errors=1.0),
 )
-#: More labels than this settle nothing further about which curve fits; the fit itself uses them all.
+#: Most labels that are used for the comparison; the fit uses all labels.
 MOST_COMPARED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The choice: ``calibrator`` fitted on every row, and each candidate's held-out log loss in nats.
+    """The selected ``calibrator``, fitted on every row, and each candidate's held-out log loss in nats.
 
-    ``losses`` is empty where fewer than two groups leave nothing to hold out; the first candidate is taken
-    then.
+    ``compared`` is the number of rows in the comparison. With fewer than two groups nothing can be held out:
+    ``losses`` is empty and the first candidate is selected.
     """
 
     calibrator: Calibrator
@@ -58,17 +59,17 @@ class Selection:
 
     @property
     def kind(self) -> str:
-        """The chosen calibrator's name in ``CALIBRATORS``."""
+        """The selected calibrator's name in ``CALIBRATORS``."""
         return self.calibrator.kind
 
 
 def field_of(n: int) -> Field:
-    """The calibrators that ``n`` labels can bear."""
+    """Return the candidates for ``n`` labels."""
     return [field for field in FIELDS if n >= field.least][-1]
 
 
 def group_index(groups: ArrayLike | None, n: int) -> NDArray[np.intp]:
-    """``groups`` (n,) as indices 0 … m − 1; each row is its own group where None."""
+    """Return ``groups`` (n,) as indices 0 … m − 1; with None each row is a group."""
     if groups is None:
         return np.arange(n)
     values = np.asarray(groups)
@@ -86,11 +87,10 @@ def auto(
     seed: int = 0,
     folds: int = 5,
 ) -> Selection:
-    """Choose by cross-validation, fit the winner on all of ``scores`` (n,) and ``correct`` (n,).
+    """Select a calibrator by cross-validation and fit it to all of ``scores`` (n,) and ``correct`` (n,).
 
-    Rows of one group (a question) never stand on both sides of a fold. Over 20,000 rows the comparison takes
-    whole groups, drawn with ``seed``, up to that many. Raises CalibrationError as ``Calibrator.fit``, or for
-    ``folds`` < 2.
+    Rows of one group (a question) belong to one fold. Above 20,000 rows, the comparison uses whole groups drawn
+    with ``seed``, up to that number of rows. Raises CalibrationError as ``Calibrator.fit``, or for ``folds`` < 2.
     """
     if folds < 2:
         raise CalibrationError(f"folds is {folds}: at least 2 are needed")
@@ -112,12 +112,12 @@ def auto(
 
 
 def _shuffled_ranks(index: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
-    """Each row's group as its place (n,) in a random order of the groups."""
+    """Return each row's group as its rank (n,) in a random order of the groups."""
     return rng.permutation(index.max(initial=-1) + 1)[index]
 
 
 def _compared_rows(order: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The rows (m,) of the first groups in ``order``, whole, as many as keep to ``MOST_COMPARED``."""
+    """Return the rows (m,) of the first whole groups in ``order``, at most ``MOST_COMPARED`` rows."""
     if order.size <= MOST_COMPARED:
         return np.arange(order.size)
     whole = np.cumsum(np.bincount(order)) <= MOST_COMPARED
@@ -131,7 +131,7 @@ def _held_out(
     weights: NDArray[np.float64] | None,
     fold: NDArray[np.intp],
 ) -> NDArray[np.float64]:
-    """Each row's log loss (n,), predicted by the fit that did not see its fold."""
+    """Return each row's log loss (n,) in nats, predicted by the fit without its fold."""
     confidence = np.empty(scores.size)
     for one in np.unique(fold):
         out = fold == one
@@ -147,9 +147,10 @@ def _better(
     weights: NDArray[np.float64] | None,
     errors: float,
 ) -> str:
-    """Of the candidates the least loss among those that beat the first by ``errors`` standard errors, or it.
+    """Return the candidate with the least loss among the first and those that beat it by ``errors`` standard errors.
 
-    The error is that of the mean paired difference over groups, since rows of one group are not independent.
+    The standard error is that of the mean paired difference over groups, since rows of one group are not
+    independent.
     """
     first = next(iter(lost))
     share = np.full(group.size, 1 / group.size) if weights is None else weights / weights.sum()

@@ -1,4 +1,4 @@
-"""The calibrators by name: the values that a command or a policy may name."""
+"""The table of calibrators by name, which commands and policies use."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ CALIBRATORS: Mapping[str, type[Calibrator]] = MappingProxyType(
 
 
 def named(kind: str) -> type[Calibrator]:
-    """The class of that ``kind``; raises CalibrationError that lists the known ones."""
+    """Return the class of a calibrator; raises CalibrationError, listing the known kinds."""
     if not isinstance(kind, str) or kind not in CALIBRATORS:
         raise CalibrationError(f"calibrator {kind!r} is unknown; known are {', '.join(CALIBRATORS)}")
     return CALIBRATORS[kind]
 
 
 def from_dict(saved: Mapping[str, Any]) -> Calibrator:
-    """The calibrator that any ``to_dict`` saved; CalibrationError on what is missing, unknown or NaN."""
+    """Read any saved calibrator; raises CalibrationError on missing, unknown or NaN values."""
     return named(field(saved, "kind")).from_dict(saved)

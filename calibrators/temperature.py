@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that sharpens or softens log-odds (Guo et al. 2017, §4.2)."""
+"""Temperature scaling: one parameter that scales log-odds (Guo et al. 2017, §4.2)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-#: T lies within this factor of the scores' root mean square: sigmoid from nearly flat to nearly a step.
+#: T lies within this factor of the root mean square of the scores, so the sigmoid ranges from flat to a step.
 WIDEST = 1e3
 
 
 class TemperatureCalibrator(ParametricCalibrator):
-    """``sigmoid(score / T)``, T > 0, for scores that are log-odds already: 0 means one half.
+    """``sigmoid(score / T)``, T > 0, for scores that are log-odds already, where 0 means one half.
 
-    T minimises the log loss on Platt's soft targets, so that separable or one-class labels keep it above 0.
-    Having no offset it cannot follow a base rate: labels that contradict the scores' sign bring it to its
-    widest, nearly one half everywhere.
+    T minimises the log loss on Platt's soft targets, so that separable or one-class labels keep it above 0. The
+    calibrator has no offset, so it cannot fit a base rate: labels that contradict the sign of the scores lead to
+    the largest T, with a confidence near one half everywhere.
     """
 
     kind = "temperature"
@@ -32,7 +32,7 @@ class TemperatureCalibrator(ParametricCalibrator):
     temperature_: float
 
     def fit(self, scores: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None) -> Self:
-        """As the base; T = 1 where every score is 0."""
+        """Fit as ``Calibrator.fit``; T = 1 where every score is 0."""
         levels = Levels.of(scores, correct, weights)
         self.temperature_, self.bound_ = _fit_temperature(levels), levels.bound
         return self
@@ -42,10 +42,10 @@ class TemperatureCalibrator(ParametricCalibrator):
 
 
 def _fit_temperature(levels: Levels) -> float:
-    """The root of the loss's slope in u = ln(1/T), unique because the loss is convex in 1/T.
+    """Return T at the root of the slope of the loss in u = ln(1/T), unique because the loss is convex in 1/T.
 
-    Newton kept in a shrinking bracket; a step that does not halve the one before gives way to a bisection, so
-    that the steps come to an end (Press et al. 2007, §9.4).
+    The method is Newton's within a shrinking bracket. A step that does not halve the previous one is replaced by
+    a bisection, so that the iteration ends (Press et al. 2007, §9.4).
     """
     targets, scores, total = levels.soft_targets(), levels.scores, levels.total
     scale = math.sqrt(float(np.average(np.square(scores), weights=total)))

@@ -1,4 +1,4 @@
-"""Inductive Venn-Abers prediction: two isotonic fits whose spread says how little is known."""
+"""Inductive Venn-Abers prediction: two isotonic fits whose distance shows the uncertainty."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 
 
 class VennAbersCalibrator(Calibrator):
-    """``p1 / (1 − p0 + p1)``, where p0 and p1 are the isotonic fits with the score itself counted wrong or
-    right.
+    """``p1 / (1 − p0 + p1)``, where p0 and p1 are isotonic fits with the score added as wrong or as right.
 
     Sources: Vovk & Petej 2014, "Venn-Abers predictors" (validity: one of p0, p1 is perfectly calibrated);
     Vovk, Petej & Fedorova 2015, "Large-scale probabilistic predictors with and without guarantees of
     validity", §4 and Algorithms 1-2 (both fits at every score in O(n)), formula (6) (the single probability,
-    minimax under log loss). The score itself weighs one label, so neither 0 nor 1 is ever reached.
+    minimax under log loss). The added score has the weight of one label, so the result is never 0 or 1.
     """
 
     kind = "venn_abers"
@@ -38,13 +37,13 @@ class VennAbersCalibrator(Calibrator):
     upper_: tuple[float, ...]
 
     def fit(self, scores: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None) -> Self:
-        """As the base; O(n log n), a few seconds for 1,000,000 distinct scores."""
+        """Fit as ``Calibrator.fit`` in O(n log n): a few seconds for 1,000,000 distinct scores."""
         levels = Levels.of(scores, correct, weights)
         points = levels.scores
         if_right = _counted_right(levels.right, levels.total)
-        # Counting the score wrong is counting it right with the order and the labels turned round.
+        # Adding the score as wrong equals adding it as right with the order and the labels reversed.
         if_wrong = 1 - _counted_right((levels.total - levels.right)[::-1], levels.total[::-1])[::-1]
-        # Clipped and made to rise, because weights round in the last bit.
+        # Clipped and made monotone, because weighted sums are rounded.
         lower = np.concatenate([[0.0], np.maximum.accumulate(np.clip(if_wrong, 0, 1))])
         upper = np.concatenate([np.maximum.accumulate(np.clip(if_right, 0, 1)), [1.0]])
         steps = np.flatnonzero(np.diff(lower))
@@ -56,7 +55,7 @@ class VennAbersCalibrator(Calibrator):
         return self
 
     def predict_one(self, score: float) -> float:
-        """As the base, by two bisections."""
+        """Return the probability for one score as ``Calibrator.predict_one``, by two bisections."""
         if score != score:
             raise CalibrationError("score is NaN: an unmeasured score has no confidence")
         p0 = self.lower_[bisect_right(self.lower_scores_, score)]
@@ -64,14 +63,14 @@ class VennAbersCalibrator(Calibrator):
         return p1 / (1 - p0 + p1)
 
     def interval(self, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """``(p0, p1)``, each (n,), 0 <= p0 < p1 <= 1, for ``scores`` (n,); CalibrationError on NaN."""
+        """Return ``(p0, p1)``, each (n,), 0 <= p0 < p1 <= 1, for ``scores`` (n,); raises CalibrationError on NaN."""
         rows = as_scores(scores)
         p0 = np.array(self.lower_)[np.searchsorted(self.lower_scores_, rows, side="right")]
         p1 = np.array(self.upper_)[np.searchsorted(self.upper_scores_, rows, side="left")]
         return p0, p1
 
     def to_dict(self) -> dict[str, Any]:
-        """``kind``, ``version``, and the two staircases, each one longer than its scores."""
+        """Return ``kind``, ``version`` and the two step functions, each with one value more than its scores."""
         return {
             "kind": self.kind,
             "version": self.version,
@@ -83,7 +82,7 @@ class VennAbersCalibrator(Calibrator):
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
-        """As the base."""
+        """Read what ``to_dict`` saved; raises CalibrationError as ``Calibrator.from_dict``."""
         check_header(saved, cls.kind, cls.version)
         calibrator = cls()
         calibrator.lower_scores_ = increasing(saved, "lower_scores")
@@ -96,11 +95,11 @@ class VennAbersCalibrator(Calibrator):
 
 
 def _counted_right(right: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
-    """F¹ (k,): at each level the isotonic fit's value there when one more right answer joins that level.
+    """Return F¹ (k,): the value of the isotonic fit at each level when one right answer is added to that level.
 
-    Vovk, Petej & Fedorova 2015, Algorithms 1 and 2. The cumulative sum diagram's lower convex hull is kept as
-    a stack whose top is its leftmost corner; moving the extra answer one level up swaps two of the diagram's
-    steps, which only ever moves one point of it, and each point is pushed and popped at most once.
+    Vovk, Petej & Fedorova 2015, Algorithms 1 and 2. The lower convex hull of the cumulative sum diagram is kept as
+    a stack whose top is its leftmost corner. Moving the added answer up one level swaps two steps of the diagram,
+    which moves one point, and each point is pushed and popped at most once.
     """
     steps = list(zip(total.tolist(), right.tolist(), strict=True))
     diagram: list[Point] = [(0.0, 0.0), (1.0, 1.0)]
@@ -124,7 +123,7 @@ def _counted_right(right: NDArray[np.float64], total: NDArray[np.float64]) -> ND
 
 
 def _push(hull: list[Point], point: Point) -> None:
-    """Put ``point``, left of the hull's top, on the lower convex hull."""
+    """Push ``point``, which lies left of the hull's top, onto the lower convex hull."""
     x, y = point
     while len(hull) > 1:
         (near_x, near_y), (far_x, far_y) = hull[-1], hull[-2]

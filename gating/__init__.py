@@ -1,4 +1,8 @@
-"""From evidence of an answer to a decision: scores, confidence, thresholds and certificates."""
+"""Gating turns the evidence about an answer into a decision: scores, confidence, thresholds and certificates.
+
+The package needs numpy alone. It performs no input or output, reads no clock, and takes every random generator
+as an argument.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading an answer's text: one spelling for equal answers, and the model's own "I don't know".
+"""Normalise an answer's text, and recognise an answer that declines ("I don't know").
 
 ``normalise`` follows SQuAD's evaluation (Rajpurkar et al. 2016: case, punctuation, articles, whitespace) and
 goes further where short answers differ in spelling only: Unicode form, accents, thousands separators, dotted
@@ -58,7 +58,7 @@ _ARTICLE = re.compile(r"\b(?:an?|the)\b(?=\s+\w)")
 
 
 def fold(text: str) -> str:
-    """``text`` with its punctuation, but one case, Unicode form and way to write numbers and initials."""
+    """Return ``text`` in one case, Unicode form and spelling of numbers and initials; punctuation is kept."""
     text = _ACCENT.sub("", unicodedata.normalize("NFKD", text)).casefold()
     text = _THOUSANDS.sub("", _APOSTROPHE.sub("", text).replace("−", "-"))
     text = _INITIALS.sub(lambda initials: re.sub(r"[.\s]", "", initials[0]) + " ", text)
@@ -66,10 +66,10 @@ def fold(text: str) -> str:
 
 
 def normalise(text: str) -> str:
-    """The spelling that equal answers share: folded, without punctuation and articles, single-spaced.
+    """Return the spelling that equal answers share: folded, without punctuation and articles, single-spaced.
 
-    A decimal point, a number's minus sign and the signs of "C++" and "C#" stay; an article that ends the text
-    ("vitamin A") is none.
+    A decimal point, a number's minus sign and the signs of "C++" and "C#" are kept. An "a" at the end of the
+    text ("vitamin A") is not treated as an article.
     """
     text = _SIGN_OR_MARK.sub(lambda mark: mark["sign"] or " ", fold(text))
     return " ".join(_ARTICLE.sub(" ", text).split())
@@ -84,9 +84,9 @@ def _digits(match: re.Match[str]) -> str:
 
 
 MAX_ABSTENTION_CHARS = 600
-"""Longer texts say something: no refusal of the measured models came near, and reading on would cost time."""
+"""Longer texts are taken for answers: no refusal of the measured models came near, and reading costs time."""
 
-_HEAD_CHARS = 200  # a refusal opens the text: its cue stands in the first sentence
+_HEAD_CHARS = 200  # a refusal begins the text, so its cue occurs in the first sentence
 
 
 def _any(parts: Iterable[str]) -> str:
@@ -110,16 +110,16 @@ _EDGES = " \t\r\n\"'“”‘’«»*_()[].,!?-–—"
 
 
 def is_abstention(text: str) -> bool:
-    """Whether the model itself declines to answer: every clause refuses or is an aside, none answers.
+    """Return whether the model declines to answer: every clause refuses or is an aside, and none answers.
 
-    ``text`` is the whole answer. "I'm not sure, but I think it is Paris" is an answer, and so is everything
-    longer than ``MAX_ABSTENTION_CHARS``. Long and unremarkable texts are told by their length and by the
-    absence of every cue, before any pattern is tried.
+    ``text`` is the whole answer. "I'm not sure, but I think it is Paris" is an answer, and so is every text
+    longer than ``MAX_ABSTENTION_CHARS``. The length and a search for cue words come before any pattern, so that
+    ordinary answers cost little.
     """
     if len(text) > MAX_ABSTENTION_CHARS:
         return False
     head = text[:_HEAD_CHARS].lower()
-    for cue in _CUES:  # of every answer: a generator would take longer
+    for cue in _CUES:  # a plain loop, since this runs for every answer and a generator takes longer
         if cue in head:
             break
     else:
@@ -137,7 +137,7 @@ def is_abstention(text: str) -> bool:
 
 
 def _reading(clause: str) -> str:
-    """``declines``, ``aside`` or ``answers``, whichever the clause does."""
+    """Classify a clause as ``declines``, ``aside`` or ``answers``."""
     while lead := _LEAD.match(clause):
         clause = clause[lead.end() :]
     if not clause:

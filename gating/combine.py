@@ -1,4 +1,4 @@
-"""One score of one scorer or of several, with the log-odds that the calibrator reads."""
+"""Combinations: one score from one or several scorers, with the log-odds that the calibrator reads."""
 
 from __future__ import annotations
 
@@ -22,62 +22,62 @@ if TYPE_CHECKING:
 
 
 class Reading(NamedTuple):
-    """A raw score, as it is reported, and its log-odds, as the calibrator takes it."""
+    """A raw score, which is reported, and its log-odds, which the calibrator reads."""
 
     score: float
     log_odds: float
 
 
 class Combination(Protocol):
-    """How the scorers of a policy become one score; never decreasing in any of them."""
+    """A function of the scores of a policy's scorers, never decreasing in any of them."""
 
     @property
     def scorers(self) -> tuple[Scorer, ...]:
-        """In the order of the policy's file."""
+        """The scorers in the order of the policy's file."""
         ...
 
     def read(self, evidence: Evidence) -> Reading | Unmeasured:
-        """The one score."""
+        """Return the combined score of the evidence."""
         ...
 
     def join(self, scores: Sequence[float | Unmeasured]) -> Reading | Unmeasured:
-        """The same from what the scorers (n,) said of the evidence, in their order."""
+        """Return the combined score, given the scorers' scores (n_scorers,) in order."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: ``kind`` and the learnt parameters, without the scorers."""
+        """Return plain JSON values: ``kind`` and the learnt parameters, without the scorers."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Single:
-    """One scorer as it stands: the score is its own."""
+    """A combination of one scorer, whose score is used unchanged."""
 
     scorer: Scorer
 
     @property
     def scorers(self) -> tuple[Scorer, ...]:
-        """The one."""
+        """The single scorer as a one-element tuple."""
         return (self.scorer,)
 
     def read(self, evidence: Evidence) -> Reading | Unmeasured:
-        """The scorer's score, and its log-odds."""
+        """Return the scorer's score and its log-odds."""
         return self.join((self.scorer.score(evidence),))
 
     def join(self, scores: Sequence[float | Unmeasured]) -> Reading | Unmeasured:
-        """The first and only score, and its log-odds."""
+        """Return the only score and its log-odds."""
         (score,) = scores
         if isinstance(score, Unmeasured):
             return score
         return Reading(score, TO_LOG_ODDS[self.scorer.scale](score))
 
     def to_dict(self) -> dict[str, Any]:
-        """Nothing is learnt."""
+        """Return the kind alone: there are no learnt parameters."""
         return {"kind": "single"}
 
     @classmethod
     def load(cls, scorers: tuple[Scorer, ...], saved: Saved) -> Single:
-        """The one scorer of the file."""
+        """Read what ``to_dict`` saved; raises GatingError unless there is exactly one scorer."""
         if len(scorers) != 1:
             raise GatingError(f"{saved.place}: kind single takes one scorer, not {len(scorers)}; {REMEDY}")
         return cls(scorers[0])
@@ -85,9 +85,9 @@ class Single:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """What one scorer adds: ``weight * (log-odds - centre)``, or ``missing`` where it is unmeasured.
+    """One scorer's contribution: ``weight * (log-odds - centre)``, or ``missing`` where it is unmeasured.
 
-    ``missing`` is None where no answer of the fit lacked this scorer: its worth is unknown then.
+    ``missing`` is None where every answer of the fit had this score, so that its absence cannot be weighed.
     """
 
     weight: float
@@ -95,7 +95,7 @@ class Term:
     missing: float | None
 
     def __post_init__(self) -> None:
-        """Refuse a weight that would break monotony; NaN is none that is >= 0."""
+        """Raise GatingError for a negative or NaN weight, with which the score could decrease."""
         if not self.weight >= 0.0:
             raise GatingError(
                 f"policy.combination: a term's weight must be >= 0, not {self.weight}; {REMEDY}"
@@ -104,14 +104,14 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Logistic:
-    """Log-odds of several scorers, weighted by a logistic regression; their sum is the score."""
+    """A logistic regression over the log-odds of several scorers; the weighted sum is the score."""
 
     scorers: tuple[Scorer, ...]
     bias: float
     terms: tuple[Term, ...]
 
     def __post_init__(self) -> None:
-        """Refuse terms that are not the scorers'."""
+        """Raise GatingError unless there is one term for each scorer."""
         if len(self.scorers) != len(self.terms) or not self.terms:
             raise GatingError(
                 f"policy.combination: has {len(self.terms)} terms for {len(self.scorers)} scorers; {REMEDY}"
@@ -126,11 +126,11 @@ class Logistic:
         *,
         l2: float = 1.0,
     ) -> Logistic:
-        """Weights >= 0 from ``rows`` (n, n_scorers) of raw scores and ``correct`` (n,) in {0, 1}.
+        """Fit weights >= 0 to ``rows`` (n, n_scorers) of raw scores and ``correct`` (n,) in {0, 1}.
 
-        Log-odds are standardised; an unmeasured one stands at the mean and switches on an indicator of its
-        own, the sign of which is free. ``l2`` > 0 penalises half the squared weights against the summed log
-        loss (scikit-learn's 1 / C). Raises GatingError where nothing can be learnt.
+        Log-odds are standardised. An unmeasured score counts as the mean, and sets an indicator whose weight
+        may have either sign. ``l2`` > 0 multiplies half the squared weights against the summed log loss
+        (scikit-learn's 1 / C). Raises GatingError where the labels are of one class.
         """
         labels = np.asarray(correct, dtype=np.float64)
         measured = np.array(
@@ -174,11 +174,15 @@ class Logistic:
         return cls(tuple(scorers), bias, terms)
 
     def read(self, evidence: Evidence) -> Reading | Unmeasured:
-        """The sum; Unmeasured where no scorer reads the evidence, or one lacks that never did in the fit."""
+        """Return the weighted sum.
+
+        Return Unmeasured where no scorer can read the evidence, or where a score is missing that no answer of
+        the fit lacked.
+        """
         return self.join([scorer.score(evidence) for scorer in self.scorers])
 
     def join(self, scores: Sequence[float | Unmeasured]) -> Reading | Unmeasured:
-        """The sum over ``scores`` (n_scorers,), as in ``read``."""
+        """Return the weighted sum over ``scores`` (n_scorers,), as ``read`` does."""
         total, seen, reason = self.bias, False, Unmeasured("no scorer")
         for scorer, term, score in zip(self.scorers, self.terms, scores, strict=True):
             if not isinstance(score, Unmeasured):
@@ -192,7 +196,7 @@ class Logistic:
         return Reading(total, total) if seen else reason
 
     def to_dict(self) -> dict[str, Any]:
-        """The bias, and a term for each scorer, in order."""
+        """Return the bias and a term for each scorer, in order, as plain JSON values."""
         return {
             "kind": "logistic",
             "bias": self.bias,
@@ -203,7 +207,7 @@ class Logistic:
 
     @classmethod
     def load(cls, scorers: tuple[Scorer, ...], saved: Saved) -> Logistic:
-        """What ``to_dict`` saved; raises GatingError naming the key."""
+        """Read what ``to_dict`` saved; raises GatingError naming the key."""
         terms = tuple(
             Term(term.number("weight"), term.number("centre"), term.optional_number("missing"))
             for term in saved.objects("terms")
@@ -211,7 +215,7 @@ class Logistic:
         return cls(scorers, saved.number("bias"), terms)
 
 
-#: What a policy's ``combination.kind`` may be.
+#: The values of a policy's ``combination.kind``, with the function that reads each.
 COMBINATIONS: Mapping[str, Callable[[tuple[Scorer, ...], Saved], Combination]] = {
     "single": Single.load,
     "logistic": Logistic.load,

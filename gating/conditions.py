@@ -1,8 +1,8 @@
-"""Under which condition an answer was given: without passages, with them, and how it stands to the one without.
+"""Conditions: groups of answers with their own calibrator, threshold and certificate.
 
-Passages inflate logprobs: a calibrator fitted without them takes wrong answers for confident ones. So answers
-with passages are a group of their own, with a calibrator that is drawn towards that of all
-(``calibrators.groups``), a threshold of their own, and, if any, a certificate of their own.
+Passages inflate logprobs: a calibrator fitted on answers without passages is overconfident about answers with
+them. Answers with passages therefore form separate groups. The calibrator of a group is shrunk towards the
+calibrator of all answers (``calibrators.groups``).
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 #: The conditions of ``by: context``.
 NONE, CONTEXT = "none", "context"
-#: Those of ``by: contrast``, beside NONE: the four states of the two answers.
+#: The conditions of ``by: contrast``, besides NONE: how the answers with and without passages compare.
 AGREE, DISAGREE, OPEN_REFUSED, CLOSED_REFUSED = "agree", "disagree", "open_refused", "closed_refused"
-#: Those of ``by: passages``, beside NONE: whether the passages speak of what is asked.
+#: The conditions of ``by: passages``, besides NONE: whether the passages are about the question.
 RELATED, UNRELATED = "related", "unrelated"
-#: In every grouping, beside NONE: without passages, where the answer with them was withheld.
+#: A condition of every grouping: an answer without passages, asked because the one with them was withheld.
 RESCUED = "rescued"
-#: From this agreement in [0, 1] on two answers agree.
+#: Two answers agree from this agreement in [0, 1] on.
 AGREEING = 0.5
 
 
 def by_context(evidence: Evidence, _: Vocabulary | None = None) -> str | None:
-    """With passages or without; None where nobody says."""
+    """Return whether the answer had passages; None where that is unknown."""
     if evidence.context is None:
         return None
     return CONTEXT if evidence.context else NONE
 
 
 def by_contrast(evidence: Evidence, _: Vocabulary | None = None) -> str | None:
-    """Without passages, or the state of the two answers; None where one of them is missing or says nothing."""
+    """Return NONE, or how the answers with and without passages compare; None where one is missing or empty."""
     if by_context(evidence) == NONE:
         return NONE
     if evidence.closed_book is None:
@@ -61,7 +61,7 @@ def by_contrast(evidence: Evidence, _: Vocabulary | None = None) -> str | None:
 
 
 def by_passages(evidence: Evidence, vocabulary: Vocabulary | None) -> str | None:
-    """Without passages, or with some that speak of what is asked, or of something else; None where nobody knows."""
+    """Return NONE, or whether the passages are about the question; None where that is unknown."""
     if by_context(evidence) == NONE:
         return NONE
     if evidence.words is None or vocabulary is None:
@@ -71,9 +71,9 @@ def by_passages(evidence: Evidence, vocabulary: Vocabulary | None) -> str | None
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """A way to tell conditions apart, and what it needs beside the scorers' own evidence.
+    """A way to assign answers to conditions, and the evidence that it needs beyond the scorers'.
 
-    ``fitted``: it knows the words of the questions that it was fitted on.
+    ``fitted``: the grouping uses the words of the questions that it was fitted on.
     """
 
     condition: Callable[[Evidence, Vocabulary | None], str | None]
@@ -81,7 +81,7 @@ class Grouping:
     fitted: bool = False
 
 
-#: What a policy's ``conditions.by`` may be.
+#: The values of a policy's ``conditions.by``.
 GROUPINGS: Mapping[str, Grouping] = MappingProxyType(
     {
         "context": Grouping(by_context),
@@ -93,9 +93,9 @@ GROUPINGS: Mapping[str, Grouping] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What holds for one condition: ``threshold`` in [0, 1], or None where none met the target.
+    """The threshold in [0, 1] of one condition (None where none met the target) and its certificate.
 
-    ``certificate`` counts labels of this condition alone; ``n`` answers of it were calibrated on.
+    ``certificate`` counts labels of this condition alone; ``n`` is the number of answers in its calibration.
     """
 
     threshold: float | None
@@ -103,7 +103,7 @@ class Group:
     n: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a threshold that is no probability, and a certificate without one."""
+        """Raise GatingError for a threshold outside [0, 1], or a certificate without a threshold."""
         if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
             raise GatingError(
                 f"policy.conditions: the threshold {self.threshold!r} is not in [0, 1]; {REMEDY}"
@@ -114,7 +114,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The groups of a policy, by name; an answer of another condition, or of none, is unmeasured."""
+    """The groups of a policy, by name; an answer that belongs to none of them is unmeasured."""
 
     by: str
     calibrator: GroupedCalibrator
@@ -122,32 +122,34 @@ class Conditions:
     vocabulary: Vocabulary | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a grouping that is unknown, and no groups."""
+        """Raise GatingError for an unknown grouping, for no groups, or for a certified rescued group."""
         if self.by not in GROUPINGS:
             raise GatingError(
                 f"policy.conditions.by: must be one of {', '.join(GROUPINGS)}, not {self.by!r}; {REMEDY}"
             )
         if GROUPINGS[self.by].fitted != (self.vocabulary is not None):
-            raise GatingError(f"policy.conditions.vocabulary: belongs to by: passages alone; {REMEDY}")
+            raise GatingError(
+                f"policy.conditions.vocabulary: is required with by: passages, and only there; {REMEDY}"
+            )
         if not self.groups:
-            raise GatingError(f"policy.conditions.groups: there are none; {REMEDY}")
+            raise GatingError(f"policy.conditions.groups: at least one group is needed; {REMEDY}")
         if RESCUED in self.groups and self.groups[RESCUED].certificate is not None:
-            raise GatingError(f"policy.conditions.groups.{RESCUED}: is never certified; {REMEDY}")
+            raise GatingError(f"policy.conditions.groups.{RESCUED}: cannot have a certificate; {REMEDY}")
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What is read to tell the condition."""
+        """The kinds of evidence that determine the condition."""
         return GROUPINGS[self.by].needs
 
     @property
     def asked(self) -> Mapping[str, Group]:
-        """The groups of requests as they come, which the rescued are not: what is certified is told of these."""
+        """The groups of clients' requests, without the rescued group; only these can be certified."""
         return {name: group for name, group in self.groups.items() if name != RESCUED}
 
     def of(self, evidence: Evidence) -> str | None:
-        """The answer's group, or None where it is in none of them.
+        """Return the answer's group, or None where it belongs to none of them.
 
-        Where rescued answers have no group of their own, they are answers without passages.
+        Where there is no group for rescued answers, they count as answers without passages.
         """
         if evidence.rescued and RESCUED in self.groups:
             return RESCUED
@@ -155,7 +157,7 @@ class Conditions:
         return name if name in self.groups else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return the conditions as plain JSON values."""
         return {
             "by": self.by,
             "calibrator": self.calibrator.to_dict(),
@@ -172,7 +174,7 @@ class Conditions:
 
     @classmethod
     def load(cls, saved: Saved, certificate: Callable[[Saved], Certificate]) -> Conditions:
-        """What ``to_dict`` saved; raises GatingError naming the key. ``certificate`` reads one."""
+        """Read what ``to_dict`` saved, with ``certificate`` for certificates; raises GatingError naming the key."""
         groups = saved.object("groups")
         loaded = {}
         for name in groups.values:

@@ -1,8 +1,8 @@
-"""Can later tokens still change an abstention? Where none can, the rest need not be paid for.
+"""Early abstention: stop generating as soon as no further token can bring the answer to the threshold.
 
-A logprob is never above 0, so what has come bounds what the whole answer can score. Through a calibrator,
-which never decreases, the bound on the score bounds the confidence. Only where that lies below the threshold
-is the answer settled; what cannot be proved is not.
+A logprob is never above 0, so the tokens received so far bound the score of the whole answer. Calibrators never
+decrease, so the bound on the score gives a bound on the confidence. The answer is settled only where that bound
+lies below the threshold.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from gating.policy import Policy
     from gating.scorers import Scorer
 
-#: The share by which a bound is raised: sums of thousands of float64 differ by less with the order of adding.
+#: Relative slack on a bound, larger than the rounding of a sum of thousands of float64 in any order.
 SLACK = 1e-9
 
 
 @dataclass(slots=True)
-class Tally:
-    """What the bounds need of the tokens so far: their number, sum, lowest and first, in nats."""
+class TokenStatistics:
+    """Number, sum, minimum and first of the token logprobs received so far, in nats."""
 
     count: int = 0
     total: float = 0.0
@@ -42,7 +42,7 @@ class Tally:
     first: float = 0.0
 
     def add(self, logprob: float) -> None:
-        """One token more, clipped as the scorers clip it."""
+        """Add one token, clipped to [FLOOR, 0] as the scorers clip it."""
         logprob = min(max(logprob, FLOOR), 0.0)
         if self.count == 0:
             self.first = logprob
@@ -51,66 +51,68 @@ class Tally:
         self.lowest = min(self.lowest, logprob)
 
 
-def _mean(tally: Tally, most: int | None) -> float | None:
-    """All that may still come is certain: the sum stays, and the number is the greatest there can be."""
-    return None if most is None or tally.count > most else tally.total / most
+def _mean(seen: TokenStatistics, most: int | None) -> float | None:
+    """Return the mean where every further token has logprob 0 and there are as many tokens as possible."""
+    return None if most is None or seen.count > most else seen.total / most
 
 
-def _tail(tally: Tally, most: int | None) -> float | None:
-    """The window that holds the lowest token sums to no more than it, and is no wider than the widest."""
-    return None if most is None or tally.count > most else tally.lowest / ceil(most / TAIL)
+def _tail(seen: TokenStatistics, most: int | None) -> float | None:
+    """Return the lowest token divided by the widest window: the mean of its window cannot be higher."""
+    return None if most is None or seen.count > most else seen.lowest / ceil(most / TAIL)
 
 
-#: The highest score that an answer can reach which begins with the tally and has ``most`` tokens at the most
-#: (None: nobody knows); None where nothing bounds it. A scorer that is not here is never settled early.
-BOUNDS: Mapping[str, Callable[[Tally, int | None], float | None]] = MappingProxyType(
+#: For each scorer, the highest score that an answer can reach which begins with the tokens seen and has at most
+#: ``most`` tokens (None: unknown); None where there is no bound. Other scorers are never settled early.
+BOUNDS: Mapping[str, Callable[[TokenStatistics, int | None], float | None]] = MappingProxyType(
     {
         "mean_logprob": _mean,
-        "min_logprob": lambda tally, _most: tally.lowest,
-        "sequence_logprob": lambda tally, _most: tally.total,
-        "first_token_logprob": lambda tally, _most: tally.first,
+        "min_logprob": lambda seen, _most: seen.lowest,
+        "sequence_logprob": lambda seen, _most: seen.total,
+        "first_token_logprob": lambda seen, _most: seen.first,
         "tail_logprob": _tail,
     }
 )
 
 
 @dataclass(slots=True)
-class Watch:
-    """One answer as it grows; ``settled`` turns True when no continuation can be answered, and stays so.
+class EarlyAbstention:
+    """Follows one answer while it is generated; ``settled`` becomes True once no continuation can pass.
 
-    The newest token is held back until another follows, since it may be the end-of-turn token, which is no
-    part of the answer. Only the answer's own tokens may be added; and a continuation that is not text (a
-    tool call) is for the caller to consider.
+    The newest token is counted only when another one follows, since it may be the end-of-turn token, which is
+    not part of the answer. Only tokens of the answer may be added. Continuations other than text (tool calls)
+    are not covered; the caller must handle them.
     """
 
-    bound: Callable[[Tally, int | None], float | None]
+    bound: Callable[[TokenStatistics, int | None], float | None]
     passes: Callable[[float], bool]
     max_tokens: int | None = None
     settled: bool = False
-    _tally: Tally = field(default_factory=Tally)
+    _seen: TokenStatistics = field(default_factory=TokenStatistics)
     _newest: float | None = None
     _best: float = 0.0
 
     def add(self, logprobs: Iterable[float]) -> None:
-        """The answer's next tokens (n,), in nats."""
+        """Add the logprobs (n,) of the answer's next tokens, in nats."""
         for logprob in logprobs:
             if self._newest is not None:
-                self._tally.add(self._newest)
+                self._seen.add(self._newest)
             self._newest = logprob
-        best = self.bound(self._tally, self.max_tokens)
-        if best is not None and best < self._best:  # it never rises, and where it did not fall nothing is new
+        best = self.bound(self._seen, self.max_tokens)
+        if (
+            best is not None and best < self._best
+        ):  # the bound never rises: only a fall can change the verdict
             self._best = best
             self.settled = self.settled or not self.passes(best * (1.0 - SLACK))
 
 
-def watch(
+def early_abstention(
     gate: Gate, *, max_tokens: int | None = None, threshold: float | None = None
-) -> Callable[[], Watch] | None:
-    """A maker of watches for the answers to one request, or None where nothing could ever be settled.
+) -> Callable[[], EarlyAbstention] | None:
+    """Return a factory of ``EarlyAbstention`` for the choices of one request, or None where none could settle.
 
-    ``max_tokens`` the most tokens that an answer may have, None if unknown; ``threshold`` the request's own,
-    as in ``Gate.decide``. Where unmeasured answers go out nothing is settled, since a token without a logprob
-    may come.
+    ``max_tokens`` is the most tokens that an answer may have, None if unknown; ``threshold`` in [0, 1] is the
+    request's own, as in ``Gate.decide``. A gate that serves unmeasured answers never settles early, since a
+    token without a logprob may still come.
     """
     if gate.on_unmeasured == "answer":
         return None
@@ -119,13 +121,13 @@ def watch(
         return None
     scorer, passes = found
     bound = BOUNDS.get(scorer.name)
-    if bound is None or bound(Tally(), max_tokens) is None:
+    if bound is None or bound(TokenStatistics(), max_tokens) is None:
         return None
-    return partial(Watch, bound, passes, max_tokens)
+    return partial(EarlyAbstention, bound, passes, max_tokens)
 
 
 def _rule(gate: Gate, threshold: float | None) -> tuple[Scorer, Callable[[float], bool]] | None:
-    """The gate's one scorer, and whether an answer with a given score of it may pass."""
+    """Return the gate's single scorer and a test of whether a score may pass; None for several scorers."""
     rule = gate.rule
     if isinstance(rule, Uncalibrated):
         least = rule.score_threshold
@@ -136,7 +138,7 @@ def _rule(gate: Gate, threshold: float | None) -> tuple[Scorer, Callable[[float]
     limits = _limits(gate, rule, threshold)
 
     def passes(score: float) -> bool:
-        """Under any of the conditions: which one it will be may not be known before the end."""
+        """Return whether the score passes under any condition; the condition may be known only at the end."""
         log_odds = to_log_odds(score)
         for group, limit in limits:
             confidence = rule.confidence_at(log_odds, group)
@@ -148,7 +150,7 @@ def _rule(gate: Gate, threshold: float | None) -> tuple[Scorer, Callable[[float]
 
 
 def _limits(gate: Gate, policy: Policy, threshold: float | None) -> list[tuple[str | None, float]]:
-    """The threshold of each condition that has one; that of a policy without conditions is of None."""
+    """Return each condition that has a threshold, with it; a policy without conditions has the condition None."""
     own = gate.threshold if threshold is None else threshold
     if own is not None:
         check_threshold(own, "threshold")

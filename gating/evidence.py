@@ -1,8 +1,8 @@
-"""From an upstream's tokens to evidence: which are the answer's own, and whether their numbers can be used.
+"""Evidence from an upstream's tokens: find the tokens of the answer, and check that their logprobs are usable.
 
-A list of tokens may hold more than the answer (the reasoning before it, the end-of-turn token after it) or
-show it differently (whitespace that the server stripped, characters that span several tokens). What cannot
-be matched with the content is unmeasured: a score of other text is no score of this answer.
+A list of tokens may hold more than the answer (reasoning before it, an end-of-turn token after it) or show it
+differently (whitespace that the server stripped, characters that span several tokens). An answer whose tokens
+do not match its content is unmeasured, because a score of other text says nothing about this answer.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from gating.types import Evidence, Unmeasured
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-#: ln 2**-126, the smallest normal float32, the type in which servers compute a softmax: nothing below it was
-#: measured. The sentinels -9999 (OpenAI's API reference, `logprobs`; vLLM) and -inf are clipped to it.
+#: ln 2**-126, the smallest normal float32. Servers compute the softmax in float32, so lower values cannot be
+#: measurements. The sentinels -9999 (OpenAI's API reference, `logprobs`; vLLM) and -inf are clipped to it.
 FLOOR = -126 * math.log(2)
 #: A logprob may exceed 0 by the rounding of a float32 softmax, not by more.
 ROUNDING = 1e-6
 
-#: What servers strip; explicit, because str.strip() would also take the bytes 0x85 and 0xa0 of a UTF-8 text.
+#: Whitespace that servers strip. str.strip() would also remove the bytes 0x85 and 0xa0 of a UTF-8 text.
 _SPACE = " \t\r\n\v\f"
-#: A piece of a character that a token alone cannot show (U+FFFD).
+#: U+FFFD, which servers show in place of a part of a character.
 _PIECE = "\ufffd"
-#: A run of more pieces than this is not followed: it would cost the square of its length, and hardly be text.
+#: Longest run of U+FFFD that is followed; the cost grows with the square of its length.
 _MOST_PLACES = 64
 #: End-of-turn tokens, should the server show their text: ChatML, Llama 3, Phi, gpt-oss (<|…|>), DeepSeek
 #: (<｜…｜>), EXAONE ([|…|]), Llama 2 and Mistral (</s>), Gemma (<eos>, <end_of_turn>).
@@ -38,7 +38,10 @@ _ESCAPED = re.compile(r"bytes:((?:\\x[0-9a-fA-F]{2})+)")
 
 
 def clean_logprobs(logprobs: Sequence[float] | Unmeasured | None) -> Sequence[float] | Unmeasured:
-    """The logprobs (n,) in [FLOOR, 0], n >= 1; Unmeasured where there are none, or one is no logprob."""
+    """Return the logprobs (n,), n >= 1, clipped to [FLOOR, 0] nats.
+
+    Return Unmeasured where there are none, or where one is missing, NaN or positive.
+    """
     if logprobs is None:
         return Unmeasured("no token logprobs")
     if isinstance(logprobs, Unmeasured):
@@ -64,11 +67,11 @@ def answer_logprobs(
     logprobs: Sequence[float],
     token_bytes: Sequence[Sequence[int] | None] | None = None,
 ) -> slice | Unmeasured:
-    """Where in ``tokens`` (n,) with ``logprobs`` (n,) the answer's own tokens stand.
+    """Return which of ``tokens`` (n,) with ``logprobs`` (n,) are the answer's tokens.
 
-    ``token_bytes`` (n,) are the tokens' UTF-8 bytes, as OpenAI's ``bytes``; with them a character that spans
-    tokens is matched exactly. Unmeasured where the concatenated tokens are not the content, or where a
-    logprob of the answer is missing, NaN or positive.
+    ``token_bytes`` (n,) are the tokens' UTF-8 bytes (OpenAI's ``bytes``); with them a character that spans
+    several tokens is matched exactly. Return Unmeasured where the concatenated tokens are not the content, or
+    where a logprob of the answer is missing, NaN or positive.
     """
     if not logprobs:
         return Unmeasured("no token logprobs")
@@ -92,14 +95,14 @@ def evidence_of(
     token_bytes: Sequence[Sequence[int] | None] | None = None,
     samples: Sequence[str] = (),
 ) -> Evidence:
-    """The evidence of one answer from its upstream's ``tokens`` (n,); ``top_logprobs`` are (n, k)."""
+    """Build the evidence of one answer from its upstream's ``tokens`` (n,); ``top_logprobs`` are (n, k)."""
     if tokens is None or logprobs is None:
         return Evidence(content, samples=samples)
     place = answer_logprobs(content, tokens, logprobs, token_bytes)
     if isinstance(place, Unmeasured):
         return Evidence(content, token_logprobs=place, samples=samples)
     if top_logprobs is not None:
-        # Of another length they cannot be cut to the answer; whole, the scorers see that they do not fit.
+        # Lists of another length cannot be cut to the answer. Passed on whole, the scorers reject them.
         top_logprobs = top_logprobs[place] if len(top_logprobs) == len(tokens) else top_logprobs
     return Evidence(content, token_logprobs=logprobs[place], top_logprobs=top_logprobs, samples=samples)
 
@@ -107,10 +110,11 @@ def evidence_of(
 def call_evidence(
     arguments: Sequence[str], tokens: Sequence[str], logprobs: Sequence[float | None]
 ) -> Evidence:
-    """The evidence of an answer that is calls of tools: the tokens that spell their ``arguments``, in order.
+    """Build the evidence of an answer that consists of tool calls, from the tokens that spell their ``arguments``.
 
-    ``tokens`` (n,) with ``logprobs`` (n,) are all that the model said, the call's own syntax among them: what a
-    template makes certain says nothing of the arguments. Unmeasured where they are not spelt there.
+    ``tokens`` (n,) with ``logprobs`` (n,) are the whole output, including the syntax of the calls. Those tokens
+    are left out, because the template makes them certain. The evidence is unmeasured where the arguments do not
+    occur in the tokens in order.
     """
     text, said = "\n".join(arguments), "".join(tokens)
     ends = list(accumulate(map(len, tokens)))
@@ -129,12 +133,12 @@ def call_evidence(
 def _locate(
     content: str, tokens: Sequence[str], token_bytes: Sequence[Sequence[int] | None] | None
 ) -> slice | None:
-    """The answer's place in the tokens, by the plainest reading that matches."""
+    """Return the answer's position in the tokens, by the simplest reading that matches, or None."""
     if "".join(tokens) == content:
         return slice(0, _end(tokens, lambda token: not token))
     shown = tokens
     if token_bytes is not None and len(token_bytes) == len(tokens):
-        # llama.cpp shows no text where a token is but a piece of a character.
+        # llama.cpp shows an empty text where a token is only a part of a character.
         shown = [token or (_PIECE if raw else "") for token, raw in zip(tokens, token_bytes, strict=True)]
     end = _end(shown, lambda token: not token or bool(_END.fullmatch(token)))
     inner = _end(shown, lambda token: not token.strip(_SPACE) or bool(_END.fullmatch(token)))
@@ -147,7 +151,7 @@ def _locate(
 
 
 def _end(tokens: Sequence[str], unwanted: Callable[[str], bool]) -> int:
-    """Where the tokens end without the unwanted ones behind."""
+    """Return the number of tokens that remain when the unwanted ones at the end are dropped."""
     end = len(tokens)
     while end and unwanted(tokens[end - 1]):
         end -= 1
@@ -157,7 +161,7 @@ def _end(tokens: Sequence[str], unwanted: Callable[[str], bool]) -> int:
 def _readings(
     content: str, tokens: Sequence[str], token_bytes: Sequence[Sequence[int] | None] | None
 ) -> Iterator[tuple[str, Sequence[str]]]:
-    """The content and the tokens to compare: as bytes, one character each, where known; then as text."""
+    """Yield the content and the tokens as byte strings (where the bytes are known), then as text."""
     if token_bytes is None or len(token_bytes) != len(tokens):
         token_bytes = [_escaped_bytes(token) for token in tokens]
     if any(token_bytes):
@@ -177,10 +181,10 @@ def _escaped_bytes(token: str) -> bytes | None:
 
 
 def _walk(target: str, parts: Sequence[str]) -> slice | None:
-    """The last parts that spell ``target``, from its end back to its beginning at a part's boundary.
+    """Return the last parts that spell ``target``, matched from its end back to the beginning of a part.
 
-    The walk keeps every place in ``target`` that the parts seen may begin at: one, but for U+FFFD, which
-    stands for a whole character beyond ASCII or for another piece of the one beside it.
+    The walk keeps every position in ``target`` at which the parts seen so far may begin. There are several
+    only because U+FFFD represents either a whole non-ASCII character or a further piece of its neighbour.
     """
     places = {len(target)}
     for start in range(len(parts) - 1, -1, -1):
@@ -197,7 +201,7 @@ def _walk(target: str, parts: Sequence[str]) -> slice | None:
 
 
 def _step(target: str, part: str, places: set[int]) -> set[int]:
-    """The places in ``target`` that ``part`` may begin at when it ends at one of ``places``."""
+    """Return the positions in ``target`` at which ``part`` may begin when it ends at one of ``places``."""
     literals = part.split(_PIECE)
     for position in range(len(literals) - 1, -1, -1):
         literal = literals[position]

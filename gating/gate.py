@@ -1,4 +1,4 @@
-"""The gate: evidence in, a decision out. What is not known to be confident enough does not pass."""
+"""The gate: decide from the evidence whether an answer is confident enough to be served."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from gating.scorers import Need, Scorer
     from gating.types import Evidence
 
-#: Why an answer is unmeasured whose request is not like those that the policy was fitted on.
-ELSEWHERE = "the policy was fitted on something else"
+#: Reason for an unmeasured answer whose request does not match the policy's fingerprint.
+ELSEWHERE = "the request does not match the requests that the policy was fitted on"
 OnUnmeasured = Literal["abstain", "answer"]
 
 
 @dataclass(frozen=True, slots=True)
 class Uncalibrated:
-    """A scorer without a policy: the raw score must reach ``score_threshold``, and there is no confidence.
+    """A gate rule without a policy: the raw score must reach ``score_threshold``; there is no confidence.
 
-    Without a threshold (None) it only observes: everything is answered, with the reason off. Such a gate must
-    never enforce.
+    With ``score_threshold`` None the gate only observes: every answer is served, with the reason ``off``. Such
+    a gate must not be used in mode ``enforce``.
     """
 
     scorer: Scorer
     score_threshold: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse NaN, which nothing reaches or misses."""
+        """Raise GatingError for a threshold of NaN, with which every comparison is false."""
         if self.score_threshold is not None and isnan(self.score_threshold):
             raise GatingError("score_threshold: must be a number, not NaN")
 
@@ -45,10 +45,9 @@ class Uncalibrated:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One route's gate, by a policy or by a raw score.
+    """The gate of one route, which decides by a policy or by a raw score.
 
-    ``threshold`` in [0, 1] stands over the policy's own; ``on_unmeasured`` is the decision where there is no
-    score.
+    ``threshold`` in [0, 1] overrides the policy's; ``on_unmeasured`` is the decision where there is no score.
     """
 
     rule: Policy | Uncalibrated
@@ -56,24 +55,26 @@ class Gate:
     on_unmeasured: OnUnmeasured = "abstain"
 
     def __post_init__(self) -> None:
-        """Refuse a threshold that is no probability or not wanted, and a missing one."""
+        """Raise GatingError for an invalid or missing threshold, or an unknown ``on_unmeasured``."""
         if self.on_unmeasured not in ("abstain", "answer"):
             raise GatingError(f"on_unmeasured: must be abstain or answer, not {self.on_unmeasured!r}")
         if self.threshold is not None:
             self._check(self.threshold)
         elif isinstance(self.rule, Policy) and not _thresholds(self.rule):
-            raise GatingError(f"threshold: the policy {self.rule.name} has none, so the route must give one")
+            raise GatingError(
+                f"threshold: the policy {self.rule.name} has none; set a threshold for the route"
+            )
 
     @property
     def needs(self) -> frozenset[Need]:
-        """The kinds of evidence to gather for it."""
+        """The kinds of evidence to gather for the gate."""
         return self.rule.needs
 
     @property
     def limit(self) -> float | None:
-        """The threshold on the confidence in force unless a request brings its own; None without a policy.
+        """The threshold on the confidence unless a request brings another; None without a policy.
 
-        With conditions each has its own: this is the highest of them.
+        Where the policy has conditions, each has its own threshold; this is the highest of them.
         """
         if self.threshold is None and isinstance(self.rule, Policy):
             limits = _thresholds(self.rule)
@@ -82,7 +83,7 @@ class Gate:
 
     @property
     def reads_words(self) -> bool:
-        """Whether the condition of an answer is told by the words of its question and passages."""
+        """Whether the condition of an answer depends on the words of its question and passages."""
         policy = self.rule
         return (
             isinstance(policy, Policy)
@@ -91,17 +92,17 @@ class Gate:
         )
 
     def limit_for(self, evidence: Evidence) -> float | None:
-        """The threshold in force for an answer, which may be that of its condition."""
+        """Return the threshold for an answer, which may be that of its condition."""
         if self.threshold is None and isinstance(self.rule, Policy):
             return self.rule.threshold_for(evidence)
         return self.threshold
 
     def decide(self, evidence: Evidence, *, threshold: float | None = None, applies: bool = True) -> Decision:
-        """Whether the answer goes out.
+        """Decide whether the answer is served.
 
-        ``threshold`` in [0, 1] is the request's own; ``applies`` is False where the request is not like what
-        the policy was fitted on (``Policy.matches``). Raises GatingError on a threshold that is no
-        probability, or that a gate without a policy is asked to apply.
+        ``threshold`` in [0, 1] is the request's own; ``applies`` is False where the request does not match the
+        policy's fingerprint (``Policy.matches``). Raises GatingError on a threshold that is not a probability,
+        or on a threshold for a gate without a policy.
         """
         if threshold is None:
             threshold = self.limit_for(evidence)
@@ -124,12 +125,13 @@ class Gate:
     def certified(
         self, threshold: float | None = None, *, applies: bool = True, evidence: Evidence | None = None
     ) -> bool:
-        """Whether the policy's certificate covers a decision at ``threshold`` (None: the one in force).
+        """Return whether the policy's certificate covers a decision at ``threshold`` (None: the gate's).
 
-        It covers the very threshold that was certified, on requests like those of its labels: never with an
-        empty fingerprint, which cannot tell, and never where unmeasured answers go out, which it counted as
-        withheld. Of ``evidence`` it must be the certificate of its condition; without one (None) every
-        condition of the policy must have its own.
+        A certificate covers only the threshold that was certified, on requests like those of its labels. It
+        never covers a policy with an empty fingerprint, because such a policy cannot compare requests, nor a
+        route that serves unmeasured answers, because the certificate counts them as withheld. With
+        ``evidence``, the condition of that answer must have a certificate; without (None), every condition of
+        the policy must have one.
         """
         policy = self.rule
         if not (
@@ -171,7 +173,10 @@ class Gate:
 
 
 def tightened(gate: Gate, threshold: float) -> Gate:
-    """The gate with no threshold below ``threshold``; what had none, and is withheld, stays so."""
+    """Return the gate with every threshold raised to at least ``threshold``.
+
+    A condition without a threshold keeps none, so its answers stay withheld.
+    """
     own = None if gate.threshold is None else max(gate.threshold, threshold)
     rule = gate.rule
     if isinstance(rule, Policy) and rule.conditions is not None:
@@ -190,14 +195,14 @@ def tightened(gate: Gate, threshold: float) -> Gate:
 
 
 def _thresholds(policy: Policy) -> list[float]:
-    """Those that there are: the policy's, or its conditions'."""
+    """Return the policy's thresholds that are not None: its own, or those of its conditions."""
     if policy.conditions is None:
         return [] if policy.threshold is None else [policy.threshold]
     return [group.threshold for group in policy.conditions.groups.values() if group.threshold is not None]
 
 
 def source_of(needs: AbstractSet[Need]) -> str:
-    """The evidence that a decision rests on: logprobs, samples, logprobs+samples, p_true or none."""
+    """Return the kind of evidence that was used: logprobs, samples, logprobs+samples, p_true or none."""
     words = []
     if needs & {"logprobs", "top_logprobs", "closed_book"}:
         words.append("logprobs")

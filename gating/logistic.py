@@ -1,4 +1,4 @@
-"""L2-regularised logistic regression some of whose weights may not be negative."""
+"""L2-regularised logistic regression with non-negativity constraints on some of the weights."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _STEPS = 200
-#: Of the projected gradient, for each label.
+#: Tolerance of the projected gradient, for each label.
 _TOLERANCE = 1e-10
 #: Armijo's rule: the share of the promised decrease that a step must bring.
 _SUFFICIENT = 1e-4
-#: Of the loss: near the minimum a step brings less than its sum is rounded by.
+#: Relative rounding of the summed loss: near the minimum a step improves it by less.
 _ROUNDING = 1e-12
 
 
 def fit_logistic(
     X: NDArray[np.float64], y: NDArray[np.float64], *, l2: float, monotone: NDArray[np.bool_]
 ) -> tuple[float, NDArray[np.float64]]:
-    """The bias and weights (d,) that minimise ``sum log loss + l2/2 |weights|²``, >= 0 where ``monotone``.
+    """Return the bias and weights (d,) that minimise ``sum log loss + l2/2 |weights|²``, >= 0 where ``monotone``.
 
-    ``X`` (n, d), ``y`` (n,) in {0, 1} with both present, ``l2`` > 0, ``monotone`` (d,). Projected Newton
-    (Bertsekas 1982, "Projected Newton methods for optimization problems with simple constraints"): weights at
-    their bound that the gradient pushes against it rest, the others take a damped Newton step. The objective
-    is strictly convex, so the answer is the one there is. Raises GatingError on input that has none, and
-    where rounding keeps it out of reach.
+    ``X`` (n, d), ``y`` (n,) in {0, 1} with both present, ``l2`` > 0, ``monotone`` (d,). The method is projected
+    Newton (Bertsekas 1982, "Projected Newton methods for optimization problems with simple constraints"):
+    weights at their bound that the gradient pushes against it stay there, and the others take a damped Newton
+    step. The objective is strictly convex, so the minimum is unique. Raises GatingError on invalid input, and
+    where the iteration does not converge.
     """
     if not l2 > 0.0:
         raise GatingError(f"combination: l2 must be > 0, not {l2}")
     if not np.isfinite(X).all():
-        raise GatingError("combination: a score is not finite")
+        raise GatingError("combination: a score is not finite; leave unmeasured scores out")
     if set(np.unique(y)) != {0.0, 1.0}:
         raise GatingError("combination: labels must hold both 0 (wrong) and 1 (right); label more answers")
     design = np.hstack([np.ones((len(X), 1)), X])

@@ -1,7 +1,8 @@
-"""How the model itself declines to answer: one table, an entry for each language.
+"""Patterns of answers that decline, in one table with an entry for each language.
 
-A pattern is a lower-case regular expression, matched where a clause begins. It stands on one line, which goes
-on after a ``|`` at its end; ``{SOURCE}`` and the other names in capitals are filled in.
+A pattern is a lower-case regular expression that is matched at the beginning of a clause. Each pattern takes
+one line, and a line that ends in ``|`` continues on the next. ``{SOURCE}`` and the other names in capitals are
+replaced by shared parts.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ _SLOTS = MappingProxyType({"{SOURCE}": _SOURCE, "{NOT}": _NOT, "{KIND}": _KIND, 
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """How a language declines.
+    """The patterns of one language.
 
-    ``cues``: substrings of which every refusal has one; ``contrasts``: conjunctions that begin a new clause;
-    ``leads``: what may stand in front of a clause; ``declines``: the refusal; ``asides``: clauses that may
-    stand beside one; ``guesses``: words that make a clause an answer after all.
+    ``cues``: substrings, at least one of which occurs in every refusal. ``contrasts``: conjunctions that begin a
+    new clause. ``leads``: words that may precede a clause. ``declines``: the refusals. ``asides``: clauses that
+    may accompany a refusal. ``guesses``: words that make a clause an answer after all.
     """
 
     cues: tuple[str, ...]

@@ -1,7 +1,7 @@
-"""Whether passages speak of what a question asks about, told by their words: no call, no model.
+"""Relatedness of passages to a question, by their words alone: no model and no further call.
 
-A question's *specific* words are those that few questions of the fit have: names, mostly. Passages that hold
-none of them are about something else. It says nothing of whether what they state is true.
+A question's *specific* words are those that few questions of the fit have, mostly names. Passages that contain
+none of them are about something else. Relatedness says nothing about whether the passages are true.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"\w+")
 _SPACE = re.compile(r"\s")
 _ACCENT = re.compile("[\u0300-\u036f]")
-#: A word that more than this share of the questions have, and more than so many of them, is no specific one.
+#: A word is generic where more than this share of the questions, and more than this number, contain it.
 GENERIC_SHARE = 0.05
 LEAST_GENERIC = 2
-#: Shares of specific words that may part related passages from unrelated ones.
+#: Candidate thresholds on the share of specific words that related passages contain.
 CUTS = (1.0, 0.75, 0.67, 0.5, 0.34, 0.25)
-#: A side of a cut with fewer labels says nothing.
+#: Fewest labels on each side of a threshold.
 LEAST_SIDE = 5
-#: Of a question: longer ones hold passages of their own, whose words would crowd out what is asked.
+#: Most words of a question that are used: longer questions contain passages whose words hide the question.
 MOST_WORDS = 200
-#: Characters that are read at once: a few milliseconds' work.
+#: Characters that are split at once; a block takes a few milliseconds.
 BLOCK = 65_536
 LONGEST_WORD = 1_000
 
 
 class Words(NamedTuple):
-    """A question's words, each once, and which of them stand in its passages."""
+    """The distinct words of a question, and for each whether it occurs in the passages."""
 
     words: tuple[str, ...]
     held: tuple[bool, ...]
 
 
 def words_of(question: str | None, passages: Sequence[str]) -> Words | None:
-    """Them; None without a question or passages."""
+    """Return the words of the question and which occur in the passages; None without a question or passages."""
     if question is None or not passages:
         return None
     asked: dict[str, None] = {}
@@ -68,9 +68,9 @@ def words_of(question: str | None, passages: Sequence[str]) -> Words | None:
 
 
 def _blocks(text: str) -> Iterator[str]:
-    """The text in parts that are soon read, each up to a space: reading cannot be interrupted.
+    """Split the text at spaces into blocks, so that other work can run between them.
 
-    Where there is no space for long (in some scripts, or in what is no text) a word may be cut in two.
+    Where there is no space for LONGEST_WORD characters (in some scripts, or in binary data), a word is cut.
     """
     start = 0
     while len(text) - start > BLOCK + LONGEST_WORD:
@@ -82,7 +82,7 @@ def _blocks(text: str) -> Iterator[str]:
 
 
 def _split(text: str) -> list[str]:
-    """Its words in one case and without accents; far cheaper than ``normalise``: passages are long."""
+    """Return the words of a text in lower case and without accents; much cheaper than ``normalise``."""
     if not text.isascii():
         text = _ACCENT.sub("", unicodedata.normalize("NFKD", text))
     return _WORD.findall(text.casefold())
@@ -90,13 +90,13 @@ def _split(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """``generic`` words say nothing of what a question is about; from the share ``cut`` on passages are related."""
+    """The ``generic`` words of the fit's questions, and the share ``cut`` from which on passages are related."""
 
     generic: frozenset[str] = field(default_factory=frozenset)
     cut: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse a cut that is no share; NaN is none."""
+        """Raise GatingError unless the cut lies in (0, 1]; NaN does not."""
         if not 0.0 < self.cut <= 1.0:
             raise GatingError(
                 f"policy.conditions.vocabulary.cut: must be in (0, 1], not {self.cut!r}; {REMEDY}"
@@ -104,7 +104,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, questions: Iterable[Words | None]) -> Self:
-        """The generic words of these questions."""
+        """Return a vocabulary with the generic words of these questions."""
         counts: Counter[str] = Counter()
         n = 0
         for one in questions:
@@ -115,19 +115,19 @@ class Vocabulary:
         return cls(frozenset(word for word, count in counts.items() if count > least))
 
     def share(self, words: Words) -> float:
-        """The share in [0, 1] of the question's specific words that stand in its passages; 0 where it has none."""
+        """Return the share in [0, 1] of the question's specific words that occur in its passages; 0 without any."""
         held = [here for word, here in zip(words.words, words.held, strict=True) if word not in self.generic]
         return sum(held) / len(held) if held else 0.0
 
     def related(self, words: Words) -> bool:
-        """Whether the passages speak of what is asked."""
+        """Return whether the passages are about the question."""
         return self.share(words) >= self.cut
 
     def with_best_cut(self, shares: NDArray[np.float64], correct: NDArray[np.float64]) -> Vocabulary:
-        """The cut of the CUTS that tells right from wrong best on ``shares`` (n,) and ``correct`` (n,).
+        """Return the vocabulary with the cut of CUTS that separates right from wrong answers best.
 
-        By log loss of the two base rates (Laplace's rule), of equal ones the strictest; where none parts enough
-        labels it stays.
+        ``shares`` (n,) and ``correct`` (n,). The criterion is the log loss of the base rates on both sides
+        (Laplace's rule); ties go to the highest cut. Without enough labels on both sides the cut is unchanged.
         """
         losses = {}
         for cut in CUTS:
@@ -138,17 +138,17 @@ class Vocabulary:
         return Vocabulary(self.generic, best)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return the vocabulary as plain JSON values."""
         return {"generic": sorted(self.generic), "cut": self.cut}
 
     @classmethod
     def load(cls, saved: Saved) -> Self:
-        """What ``to_dict`` saved; raises GatingError naming the key."""
+        """Read what ``to_dict`` saved; raises GatingError naming the key."""
         return cls(frozenset(saved.texts("generic")), saved.number("cut"))
 
 
 def _loss(correct: NDArray[np.float64]) -> float:
-    """The summed log loss of labels (n,) under their own base rate."""
+    """Return the summed log loss, in nats, of labels (n,) under their base rate."""
     right = float(correct.sum())
     rate = (right + 1) / (correct.size + 2)
     return float(-(right * np.log(rate) + (correct.size - right) * np.log(1 - rate)))

@@ -1,7 +1,7 @@
-"""Exact binomial tails and the bounds of a risk that follow from them (Clopper & Pearson 1934).
+"""Exact binomial tails, and the exact confidence bounds on a risk (Clopper & Pearson 1934).
 
-No tail goes through ``lgamma``: at 10⁶ trials its difference has lost eight of the sixteen digits. The
-weights are products of the ratios of neighbouring terms instead, which lose none that matter.
+Tails are computed from the ratios of neighbouring terms. Differences of ``lgamma`` would lose eight of the
+sixteen digits at 10⁶ trials.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Counts = NDArray[np.int64]
 
-#: exp(-745) is the last positive double: terms further out than this are zero in any arithmetic we have.
+#: exp(-745) is about the smallest positive double, so terms beyond it are zero.
 _UNDERFLOW = 745.0
-#: Cells of a table of tails that stand in memory at once (8 MB of float64).
+#: Cells of a table of tails that are held in memory at once (8 MB of float64).
 _CELLS = 1_000_000
 
 
 def check_level(value: float, name: str) -> float:
-    """``value`` as a float strictly between 0 and 1; GatingError names it otherwise."""
+    """Return ``value`` as a float; raises GatingError, naming it, unless it lies strictly between 0 and 1."""
     if not 0 < value < 1:
         raise GatingError(f"{name} is {value}; it must lie strictly between 0 and 1")
     return float(value)
 
 
 def _weights(n: int, p: float) -> tuple[int, Floats]:
-    """The first k and the probabilities P(Bin(n, p) = k), k+1, … of all terms that do not underflow."""
+    """Return the first k and the probabilities P(Bin(n, p) = k), k+1, … of all terms that do not underflow."""
     mode = min(int((n + 1) * p), n)
     # Bernstein: P(|X - np| >= t) <= exp(-t² / 2(npq + t/3)), solved for the exponent that underflows.
     reach = (
@@ -52,7 +52,7 @@ def _weights(n: int, p: float) -> tuple[int, Floats]:
 
 
 def binomial_cdf(k: int, n: int, p: float) -> float:
-    """P(Bin(n, p) <= k); p in [0, 1], any k."""
+    """Return P(Bin(n, p) <= k) for p in [0, 1] and any k."""
     if k < 0:
         return 0.0
     if k >= n or p <= 0:
@@ -64,7 +64,7 @@ def binomial_cdf(k: int, n: int, p: float) -> float:
 
 
 def binomial_sf(k: int, n: int, p: float) -> float:
-    """P(Bin(n, p) >= k), summed and not taken from 1, so that a small one keeps its digits."""
+    """Return P(Bin(n, p) >= k) as a sum, not as a difference from 1, so that small values keep their digits."""
     if k <= 0 or k > n or p <= 0 or p >= 1:
         return float(k <= 0 or (k <= n and p >= 1))
     first, weights = _weights(n, p)
@@ -72,18 +72,18 @@ def binomial_sf(k: int, n: int, p: float) -> float:
 
 
 def _least(true_above: Callable[[float], bool], low: float, high: float) -> tuple[float, float]:
-    """Neighbouring doubles around the point in [low, high] where ``true_above`` turns from False to True."""
+    """Return the neighbouring doubles between which ``true_above`` changes from False to True in [low, high]."""
     while low < (middle := (low + high) / 2) < high:
         low, high = (low, middle) if true_above(middle) else (middle, high)
     return low, high
 
 
 def upper_bound(errors: int, n: int, delta: float) -> float:
-    """Clopper-Pearson upper bound: the least risk p with P(Bin(n, p) <= errors) <= delta, in (0, 1].
+    """Return the Clopper-Pearson upper bound: the least risk p with P(Bin(n, p) <= errors) <= delta, in (0, 1].
 
-    ``errors`` of ``n`` labels are wrong; the bound exceeds the true risk with probability >= 1 - delta.
-    With n = 0 or errors = n nothing is excluded, and it is 1. It is never below errors / n, where the exact
-    bound of a delta above a half may lie. GatingError where the counts do not nest.
+    ``errors`` of ``n`` labels are wrong; the bound exceeds the true risk with probability >= 1 - delta. It is 1
+    for n = 0 and for errors = n. It is never below errors / n, although the exact bound can be for delta above
+    a half. Raises GatingError unless 0 <= errors <= n.
     """
     _check_counts(errors, n)
     check_level(delta, "delta")
@@ -93,7 +93,7 @@ def upper_bound(errors: int, n: int, delta: float) -> float:
 
 
 def lower_bound(errors: int, n: int, delta: float) -> float:
-    """Clopper-Pearson lower bound: the greatest risk p with P(Bin(n, p) >= errors) <= delta, in [0, 1)."""
+    """Return the Clopper-Pearson lower bound: the greatest risk p with P(Bin(n, p) >= errors) <= delta, in [0, 1)."""
     _check_counts(errors, n)
     check_level(delta, "delta")
     if errors == 0:
@@ -102,7 +102,7 @@ def lower_bound(errors: int, n: int, delta: float) -> float:
 
 
 def k_max(n: ArrayLike, alpha: float, delta: float) -> Counts:
-    """The most errors among ``n`` labels that still certify ``risk <= alpha`` at level 1 - delta.
+    """Return the most errors among ``n`` labels that still certify ``risk <= alpha`` at level 1 - delta.
 
     ``n`` (m,) or a single count; returns int64 of the same shape: the greatest k whose Clopper-Pearson upper
     bound is <= alpha, which is the greatest k < n·alpha with P(Bin(n, alpha) <= k) <= delta, or -1 where
@@ -123,18 +123,18 @@ def k_max(n: ArrayLike, alpha: float, delta: float) -> Counts:
             ratios = np.log(np.maximum(trials - k, 0) / (k + 1)) + (math.log(alpha) - math.log1p(-alpha))
         tails = lower_tails(trials[:, 0] * math.log1p(-alpha), ratios)
         allowed[rows] = np.minimum((tails <= delta).sum(axis=1), np.ceil(mean[rows])) - 1
-    # With fewer than ln δ / ln(1-α) labels the table says -1; with n = 0 its only tail is 1 > δ, also -1.
+    # The result is -1 for fewer than ln δ / ln(1-α) labels, n = 0 included.
     return allowed[places].reshape(counts.shape)
 
 
 def lower_tails(log_first: Floats, log_ratios: Floats) -> Floats:
-    """Cumulative sums (m, k+1) of m discrete laws, given log P(0) (m,) and log P(j+1)/P(j) (m, k)."""
+    """Return the cumulative sums (m, k+1) of m discrete laws, given log P(0) (m,) and log P(j+1)/P(j) (m, k)."""
     logs = np.concatenate([log_first[:, None], log_ratios], axis=1)
     return np.cumsum(np.exp(np.cumsum(logs, axis=1)), axis=1)
 
 
 def row_blocks(columns: Counts) -> list[slice]:
-    """Consecutive slices of a table's rows, ``columns`` (m,) cells wide at most, small enough to hold."""
+    """Return consecutive slices of a table's rows, each of at most _CELLS cells; rows have ``columns`` (m,) cells."""
     if columns.size == 0:
         return []
     step = max(1, _CELLS // max(1, int(columns.max())))
@@ -143,4 +143,4 @@ def row_blocks(columns: Counts) -> list[slice]:
 
 def _check_counts(errors: int, n: int) -> None:
     if not 0 <= errors <= n:
-        raise GatingError(f"counts do not nest: errors {errors} of {n} labels")
+        raise GatingError(f"counts do not nest: {errors} errors among {n} labels")

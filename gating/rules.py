@@ -1,4 +1,4 @@
-"""Rules that choose a threshold for a target risk, by name: the split walk and what it is compared with."""
+"""Rules that choose a threshold for a target risk, by name: the split walk and the rules it is compared with."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from gating.walk import Problem, ThresholdChoice, choose, walk
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Starts of the multi-start fixed sequence, each at delta / 5.
+#: Number of starts of the multi-start fixed sequence, each tested at delta / STARTS.
 STARTS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A way to choose a threshold.
+    """A rule that chooses a threshold.
 
-    ``valid``: the risk at its threshold is at most the target with probability >= 1 - delta.
-    ``uses_pilot``: it looks at the pilot's labels. A rule that does not may have all labels to certify on,
-    if none of them made the scores.
+    ``valid``: the risk at the chosen threshold is at most the target with probability >= 1 - delta.
+    ``uses_pilot``: the rule reads the pilot's labels. Other rules may certify on all labels, provided that no
+    label was used to make the scores.
     """
 
     choose: Callable[[Problem], ThresholdChoice]
@@ -34,7 +34,7 @@ class Rule:
 
 
 def sgr(problem: Problem) -> ThresholdChoice:
-    """Selection with guaranteed risk: a binary search over all n scores, each step at delta / log2 n."""
+    """Choose by selection with guaranteed risk: a binary search over all n scores, each step at delta / log2 n."""
     labelled = problem.certify
     size = max(1, len(labelled))
     fine = Problem.of(
@@ -55,14 +55,14 @@ def sgr(problem: Problem) -> ThresholdChoice:
 
 
 def bonferroni(problem: Problem) -> ThresholdChoice:
-    """Every threshold of the grid tested at delta / m; the one of most coverage among those that pass."""
+    """Test each of the m thresholds at delta / m and choose the one with most coverage among those that pass."""
     level = problem.delta / max(1, problem.thresholds.size)
     passed = np.flatnonzero(problem.errors <= k_max(problem.answered, problem.target_risk, level))
     return problem.select(int(passed[-1]) if passed.size else None, "bonferroni")
 
 
 def five_starts(problem: Problem) -> ThresholdChoice:
-    """Fixed-sequence walks from five evenly spaced places, each at delta / 5; the one that gets furthest."""
+    """Walk from five evenly spaced starts, each at delta / 5, and choose the end with most coverage."""
     level = problem.delta / STARTS
     allowed = k_max(problem.answered, problem.target_risk, level)
     starts = np.unique(np.arange(STARTS) * problem.thresholds.size // STARTS)
@@ -71,7 +71,7 @@ def five_starts(problem: Problem) -> ThresholdChoice:
 
 
 def naive(problem: Problem) -> ThresholdChoice:
-    """The most coverage whose observed risk is at most the target: an estimate, picked for being low."""
+    """Choose the most coverage whose observed risk is at most the target: an optimistic estimate."""
     passed = np.flatnonzero(
         (problem.errors <= problem.target_risk * problem.answered) & (problem.answered > 0)
     )
@@ -97,7 +97,5 @@ RULES = {
     "bonferroni": Rule(
         bonferroni, valid=True, uses_pilot=False, citation="Dunn 1961, Multiple Comparisons among Means"
     ),
-    "naive": Rule(
-        naive, valid=False, uses_pilot=False, citation="none: the risk is observed where it was chosen"
-    ),
+    "naive": Rule(naive, valid=False, uses_pilot=False, citation="none: the same labels choose and estimate"),
 }

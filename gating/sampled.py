@@ -1,8 +1,8 @@
-"""Deciding with some of the samples that the gate was fitted on: only where the others could not change it.
+"""Decisions with fewer samples than the policy was fitted on, where the missing ones could not change them.
 
-A score of fewer samples than the policy's labels had is another score. So an answer of which some samples are
-missing is decided where the verdict is certain whatever they say (``sequential.settled``), or where a test at
-level ε says so (``sequential.stops``), and is unmeasured elsewhere.
+A score from fewer samples than the policy's labelled answers had is not comparable. An answer with missing
+samples is therefore decided only where the verdict is the same whatever they are (``sequential.settled``), or
+where a test at level ε says so (``sequential.stops``). Otherwise it is unmeasured.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from gating.scorers import Need
     from gating.types import Evidence
 
-#: When samples are drawn: with the answer, where they can change the verdict, or a few at a time until they cannot.
+#: When samples are drawn: always (none), where they can change the verdict (band), or a few at a time (sequential).
 Wait = Literal["none", "band", "sequential"]
-#: A sample that says nothing of any answer.
+#: A sample that supports no answer.
 SILENT = "I don't know."
-#: What the samples bring; without any the score rests on none of it.
+#: The kinds of evidence that come with samples.
 _OF_SAMPLES: frozenset[Need] = frozenset({"samples", "embeddings", "meanings"})
-#: The scorer whose samples agree or do not, with nothing between: what the test at level ε counts.
+#: The scorer for which a sample either agrees or does not; the test at level ε counts these votes.
 VOTES = "agreement_exact"
 
 
@@ -43,11 +43,11 @@ def decide(
     applies: bool = True,
     level: float = 0.0,
 ) -> Decision:
-    """``gate.decide`` where all ``k`` samples are there; of fewer only what they leave no doubt about.
+    """Decide as ``gate.decide`` with all ``k`` samples; with fewer, only where they settle the verdict.
 
-    The score and the confidence are then those of the end that is nearest to the threshold: at least so
-    confident where the answer passes, at most where it does not. ``level`` in [0, 1) is the chance that all the
-    samples together would have decided otherwise, 0 for none.
+    With fewer samples, the score and the confidence are the bounds closest to the threshold: lower bounds where
+    the answer passes, upper bounds where it does not. ``level`` in [0, 1) bounds the probability that all ``k``
+    samples would have decided otherwise; 0 allows only certain decisions.
     """
     decision = gate.decide(evidence, threshold=threshold, applies=applies)
     missing = k - len(evidence.samples)
@@ -68,14 +68,14 @@ def decide(
 
 
 def reads_samples(gate: Gate) -> bool:
-    """Whether any of its scorers does."""
+    """Return whether any scorer of the gate reads samples."""
     return any(isinstance(scorer, SampleScorer) for scorer in scorers_of(gate))
 
 
 def is_open(
     gate: Gate, evidence: Evidence, k: int, *, threshold: float | None = None, level: float = 0.0
 ) -> bool:
-    """Whether further samples, of ``k`` in all, are still worth drawing."""
+    """Return whether further samples, up to ``k`` in all, can still change the verdict."""
     if len(evidence.samples) >= k or settled(gate, evidence, k, threshold=threshold) is not None:
         return False
     tested = by_test(gate, evidence, k, level, threshold=threshold)
@@ -85,10 +85,10 @@ def is_open(
 def fewest(
     gate: Gate, evidence: Evidence, k: int, *, threshold: float | None = None, level: float = 0.0
 ) -> int:
-    """How many samples must come before the verdict can be settled: drawing so many together wastes none.
+    """Return the least number of further samples that could settle the verdict; drawing so many wastes none.
 
-    They are few where all of them say what the answer says, or nothing of it. At least 1, where ``k`` samples
-    are more than there are.
+    The number is that of the extreme cases, in which all of them agree with the answer or none does. It is at
+    least 1 where fewer than ``k`` samples have been drawn.
     """
     left = k - len(evidence.samples)
     for more in range(1, left):
@@ -100,10 +100,10 @@ def fewest(
 
 
 def drawn(gate: Gate, evidence: Evidence, wait: Wait, *, level: float = 0.0) -> Evidence:
-    """The evidence with those of its samples, which are all that there may be, that a route draws which waits so.
+    """Return the evidence with those of its samples that a route with the setting ``wait`` would have drawn.
 
-    ``none``: all of them; ``band``: all or none; ``sequential``: the fewest that can settle the verdict, again
-    and again. For reports: what a route does with samples that were drawn before.
+    ``evidence`` has all samples. ``none`` keeps all, ``band`` all or none, and ``sequential`` repeatedly the
+    fewest that can settle the verdict. Reports use this on recorded samples.
     """
     if wait == "none":
         return evidence
@@ -119,7 +119,7 @@ def drawn(gate: Gate, evidence: Evidence, wait: Wait, *, level: float = 0.0) -> 
 def by_test(
     gate: Gate, evidence: Evidence, k: int, level: float, *, threshold: float | None = None
 ) -> bool | None:
-    """What a test at ``level`` says of the votes so far: True, False, or None (also where they are no votes)."""
+    """Return the verdict of a test at ``level`` on the votes so far; None where it is open or there are no votes."""
     votes = [scorer for scorer in scorers_of(gate) if isinstance(scorer, SampleScorer)]
     if level <= 0.0 or not evidence.samples or [scorer.name for scorer in votes] != [VOTES]:
         return None
@@ -135,7 +135,7 @@ def by_test(
 
 
 def _needed(gate: Gate, evidence: Evidence, k: int, threshold: float | None) -> int | None:
-    """The least number of agreeing samples among ``k`` with which the answer passes; None without any."""
+    """Return the least number of agreeing samples among ``k`` that lets the answer pass; None where none suffices."""
     scorers = scorers_of(gate)
     other = [None if isinstance(scorer, SampleScorer) else scorer.score(evidence) for scorer in scorers]
     for agreeing in range(1, k + 1):
@@ -162,7 +162,7 @@ def _at_the_end(gate: Gate, evidence: Evidence, k: int, decision: Decision, *, p
 def _read(
     gate: Gate, scores: Sequence[float | Unmeasured], evidence: Evidence
 ) -> tuple[float | None, float | None]:
-    """The score and the confidence of scores that are settled, so none of them is unmeasured."""
+    """Return the score and the confidence for the scores of the gate's scorers; None where unmeasured."""
     if isinstance(gate.rule, Uncalibrated):
         (score,) = scores
         return (None if isinstance(score, Unmeasured) else score), None

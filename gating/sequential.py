@@ -1,8 +1,8 @@
-"""When to stop sampling: the samples to come can no longer change the verdict, or hardly will.
+"""When to stop sampling: once further samples cannot change the verdict, or do so with probability at most ε.
 
-``settled`` is certain: it puts the least and the greatest score that the samples to come allow through the very
-combination and calibrator that decide, none of which ever decreases. ``stops`` accepts a chance of at most ε
-that all the samples together would have decided otherwise.
+``settled`` is exact: it passes the least and the greatest score that the missing samples allow through the
+policy's combination and calibrator, which never decrease. ``stops`` allows a probability of at most ε that all
+samples together would have decided otherwise.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 
 
 def settled(gate: Gate, evidence: Evidence, k: int, *, threshold: float | None = None) -> bool | None:
-    """Whether the answer passes whatever samples are to come: True, False, or None where they decide.
+    """Return whether the answer passes whatever the missing samples are; None where they decide.
 
-    ``evidence`` holds the samples that have come, of ``k`` in all; before the first, this is the band of
-    answers for which samples are worth their price. ``threshold`` in [0, 1] is the request's own. Where
-    something is unmeasured nothing is settled. Raises GatingError where ``k`` is less than 1 or than those.
+    ``evidence`` holds the samples drawn so far, of ``k`` in all. ``threshold`` in [0, 1] is the request's own.
+    An answer with an unmeasured score is not settled. Raises GatingError where ``k`` is less than 1 or less
+    than the number of samples drawn.
     """
     if k < max(1, len(evidence.samples)):
-        raise GatingError(f"k: must be at least 1 and count the {len(evidence.samples)} samples, not {k}")
+        raise GatingError(
+            f"k: must be at least 1 and at least the {len(evidence.samples)} samples drawn, not {k}"
+        )
     lows, highs = ends(gate, evidence, k)
     if passes(gate, lows, threshold, evidence):
         return True
@@ -40,13 +42,13 @@ def settled(gate: Gate, evidence: Evidence, k: int, *, threshold: float | None =
 def ends(
     gate: Gate, evidence: Evidence, k: int
 ) -> tuple[Sequence[float | Unmeasured], Sequence[float | Unmeasured]]:
-    """The least and the greatest scores (n,) that the gate's scorers can come to when there are ``k`` samples."""
+    """Return the least and the greatest scores (n_scorers,) that the gate's scorers can reach with ``k`` samples."""
     lows, highs = zip(*(_ends(scorer, evidence, k) for scorer in scorers_of(gate)), strict=True)
     return lows, highs
 
 
 def scorers_of(gate: Gate) -> tuple[Scorer, ...]:
-    """What the gate reads, in the order that its rule joins them."""
+    """Return the gate's scorers, in the order in which its rule combines them."""
     return (gate.rule.scorer,) if isinstance(gate.rule, Uncalibrated) else gate.rule.scorers
 
 
@@ -56,9 +58,9 @@ def passes(
     threshold: float | None,
     evidence: Evidence | None = None,
 ) -> bool | None:
-    """Whether an answer of which the gate's scorers said ``scores`` (n,) passes; None where it is unmeasured.
+    """Return whether an answer with ``scores`` (n_scorers,) passes; None where it is unmeasured.
 
-    ``evidence`` tells its condition, where the policy has several.
+    ``evidence`` determines the answer's condition where the policy has several.
     """
     if isinstance(gate.rule, Uncalibrated):
         (score,) = scores
@@ -73,42 +75,41 @@ def passes(
 
 
 def _ends(scorer: Scorer, evidence: Evidence, k: int) -> tuple[float | Unmeasured, float | Unmeasured]:
-    """The least and the greatest score that there can be; one and the same where samples change nothing."""
+    """Return the least and the greatest possible score; they are equal where samples do not matter."""
     found = scorer.bounds(evidence, k) if isinstance(scorer, SampleScorer) else scorer.score(evidence)
     return (found.low, found.high) if isinstance(found, tuple) else (found, found)
 
 
 class Stop(NamedTuple):
-    """After a sample: at most ``fail`` agreeing stop with a no, at least ``succeed`` with a yes."""
+    """The boundaries after a sample: at most ``fail`` agreeing means no, at least ``succeed`` means yes."""
 
     fail: int
     succeed: int
 
 
 def stops(k: int, needed: int, level: float) -> tuple[Stop, ...]:
-    """When to stop counting votes (k,), where ``needed`` of all ``k`` samples must agree for an answer to pass.
+    """Return the stopping boundaries (k,) of a vote in which ``needed`` of ``k`` samples must agree.
 
-    The k samples come in an order that says nothing of what they say, so of a total of t agreeing ones those
-    among the first j follow the hypergeometric law. Both errors, a yes where the total is needed - 1 and a no
-    where it is needed, have probability at most ``level`` in [0, 1) over all looks together; every other total
-    errs less. Each look tests at one nominal level, as in Pocock (1977), here the greatest whose exact
-    probability to err is within ``level``. At level 0 it stops where nothing can change, and never earlier.
-    Raises GatingError on numbers out of range.
+    The samples come in random order, so of t agreeing samples the number among the first j is hypergeometric.
+    Both errors (yes where the total is needed - 1, no where it is needed) have probability at most ``level`` in
+    [0, 1) over all looks together; the error is smaller for every other total. Each look tests at one nominal
+    level, as in Pocock (1977): the greatest whose exact error probability is within ``level``. At level 0 the
+    vote stops only where no sample can change it. Raises GatingError on numbers out of range.
     """
     if not (1 <= needed <= k and 0.0 <= level < 1.0):
         raise GatingError(
-            f"stops: 1 <= needed <= k and 0 <= level < 1 must hold, not {needed}, {k} and {level}"
+            f"stops: 1 <= needed <= k and 0 <= level < 1 are required; got {needed}, {k} and {level}"
         )
     succeed = _boundary(k, needed - 1, level)
-    # "no" is "yes" to disagreement: of k - needed disagreeing ones too many were seen.
+    # A "no" is a "yes" to disagreement: more than k - needed samples disagree.
     fail = _boundary(k, k - needed, level)
     return tuple(Stop(j - most, least) for j, (most, least) in enumerate(zip(fail, succeed, strict=True), 1))
 
 
 def _boundary(k: int, total: int, level: float) -> list[int]:
-    """The least count (k,) after each of k draws that refutes a total of no more than ``total`` ones.
+    """Return the least count (k,) after each of k draws that rejects a total of at most ``total`` ones.
 
-    Of the nominal levels that make a difference, the greatest with an exact probability within ``level``.
+    The nominal level is the greatest whose exact error probability is within ``level``.
     """
     tails = [[_tail(k, total, j, seen) for seen in range(j + 2)] for j in range(1, k + 1)]
     within = [_first_within(row, 0.0) for row in tails]
@@ -125,13 +126,13 @@ def _first_within(row: Sequence[float], nominal: float) -> int:
 
 
 def _tail(k: int, total: int, j: int, seen: int) -> float:
-    """P(at least ``seen`` ones among ``j`` drawn of ``k`` that hold ``total``): exactly 0 where it cannot be."""
+    """Return P(at least ``seen`` ones among ``j`` draws from ``k`` with ``total`` ones); exactly 0 if impossible."""
     ways = sum(comb(total, ones) * comb(k - total, j - ones) for ones in range(seen, min(j, total) + 1))
     return ways / comb(k, j)
 
 
 def _crossing(k: int, total: int, boundary: Sequence[int]) -> float:
-    """P(the count of ones reaches the boundary (k,) after any draw), when ``total`` of ``k`` are ones."""
+    """Return P(the count of ones reaches the boundary (k,) after any draw), when ``total`` of ``k`` are ones."""
     below, crossed = {0: 1.0}, 0.0
     for j, least in enumerate(boundary):
         after: dict[int, float] = {}

@@ -1,4 +1,4 @@
-"""What to say where nothing passes: the certificate that the data support, the labels that would help."""
+"""What to report where no threshold passes: the certificate that the data support, and the labels needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gating.risk import check_level, upper_bound
-from gating.walk import NOTHING, Plan, Problem, ThresholdChoice, risk_posterior
+from gating.walk import NOTHING, Problem, ThresholdChoice, WalkStart, risk_posterior
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,32 +18,33 @@ if TYPE_CHECKING:
 
 
 def best_supported(problem: Problem) -> ThresholdChoice:
-    """The certificate at the place where the split walk starts, for whatever risk it bears out.
+    """Return the certificate at the start of the split walk, for the risk that its labels support.
 
-    Meant for a problem on which the walk found nothing; its ``target_risk`` is then the Clopper-Pearson
-    bound at that one place, at the walk's own level. Trying one target after the other until a walk passes
-    would not be valid, and a second walk would cost half of delta; this costs nothing. The start s depends on
-    no certification label, so U(s) < R(s) has at most the level's probability. Where R(s) is above the
-    target, the walk's false pass at s and this bound's failure are both that one event. Where R(s) is not, a
-    failed walk means U(s) > target >= R(s), so that this bound is true, and only the walk further on can err,
-    with at most the same probability. With what the test of all answers may err, "the walk, else this" is
-    false with probability <= delta.
+    Use it where the walk found nothing. The ``target_risk`` of the certificate is the Clopper-Pearson bound U(s)
+    at the start s, at the walk's level. Trying targets until a walk passes would not be valid, and a second walk
+    would cost half of delta; this bound costs nothing, for the following reason. The start depends on no
+    certification label, so U(s) < R(s) has at most the level's probability. Where the risk R(s) is above the
+    target, a false pass of the walk at s and a false bound are the same event. Otherwise a failed walk means
+    U(s) > target >= R(s), so the bound is true, and only a later step of the walk can err, with at most the same
+    probability. Together with the test of all answers, "the walk, else this bound" is false with probability
+    <= delta.
 
-    Where no number of right answers could have passed, nothing was tested, and the place is that of the
-    least bound that the pilot's model expects. (None, None) without labels, or where all answers are wrong.
+    Where no number of right answers could have passed, nothing was tested, and the threshold is the one with the
+    least bound that the pilot's model expects. The result is (None, None) without labels, or where all answers
+    are wrong.
     """
-    plan = Plan.of(problem)
-    place = _least_expected_bound(problem) if plan.start is None else plan.start
+    begin = WalkStart.of(problem)
+    place = _least_expected_bound(problem) if begin.start is None else begin.start
     if place is None:
         return NOTHING
-    bound = upper_bound(int(problem.errors[place]), int(problem.answered[place]), plan.level)
+    bound = upper_bound(int(problem.errors[place]), int(problem.answered[place]), begin.level)
     if bound >= 1:
         return NOTHING
-    return problem.select(place, "best_supported", target_risk=bound, level=plan.level)
+    return problem.select(place, "best_supported", target_risk=bound, level=begin.level)
 
 
 def _least_expected_bound(problem: Problem) -> int | None:
-    """The place with the least bound if its errors came out as the pilot's model expects."""
+    """Return the index of the threshold with the least bound if errors came out as the pilot's model expects."""
     places = np.flatnonzero(problem.answered > 0)
     if len(problem.pilot) == 0 or not places.size:
         return None
@@ -54,12 +55,12 @@ def _least_expected_bound(problem: Problem) -> int | None:
 
 
 def labels_needed(problem: Problem, power: float = 0.8) -> int | None:
-    """About how many certification labels would let the first test pass with probability ``power``.
+    """Estimate how many certification labels would let the first test pass with probability ``power``.
 
-    An estimate from all labels (pilot and certification) and the normal sample size of a test of one
-    proportion (Fleiss, Levin & Paik 2003, section 2.5), at the threshold that needs fewest. It may lie below
-    the number at hand: then the draw was unlucky, or the pilot misled. None where no threshold is expected to
-    reach the target, however many labels there are, or without labels.
+    The estimate uses all labels (pilot and certification) and the normal sample size of a test of one proportion
+    (Fleiss, Levin & Paik 2003, section 2.5), at the threshold that needs fewest. It may be below the number of
+    labels at hand, if the draw was unlucky or the pilot misleading. It is None without labels, or where no
+    threshold is expected to reach the target with any number of labels.
     """
     check_level(power, "power")
     labelled = problem.pilot.joined(problem.certify)

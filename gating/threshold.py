@@ -1,4 +1,4 @@
-"""Where a threshold may stand: between scores that are really different, never on one of them."""
+"""Candidate thresholds, which lie between distinct scores, and labelled scores to count at them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Counts = NDArray[np.int64]
 
-#: Scores nearer than this part of their size are one score: a sum of logarithms that is taken again, in
-#: another order or on another machine, differs by some 1e-13 of it, and such a difference must not decide.
+#: Relative difference below which two scores are equal. A sum of logarithms taken in another order or on another
+#: machine differs by some 1e-13 of its size, and such a difference must not decide.
 SAME_SCORE = 1e-9
 
 
 def threshold_for_cost(wrong_cost: float) -> float:
-    """The confidence c/(1+c) above which answering pays when a wrong answer costs ``wrong_cost`` right ones.
+    """Return the confidence c/(1+c) above which answering pays when a wrong answer costs ``wrong_cost`` right ones.
 
     ``wrong_cost`` >= 0, finite; Kalai et al. (2025), "Why Language Models Hallucinate", section 4: a right
     answer scores 1, a wrong one -t/(1-t) = -c, "I don't know" 0.
@@ -33,7 +33,7 @@ def threshold_for_cost(wrong_cost: float) -> float:
 
 
 def checked_scores(scores: ArrayLike, where: str) -> Floats:
-    """``scores`` (n,) as float64; ±inf may stand in it, NaN is refused by its index."""
+    """Return ``scores`` (n,) as float64; ±inf is allowed. Raises GatingError on NaN, naming its index."""
     try:
         array = np.asarray(scores, dtype=np.float64)
     except (TypeError, ValueError) as exc:
@@ -42,15 +42,13 @@ def checked_scores(scores: ArrayLike, where: str) -> Floats:
         raise GatingError(f"{where}: scores must be one list of numbers, not of shape {array.shape}")
     missing = np.isnan(array)
     if missing.any():
-        raise GatingError(
-            f"{where}: score {int(missing.argmax())} is NaN; leave out what is unmeasured, it is no score"
-        )
+        raise GatingError(f"{where}: score {int(missing.argmax())} is NaN; leave unmeasured answers out")
     return array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
-    """Scores with their labels, in ascending order of the score: what every rule counts on.
+    """Scores with their labels, in ascending order of the score.
 
     ``scores`` (n,) float64, ``wrong_below`` (n+1,) how many of the first i answers are wrong.
     """
@@ -60,7 +58,7 @@ class Labelled:
 
     @classmethod
     def of(cls, scores: ArrayLike, correct: ArrayLike, where: str) -> Labelled:
-        """``scores`` (n,) and ``correct`` (n,) in {0, 1}; GatingError names ``where`` and the index."""
+        """Sort ``scores`` (n,) with ``correct`` (n,) in {0, 1}; raises GatingError naming ``where`` and the index."""
         values = checked_scores(scores, where)
         labels = checked_scores(correct, f"{where} labels")
         if labels.size != values.size:
@@ -78,7 +76,7 @@ class Labelled:
         return self.scores.size
 
     def joined(self, other: Labelled) -> Labelled:
-        """Both sets as one."""
+        """Return both sets as one."""
         return Labelled.of(
             np.concatenate([self.scores, other.scores]),
             np.concatenate([self.correct, other.correct]),
@@ -91,33 +89,33 @@ class Labelled:
         return 1.0 - np.diff(self.wrong_below)
 
     def above(self, thresholds: Floats) -> tuple[Counts, Counts]:
-        """Errors and answered (m,) among the scores >= each of ``thresholds`` (m,)."""
+        """Count errors and answers (m,), (m,) among the scores >= each of ``thresholds`` (m,)."""
         first = np.searchsorted(self.scores, thresholds, side="left")
         return self.wrong_below[-1] - self.wrong_below[first], (len(self) - first).astype(np.int64)
 
 
 def bounded(scores: Floats) -> Floats:
-    """``scores`` with ±inf put just outside the finite ones, for arithmetic that needs finite numbers."""
+    """Return ``scores`` with ±inf replaced by finite values just outside the other scores."""
     finite = scores[np.isfinite(scores)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
     limit = np.finfo(np.float64).max
-    with np.errstate(over="ignore"):  # scores at the end of the range: the clip below brings them back
+    with np.errstate(over="ignore"):  # scores at the end of the range overflow here; the clip below undoes it
         low, high = low - max(1.0, abs(low)), high + max(1.0, abs(high))
     return np.clip(scores, max(low, -limit), min(high, limit))
 
 
 def candidate_thresholds(scores: Floats, size: int = 100) -> Floats:
-    """At most ``size`` thresholds, by growing coverage, at equal steps of the coverage of ``scores``.
+    """Return at most ``size`` finite thresholds in order of growing coverage, at equal steps of it.
 
-    Each stands midway between two neighbouring scores that differ (by more than SAME_SCORE of their size), so
-    that tied answers share a verdict and the last bits of a score decide nothing; the last one stands below
-    all. All are finite. A score of -inf is never answered. Empty where nothing can be.
+    Each lies midway between two neighbouring ``scores`` (n,) that differ by more than SAME_SCORE of their size,
+    so that tied answers share a verdict and rounding decides nothing. The last one lies below all scores, except
+    that a score of -inf is never answered. The result is empty where no score can be answered.
     """
     ascending = np.sort(bounded(scores))
     if not ascending.size:
         return ascending
     below, above = ascending[:-1], ascending[1:]
-    # Halves, because the difference of two doubles may be too large for one.
+    # Halves are subtracted, because the difference of two doubles may overflow.
     differ = above / 2 - below / 2 > SAME_SCORE / 2 * np.maximum(np.abs(above), np.abs(below))
     firsts = np.flatnonzero(np.concatenate([[True], differ]))
     answered = np.ceil(ascending.size * np.arange(1, size + 1) / size).astype(np.int64)

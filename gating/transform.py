@@ -1,4 +1,4 @@
-"""From a score to log-odds, the scale on which calibrators read and scores of several kinds can be added."""
+"""Conversion of scores to log-odds, on which calibrators work and scores of several scales can be added."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ if TYPE_CHECKING:
 
     from gating.scorers.base import Scale
 
-#: Log-odds of 1 - 2**-24, next below 1 in float32: no server tells two probabilities above it apart.
+#: Log-odds of 1 - 2**-24, the float32 below 1: servers cannot distinguish higher probabilities.
 UPPER = log(2.0**24 - 1.0)
-#: ln of the smallest normal float64, 2**-1022: the logarithm of a probability below it has no probability.
+#: ln of the smallest normal float64, 2**-1022; lower logarithms have no probability in float64.
 LOWER = -1022 * log(2.0)
 
 
 def _of_logprob(score: float) -> float:
-    """logit(exp(s)) = s - ln(1 - exp(s)), exact near 0."""
+    """Return logit(exp(s)) = s - ln(1 - exp(s)), exact near 0."""
     if score >= 0.0:
         return UPPER
     return min(max(score - log(-expm1(score)), LOWER), UPPER)
 
 
 def _of_probability(score: float) -> float:
-    """logit(p)."""
+    """Return logit(p)."""
     if score <= 0.0:
         return LOWER
     if score >= 1.0:
@@ -36,7 +36,7 @@ def _of_real(score: float) -> float:
     return score
 
 
-#: Never decreasing; from logprob and probability the result lies in [LOWER, UPPER].
+#: The conversion for each scale. None decreases; for logprob and probability the result lies in [LOWER, UPPER].
 TO_LOG_ODDS: Mapping[Scale, Callable[[float], float]] = {
     "logprob": _of_logprob,
     "probability": _of_probability,
@@ -45,7 +45,7 @@ TO_LOG_ODDS: Mapping[Scale, Callable[[float], float]] = {
 
 
 def infer_scale(values: Iterable[float]) -> Scale:
-    """The narrowest scale that holds every one of ``values``; for features, which do not say theirs."""
+    """Return the narrowest scale that contains all ``values``; features do not state their scale."""
     low, high = float("inf"), float("-inf")
     for value in values:
         low, high = min(low, value), max(high, value)

@@ -1,4 +1,4 @@
-"""The types that travel between the steps of gating; frozen, so that no step changes what another saw."""
+"""The frozen types that are passed between the steps of gating."""
 
 from __future__ import annotations
 
@@ -12,35 +12,39 @@ if TYPE_CHECKING:
 
 
 class GatingError(ValueError):
-    """Input that cannot be gated, tuned or certified; the message names the place and the mend."""
+    """Input that cannot be gated, tuned or certified; the message names the place and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unmeasured:
-    """A score that could not be had, and why; it is neither 0 nor NaN and never passes a threshold."""
+    """The absence of a score, with the reason; it never passes a threshold."""
 
     reason: str
 
     def __bool__(self) -> bool:
-        """False, so that ``score or …`` cannot mistake the absence of a score for one."""
+        """Return False, so that ``score or …`` does not treat the absence of a score as a score."""
         return False
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was observed of one answer.
+    """What was observed about one answer.
 
-    ``token_logprobs`` (n_tokens,) natural logarithms of the answer's own tokens, ``Unmeasured`` where they
-    came but cannot be used, None where none came; ``top_logprobs`` (n_tokens, k) the most likely tokens at
-    each place, in any order; ``samples`` (k,) further answers to the same question; ``embeddings`` (1 + k, d)
-    vectors of the answer and its samples, in that order; ``meanings`` (1 + k,) numbers of what they say: equal
-    where a judge found two of them to say the same; ``p_true`` the model's probability in [0, 1] that the
-    answer is true, ``verbalised`` the confidence in [0, 1] that it put in words; ``closed_book`` the evidence
-    of the same question asked without its context; ``features`` scores of the user's own (higher = more
-    confident); ``context`` whether the question came with passages, None where nobody knows; ``rescued``
-    whether it was asked without them because its answer with them was withheld; ``words`` those of the
-    question, and which stand in its passages. Sentinels (-9999, -inf) may stand in the logprobs: scorers clip
-    them.
+    - ``token_logprobs`` (n_tokens,): natural logarithms of the probabilities of the answer's tokens.
+      ``Unmeasured`` where the upstream sent logprobs that cannot be used, None where it sent none. Sentinels
+      (-9999, -inf) are allowed; scorers clip them.
+    - ``top_logprobs`` (n_tokens, k): those of the most likely tokens at each position, in any order.
+    - ``samples`` (k,): further answers to the same question.
+    - ``embeddings`` (1 + k, d): vectors of the answer and its samples, in that order.
+    - ``meanings`` (1 + k,): cluster numbers, equal where a judge found that two answers say the same.
+    - ``p_true``: the model's probability in [0, 1] that the answer is true.
+    - ``verbalised``: the confidence in [0, 1] that the model stated when it was asked for it.
+    - ``closed_book``: the evidence of the answer to the same question without its passages.
+    - ``features``: further scores that the user supplies (higher = more confident).
+    - ``context``: whether the question came with passages; None where that is unknown.
+    - ``rescued``: whether the question was asked again without passages, because the answer with them was
+      withheld.
+    - ``words``: the words of the question, and which of them occur in its passages.
     """
 
     answer: str
@@ -60,12 +64,12 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """``risk <= target_risk with probability >= 1 - delta``, over the draw of the labels that it counts.
+    """The statement ``risk <= target_risk with probability >= 1 - delta``, over the random draw of its labels.
 
-    ``errors`` of ``answered`` certification labels at the threshold were wrong, of ``total`` in that split;
-    ``bound`` is the exact upper confidence bound of the risk at that threshold by itself, at level 1 - delta
-    (Clopper & Pearson 1934). ``fingerprint`` names what the labels were made with: the policy's own, empty where
-    the records do not say, None where the certificate does not (it was written before it could).
+    Of the ``total`` certification labels, ``answered`` reach the threshold and ``errors`` of those are wrong.
+    ``bound`` is the exact upper confidence bound of the risk at that one threshold, at level 1 - delta
+    (Clopper & Pearson 1934). ``fingerprint`` describes how the labelled answers were made; it equals the
+    policy's. It is empty where the records do not say, and None in certificates of old policies.
     """
 
     target_risk: float
@@ -80,7 +84,7 @@ class Certificate:
     fingerprint: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse counts or a bound that contradict the claim: a certificate is never false."""
+        """Raise GatingError where the counts or the bound contradict the statement."""
         if not 0 <= self.errors <= self.answered <= self.total or self.answered == 0:
             raise GatingError(
                 f"certificate: errors {self.errors}, answered {self.answered} and total {self.total} "
@@ -97,7 +101,7 @@ class Certificate:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return the certificate as plain JSON values."""
         return {
             "target_risk": self.target_risk,
             "delta": self.delta,
@@ -114,12 +118,12 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the gate said of one answer.
+    """The gate's decision about one answer.
 
-    ``decision`` is answer, abstain, rescue or escalate; ``confidence`` and ``threshold`` lie in [0, 1], or
-    are None without a policy; ``score`` is the raw reading, None where unmeasured; ``source`` names the
-    evidence that was used: logprobs, samples, logprobs+samples, p_true or none; ``detail`` says, for records
-    and logs, why an answer is unmeasured.
+    ``decision`` is answer, abstain, rescue or escalate. ``confidence`` and ``threshold`` lie in [0, 1], or are
+    None without a policy. ``score`` is the raw score, None where the answer is unmeasured. ``source`` names the
+    evidence that was used: logprobs, samples, logprobs+samples, p_true or none. ``detail`` says why an answer
+    is unmeasured.
     """
 
     decision: str
@@ -132,7 +136,7 @@ class Decision:
 
     @property
     def served(self) -> bool:
-        """Whether a model's answer goes out."""
+        """Whether the client receives an answer of a model."""
         return self.decision in ("answer", "rescue", "escalate")
 
 
@@ -145,7 +149,7 @@ class RiskEstimate:
     total: int
 
     def __post_init__(self) -> None:
-        """Refuse counts that do not nest."""
+        """Raise GatingError unless errors <= answered <= total."""
         if not 0 <= self.errors <= self.answered <= self.total:
             raise GatingError(
                 f"counts do not nest: errors {self.errors}, answered {self.answered}, total {self.total}"
@@ -153,10 +157,10 @@ class RiskEstimate:
 
     @property
     def risk(self) -> float | None:
-        """Wrong among the answered, or None where nothing was answered."""
+        """Wrong answers among those answered, in [0, 1]; None where nothing was answered."""
         return self.errors / self.answered if self.answered else None
 
     @property
     def coverage(self) -> float | None:
-        """Answered among all, or None where there is nothing."""
+        """Answered among all, in [0, 1]; None where there are no answers."""
         return self.answered / self.total if self.total else None

@@ -1,4 +1,4 @@
-"""Reading the confidence that a model states in words ("Confidence: 80%", "0.8", "80 out of 100")."""
+"""Parsing of the confidence that a model states in words ("Confidence: 80%", "0.8", "80 out of 100")."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from gating.types import Unmeasured
 _NUMBER = r"(?<![\w.+-])(?P<value>\d+(?:\.\d+)?|\.\d+)(?![\w]|\.\d)"
 _OF = r"\s*(?:/|out of|of)\s*(?P<of>\d+)\b"
 _STATED = re.compile(rf"{_NUMBER}(?:{_OF}|\s*(?P<percent>%|percent\b|per cent\b))?")
-#: What a confidence is called; the number follows it, or says itself what it is ("I am 90% sure").
+#: Words for a confidence. The number follows the word, or has a unit ("I am 90% sure").
 _CALLED = re.compile(r"\b(?:confiden(?:ce|t)|probability|certain(?:ty)?|likelihood|sure)\b")
 _RANGE = re.compile(r"\d\s*%?\s*(?:-|–|to)\s*\d")
 
 
 def verbalised_confidence(text: str) -> float | Unmeasured:
-    """The one probability in [0, 1] that ``text`` states, either alone or as a confidence.
+    """Return the one probability in [0, 1] that ``text`` states, either alone or as a confidence.
 
-    Numbers with a sign or a whole ("80%", "8/10", "80 out of 100") are shares of it; others are taken as they
-    stand in [0, 1] when they have a decimal point or are 0, and as percent from 11 to 100. Anything less
-    plain ("7", "1", "80-90%", two different numbers, none) is Unmeasured.
+    Numbers with a percent sign or a total ("80%", "8/10", "80 out of 100") are shares. Other numbers are
+    probabilities if they have a decimal point or are 0, and percentages from 11 to 100. Everything ambiguous
+    ("7", "1", "80-90%", two different numbers, none) is Unmeasured.
     """
     folded = fold(text)
     if _RANGE.search(folded):
@@ -35,9 +35,9 @@ def verbalised_confidence(text: str) -> float | Unmeasured:
         return Unmeasured("no confidence is stated")
     values = {_share(match) for match in found}
     if len(values) != 1:
-        return Unmeasured("no one confidence is stated" if values else "no confidence is stated")
+        return Unmeasured("several confidences are stated" if values else "no confidence is stated")
     value = values.pop()
-    return Unmeasured("the stated confidence is no plain probability") if value is None else value
+    return Unmeasured("the stated confidence is not a clear probability") if value is None else value
 
 
 def _share(match: re.Match[str]) -> float | None:

@@ -1,20 +1,19 @@
-"""The split walk: the largest coverage whose risk is certified, with no loss for the thresholds it looks at.
+"""The split walk: find the largest certified coverage without a correction for the number of thresholds.
 
-Fixed-sequence testing (Maurer, Hothorn & Lehmacher 1995; for risks of predictors: Angelopoulos, Bates,
-Candès, Jordan & Lei 2021, "Learn then Test", section 3): hypotheses that are tested in an order fixed
-beforehand need no correction as long as the first that cannot be rejected ends the procedure. The order
-here is towards more coverage, from a start that the pilot labels choose where the first test is likeliest
-to pass.
+The method is fixed-sequence testing (Maurer, Hothorn & Lehmacher 1995; for risks of predictors: Angelopoulos,
+Bates, Candès, Jordan & Lei 2021, "Learn then Test", section 3). Hypotheses that are tested in an order fixed
+beforehand need no correction, provided that the procedure ends at the first one that is not rejected. The order
+is towards more coverage, from the start at which the pilot labels make the first test most likely to pass.
 
-Where the pilot gives it a chance, a twentieth of delta goes to a test of "answer everything" beforehand, and the
-walk has the rest (Bonferroni): a pilot that shows the errors of a good model in the wrong places leads the walk
-astray, and would cost an easy route answers that need no gate.
+Where the pilot gives it a chance, a twentieth of delta goes to a test of "answer everything" first, and the walk
+has the rest (Bonferroni). Without it, an unlucky pilot could cost an easy route coverage although it needs no
+gate.
 
-What the guarantee rests on. Grid and start see the pilot labels and scores, never a certification label.
-Given the scores, those labels are independent and P(errors <= k_max) <= delta at every threshold above
-whose certification scores the expected risk exceeds the target (Hoeffding 1956, theorem 4); at a threshold
-fixed in advance the same holds of the risk in the population. Of the certification scores the choices use
-only their order and how many lie above each threshold; `tests/benchmarks/RISK.md` measures the whole.
+Validity. The grid and the start depend on the pilot labels and on scores, never on a certification label. Given
+the scores, the certification labels are independent, and P(errors <= k_max) <= delta at every threshold above
+which the expected risk of the certification scores exceeds the target (Hoeffding 1956, theorem 4). At a
+threshold fixed in advance, the same holds for the risk in the population. The choices use only the order of the
+certification scores and the number above each threshold. `tests/benchmarks/RISK.md` measures false certificates.
 """
 
 from __future__ import annotations
@@ -36,23 +35,23 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Counts = NDArray[np.int64]
 
-#: Weight of the smooth model beside the pilot's own counts, in labels. Without the counts a score whose risk
-#: is not monotone misleads the model; far more weight than this brings that back, far less costs coverage
-#: elsewhere (between 10 and 40 the coverage moves by about a hundredth).
+#: Weight, in labels, of Platt's model against the pilot's own counts. The counts correct the model where the risk
+#: is not monotone in the score. Between 10 and 40 the measured coverage changes by about a hundredth.
 PSEUDO_LABELS = 20.0
-#: Fewest thresholds of a grid: at 300 to 1,000 labels 50 lose coverage, 200 gain less than a hundredth. More
-#: than 10⁴ labels tell finer steps apart, of 1/√n.
+#: Fewest thresholds of a grid. At 300 to 1,000 labels 50 thresholds lose coverage, and 200 gain less than a
+#: hundredth. From 10⁴ labels on, the grid grows with √n.
 GRID_SIZE = 100
-#: Of delta, what "answer everything" is tested at first, where the pilot gives that so much of a chance. It
-#: costs less than a hundredth of coverage where the chance is bad, and nothing where there is none.
+#: Share of delta for the first test, "answer everything".
 EVERYTHING_SHARE = 0.05
+#: Least probability, under the pilot's model, with which that test must pass to be made. It costs less than a
+#: hundredth of coverage where it fails.
 WORTH_A_TEST = 0.01
-#: The model's risks are kept this far from 0 and 1, where a Beta distribution is none.
+#: Distance that the model's risks keep from 0 and 1, where a Beta distribution is undefined.
 _LEAST_RISK = 1e-6
 
 
 class ThresholdChoice(NamedTuple):
-    """A threshold on the score and its certificate; None where the data carry none."""
+    """A threshold on the score and its certificate; both None where no threshold is certified."""
 
     threshold: float | None
     certificate: Certificate | None
@@ -63,9 +62,9 @@ NOTHING = ThresholdChoice(None, None)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Problem:
-    """What a rule may look at: ``thresholds`` (m,) in order of growing coverage and the counts at each.
+    """The input of a rule: ``thresholds`` (m,) in order of growing coverage, and the counts at each.
 
-    ``errors`` and ``answered`` (m,) are the certification labels' counts; ``every_score`` (n,) all scores,
+    ``errors`` and ``answered`` (m,) are counts of certification labels; ``every_score`` (n,) are all scores,
     labelled or not.
     """
 
@@ -90,7 +89,7 @@ class Problem:
         traffic_scores: ArrayLike | None,
         grid_size: int | None = None,
     ) -> Problem:
-        """Check the input and lay the grid; the arguments are those of ``split_walk``."""
+        """Check the input and compute the grid of thresholds; the arguments are those of ``split_walk``."""
         check_level(target_risk, "target risk")
         check_level(delta, "delta")
         pilot = Labelled.of(pilot_scores, pilot_correct, "pilot")
@@ -105,11 +104,11 @@ class Problem:
     def select(
         self, place: int | None, method: str, *, target_risk: float | None = None, level: float | None = None
     ) -> ThresholdChoice:
-        """The threshold at ``place`` with its certificate; None selects nothing.
+        """Return the threshold at index ``place`` with its certificate, or nothing for None.
 
-        ``place`` must have passed its test at ``target_risk`` (the problem's own unless told). The bound is that
-        of its counts at ``level`` (delta unless told), which no choice among places is allowed for: what holds
-        at 1 - delta is the target.
+        The threshold must have passed its test at ``target_risk`` (default: the problem's). The bound is the
+        exact bound of its counts at ``level`` (default: delta). It does not account for the choice among
+        thresholds; the statement that holds with probability 1 - delta is the target.
         """
         if place is None:
             return NOTHING
@@ -121,7 +120,7 @@ class Problem:
             errors=errors,
             answered=answered,
             total=len(self.certify),
-            # The test P(Bin(n, α) <= k) <= δ passed, so α is itself a bound: the bisection's last bit is not.
+            # The test P(Bin(n, α) <= k) <= δ passed, so α is a bound; the bisection may exceed it by one bit.
             bound=min(upper_bound(errors, answered, level or self.delta), target),
             method=method,
             splits={"pilot": len(self.pilot), "certify": len(self.certify)},
@@ -130,9 +129,11 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What the pilot decides: the level ``everything`` of the test of all answers (0: none), the ``start`` of
-    the walk (None: there is none) and its ``level``. The two levels add up to delta.
+class WalkStart:
+    """The pilot's choices: where the walk starts and how delta is divided.
+
+    ``everything`` is the level of the test of all answers (0: no such test); ``start`` is the index of the
+    walk's first threshold (None: no threshold can pass); ``level`` is the walk's level. The levels sum to delta.
     """
 
     everything: float
@@ -140,8 +141,8 @@ class Plan:
     level: float
 
     @classmethod
-    def of(cls, problem: Problem) -> Plan:
-        """From pilot labels and scores alone."""
+    def of(cls, problem: Problem) -> WalkStart:
+        """Choose from pilot labels and scores alone."""
         if len(problem.pilot) == 0 or not problem.thresholds.size:
             return cls(0.0, None, problem.delta)
         wrong, right = risk_posterior(problem, problem.pilot)
@@ -152,7 +153,7 @@ class Plan:
             everything = 0.0
         level = problem.delta - everything
         allowed = k_max(problem.answered, problem.target_risk, level)
-        if not (allowed >= 0).any():  # no place can pass, whatever its labels
+        if not (allowed >= 0).any():  # too few labels for any threshold to pass
             return cls(everything, None, level)
         start = int(np.argmax(passing_probability(problem.answered, allowed, wrong, right)))
         return cls(everything, start, level)
@@ -167,12 +168,12 @@ def split_walk(
     delta: float = 0.1,
     traffic_scores: ArrayLike | None = None,
 ) -> ThresholdChoice:
-    """The threshold of most coverage with ``risk <= target_risk`` certified at ``1 - delta``: answer at it.
+    """Return the threshold with most coverage at which ``risk <= target_risk`` is certified at ``1 - delta``.
 
-    ``pilot_scores`` and ``pilot_correct`` (m,) choose where to start; ``scores`` and ``correct`` (n,), drawn
-    independently of them, certify. Scores are on any scale (higher = more confident), ±inf allowed; labels
-    are 0 or 1. ``traffic_scores`` (any number) are further scores without labels, for the grid.
-    (None, None) where nothing passes: too few labels, none at all, or too many of them wrong.
+    ``pilot_scores`` and ``pilot_correct`` (m,) choose where the walk starts; ``scores`` and ``correct`` (n,),
+    drawn independently of them, certify. Scores are on any scale (higher = more confident), ±inf allowed;
+    labels are 0 or 1. ``traffic_scores`` (any number) are further scores without labels, for the grid. The
+    result is (None, None) where no threshold passes.
 
     Raises GatingError on NaN, labels other than 0 and 1, unequal lengths, or a level outside (0, 1).
     """
@@ -182,18 +183,18 @@ def split_walk(
 
 
 def choose(problem: Problem) -> ThresholdChoice:
-    """The split walk on a problem that is laid out already."""
-    plan = Plan.of(problem)
-    if plan.everything:
-        allowed = k_max(problem.answered[-1:], problem.target_risk, plan.everything)
+    """Run the split walk on ``problem``."""
+    begin = WalkStart.of(problem)
+    if begin.everything:
+        allowed = k_max(problem.answered[-1:], problem.target_risk, begin.everything)
         if problem.errors[-1] <= allowed[0]:
             return problem.select(problem.errors.size - 1, "split_walk")
-    allowed = k_max(problem.answered, problem.target_risk, plan.level)
-    return problem.select(walk(problem.errors, allowed, plan.start), "split_walk")
+    allowed = k_max(problem.answered, problem.target_risk, begin.level)
+    return problem.select(walk(problem.errors, allowed, begin.start), "split_walk")
 
 
 def walk(errors: Counts, allowed: Counts, start: int | None) -> int | None:
-    """The last place (of m) from ``start`` on that passes before the first failure, or None."""
+    """Return the last of the m indices from ``start`` on that passes before the first failure, or None."""
     if start is None:
         return None
     failures = np.flatnonzero(errors[start:] > allowed[start:])
@@ -202,9 +203,9 @@ def walk(errors: Counts, allowed: Counts, start: int | None) -> int | None:
 
 
 def risk_posterior(problem: Problem, labelled: Labelled) -> tuple[Floats, Floats]:
-    """Parameters (m,), (m,) of the Beta posterior of the risk above each threshold, given these labels.
+    """Return the parameters (m,), (m,) of the Beta posterior of the risk above each threshold, given these labels.
 
-    The prior is Platt's model, averaged over every score above the threshold, weighing PSEUDO_LABELS.
+    The prior is Platt's model averaged over all scores above the threshold, with the weight PSEUDO_LABELS.
     """
     model = PlattCalibrator().fit(labelled.scores, labelled.correct)
     expected_wrong = np.concatenate([[0.0], np.cumsum(1.0 - model.predict(problem.every_score))])
@@ -216,7 +217,7 @@ def risk_posterior(problem: Problem, labelled: Labelled) -> tuple[Floats, Floats
 
 
 def passing_probability(answered: Counts, allowed: Counts, wrong: Floats, right: Floats) -> Floats:
-    """P(errors <= allowed) (m,) among ``answered`` labels whose risk is Beta(wrong, right): beta-binomial."""
+    """Return P(errors <= allowed) (m,) among ``answered`` labels whose risk is Beta(wrong, right): beta-binomial."""
     passing = np.zeros(answered.size)
     for rows in row_blocks(allowed):
         n = answered[rows, None].astype(np.float64)
@@ -231,7 +232,7 @@ def passing_probability(answered: Counts, allowed: Counts, wrong: Floats, right:
 
 
 def _log_no_error(answered: Counts, wrong: Floats, right: Floats) -> Floats:
-    """Logarithm (m,) of the beta-binomial probability of no error at all."""
+    """Return the logarithm (m,) of the beta-binomial probability of no error."""
     return np.array(
         [
             math.lgamma(n + b) - math.lgamma(b) + math.lgamma(a + b) - math.lgamma(n + a + b)

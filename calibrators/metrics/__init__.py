@@ -1,4 +1,4 @@
-"""How good a confidence is. Undefined figures are None, never NaN; ties are grouped in every curve."""
+"""Metrics of confidences. Undefined figures are None, never NaN; ties are grouped in every curve."""
 
 from calibrators.metrics.bootstrap import group_bootstrap
 from calibrators.metrics.calibration import ece, ece_noise_floor, reliability, smooth_ece

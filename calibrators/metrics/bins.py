@@ -1,4 +1,4 @@
-"""Bins of equal mass that never split a tie."""
+"""Bins of equal mass that never split tied confidences."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from calibrators.rows import as_confidence, as_labels
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-#: As Guo et al. 2017 and most after them.
+#: The number of bins of Guo et al. 2017, which most later papers use.
 BINS = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """Sums over the non-empty bins (b,), in rising order: rows, confidences, p(1 − p), right answers."""
+    """Sums over the non-empty bins (b,), in ascending order: rows, confidences, p(1 − p), right answers."""
 
     count: NDArray[np.float64]
     confidence: NDArray[np.float64]
@@ -28,10 +28,10 @@ class Bins:
 
     @classmethod
     def of(cls, confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> Self:
-        """At most ``bins`` bins of ``confidence`` (n,) in [0, 1] and ``correct`` (n,); none where n is 0.
+        """Bin ``confidence`` (n,) in [0, 1] and ``correct`` (n,) into at most ``bins`` bins; none where n is 0.
 
-        A distinct confidence goes whole into the bin where the middle of its mass lies. Where there are no
-        more distinct confidences than bins, each has a bin of its own.
+        All rows of one confidence go into the bin that contains the middle of their mass. Where there are no more
+        distinct confidences than bins, each has a separate bin.
         """
         if bins < 1:
             raise CalibrationError(f"bins is {bins}: at least one is needed")

@@ -1,4 +1,4 @@
-"""Intervals for any measure, drawing whole groups."""
+"""Bootstrap intervals for any measure, with whole groups resampled."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ def group_bootstrap(
     draws: int = 1000,
     level: float = 0.95,
 ) -> tuple[float, float] | None:
-    """Percentile interval ``(low, high)`` of ``measure(scores, correct)`` over resampled groups.
+    """Return the percentile interval ``(low, high)`` of ``measure(scores, correct)`` over resampled groups.
 
-    Efron 1979, by cluster as Davison & Hinkley 1997 (§3.8): rows of one question are not independent, so
-    groups (n,) are drawn whole, as many as there are; each row is its own group where None. ``scores`` (n,),
-    ``correct`` (n,). Draws where the measure is undefined are left out; None where they are half or more, or
-    n is 0.
+    Efron 1979, by cluster as Davison & Hinkley 1997 (§3.8): rows of one question are not independent, so whole
+    groups (n,) are drawn, as many as there are; with None each row is a group. ``scores`` (n,), ``correct`` (n,).
+    Draws where the measure is undefined are left out; the result is None where they are half or more, or n is 0.
     """
     if draws < 1 or not 0 < level < 1:
         raise CalibrationError(f"draws is {draws} and level {level}: draws >= 1 and 0 < level < 1 are needed")
@@ -54,7 +53,7 @@ def group_bootstrap(
 
 
 def _by_group(groups: ArrayLike | None, n: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The rows (n,) with each group's together, and the groups' sizes (m,)."""
+    """Return the rows (n,) sorted by group, and the sizes of the groups (m,)."""
     if groups is None:
         return np.arange(n), np.ones(n, dtype=np.intp)
     values = np.asarray(groups)
@@ -65,7 +64,7 @@ def _by_group(groups: ArrayLike | None, n: int) -> tuple[NDArray[np.intp], NDArr
 
 
 def _concatenated(starts: NDArray[np.intp], counts: NDArray[np.intp]) -> NDArray[np.intp]:
-    """start, start + 1, … for each of the ranges, one after another."""
+    """Return the ranges start, start + 1, … of the given lengths, concatenated."""
     shift = np.repeat(starts - (np.cumsum(counts) - counts), counts)
     rows: NDArray[np.intp] = np.arange(counts.sum()) + shift
     return rows

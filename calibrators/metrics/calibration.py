@@ -1,4 +1,4 @@
-"""Calibration errors: how far confidences are from frequencies. A constant base rate has none."""
+"""Calibration errors: the distance of confidences from frequencies. A constant base rate has none."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from calibrators.rows import as_confidence, as_labels
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-#: Cells of smooth ECE's grid; far finer than any bandwidth that finitely many labels lead to.
+#: Cells of the grid of smooth ECE, much finer than the bandwidths that occur.
 CELLS = 4096
 
 
 def reliability(
     confidence: ArrayLike, correct: ArrayLike, bins: int = BINS
 ) -> list[tuple[float, float, int]]:
-    """The reliability diagram (DeGroot & Fienberg 1983): for each bin of equal mass ``(mean confidence, share
-    right, rows)``, rising; empty where n is 0. ``confidence`` (n,), ``correct`` (n,).
+    """Return the reliability diagram (DeGroot & Fienberg 1983) of ``confidence`` (n,) and ``correct`` (n,).
+
+    For each bin of equal mass, in ascending order: ``(mean confidence, share right, rows)``; empty where n is 0.
     """
     table = Bins.of(confidence, correct, bins)
     means, shares = table.confidence / table.count, table.right / table.count
@@ -29,7 +30,7 @@ def reliability(
 
 
 def ece(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> float | None:
-    """Expected calibration error in [0, 1] over bins of equal mass; ``confidence`` (n,), ``correct`` (n,).
+    """Return the expected calibration error in [0, 1] over bins of equal mass; ``confidence`` and ``correct`` (n,).
 
     Naeini, Cooper & Hauskrecht 2015; equal mass as Nguyen & O'Connor 2015. Biased upwards at small n: compare
     it with ``ece_noise_floor``. None where n is 0.
@@ -41,10 +42,10 @@ def ece(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> float | 
 
 
 def ece_noise_floor(confidence: ArrayLike, bins: int = BINS) -> float | None:
-    """What ``ece`` would be on average if ``confidence`` (n,) were perfectly calibrated; None where n is 0.
+    """Return the expected ``ece`` if ``confidence`` (n,) were perfectly calibrated; None where n is 0.
 
-    A bin's number of right answers is then a sum of independent trials with variance Σ p(1 − p); its mean
-    absolute deviation is √(2/π) standard deviations (normal limit). Bröcker & Smith 2007 draw it by
+    The number of right answers in a bin is then a sum of independent trials with variance Σ p(1 − p); its mean
+    absolute deviation is √(2/π) standard deviations (normal limit). Bröcker & Smith 2007 estimate it by
     resampling.
     """
     p = as_confidence(confidence)
@@ -55,8 +56,7 @@ def ece_noise_floor(confidence: ArrayLike, bins: int = BINS) -> float | None:
 
 
 def smooth_ece(confidence: ArrayLike, correct: ArrayLike) -> float | None:
-    """smECE in [0, 1]: calibration error under the bandwidth that equals it, so free of bins; None where n is
-    0.
+    """Return smECE in [0, 1]: a calibration error without bins, at the bandwidth that equals it; None where n is 0.
 
     Błasiok & Nakkiran 2023, "Smooth ECE: principled reliability diagrams via kernel smoothing", §3: residuals
     are smoothed with a Gaussian reflected at 0 and 1, and σ solves smECE_σ = σ. ``confidence`` (n,),
@@ -68,7 +68,7 @@ def smooth_ece(confidence: ArrayLike, correct: ArrayLike) -> float | None:
         return None
     cell = np.minimum((p * CELLS).astype(np.int64), CELLS - 1)
     residual = np.bincount(cell, y - p, CELLS) / p.size
-    # Reflection at both ends is an even signal of period 2, on which the Gaussian acts in frequency.
+    # Reflection at both ends makes an even signal of period 2, so the Gaussian is applied in frequency space.
     spectrum = np.fft.rfft(np.concatenate([residual, residual[::-1]]))
     low, high = 0.0, 1.0
     for _ in range(40):
@@ -78,7 +78,7 @@ def smooth_ece(confidence: ArrayLike, correct: ArrayLike) -> float | None:
 
 
 def _smoothed(spectrum: NDArray[np.complex128], width: float) -> float:
-    """∫ |smoothed residual|, never increasing in ``width`` (their Lemma on monotonicity)."""
+    """Return ∫ |smoothed residual|, which never increases in ``width`` (Błasiok & Nakkiran 2023)."""
     frequency = math.pi * np.arange(spectrum.size)
     signal = np.fft.irfft(spectrum * np.exp(-np.square(frequency * width) / 2), 2 * CELLS)
     return float(np.abs(signal[:CELLS]).sum())

@@ -13,12 +13,12 @@ from calibrators.rows import as_confidence, as_labels, as_weights
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-#: Confidences are cut to [1e-15, 1 − 1e-15] in the log loss: a certain error costs 34.5 nats, not infinity.
+#: Confidences are clipped to [1e-15, 1 − 1e-15] in the log loss: a certain error costs 34.5 nats, not infinity.
 CERTAIN = 1e-15
 
 
 def brier(confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None) -> float | None:
-    """Mean squared difference in [0, 1] of ``confidence`` (n,) and ``correct`` (n,); None where n is 0.
+    """Return the mean squared difference in [0, 1] of ``confidence`` (n,) and ``correct`` (n,); None where n is 0.
 
     Brier 1950. ``weights`` (n,) > 0 are inverse propensities. Raises CalibrationError on NaN, a confidence
     outside [0, 1], a label other than 0 and 1, or unequal lengths, as every measure does.
@@ -30,9 +30,9 @@ def brier(confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike | None =
 
 
 def brier_skill(confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None) -> float | None:
-    """1 − Brier / Brier of always saying the base rate: 1 perfect, 0 no better, below 0 worse; (n,), (n,).
+    """Return 1 − Brier / (Brier of always predicting the base rate): 1 is perfect, 0 is no better than the base rate.
 
-    Murphy 1973. None where n is 0 or the labels are of one class.
+    Murphy 1973. ``confidence`` (n,), ``correct`` (n,). None where n is 0 or the labels are of one class.
     """
     score = brier(confidence, correct, weights)
     if score is None:
@@ -44,9 +44,9 @@ def brier_skill(confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike | 
 
 
 def log_loss(confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None) -> float | None:
-    """Mean negative log-likelihood in nats, >= 0, of ``correct`` (n,) under ``confidence`` (n,).
+    """Return the mean negative log-likelihood in nats, >= 0, of ``correct`` (n,) under ``confidence`` (n,).
 
-    Good 1952. ``weights`` as in ``brier``; confidences are cut to [1e-15, 1 − 1e-15]. None where n is 0.
+    Good 1952. ``weights`` as in ``brier``; confidences are clipped to [1e-15, 1 − 1e-15]. None where n is 0.
     """
     p = as_confidence(confidence)
     y = as_labels(correct, p.size)
@@ -59,9 +59,9 @@ def log_loss(confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike | Non
 class BrierParts:
     """``brier = reliability − resolution + uncertainty + within``.
 
-    ``reliability`` >= 0 is lower and ``resolution`` >= 0 higher when better; ``uncertainty`` is the base
-    rate's variance; ``within`` is what the spread inside the bins adds, 0 where each distinct confidence has
-    its bin.
+    Lower ``reliability`` >= 0 and higher ``resolution`` >= 0 are better. ``uncertainty`` is the variance of the
+    base rate. ``within`` is the contribution of the spread inside the bins, 0 where each distinct confidence has
+    a bin.
     """
 
     brier: float
@@ -72,7 +72,7 @@ class BrierParts:
 
 
 def brier_decomposition(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> BrierParts | None:
-    """The parts of the Brier score of ``confidence`` (n,) and ``correct`` (n,); None where n is 0.
+    """Decompose the Brier score of ``confidence`` (n,) and ``correct`` (n,); None where n is 0.
 
     Murphy 1973, over bins of equal mass, with the within-bin remainder of Stephenson, Coelho & Jolliffe 2008.
     """

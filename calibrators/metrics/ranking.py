@@ -1,4 +1,4 @@
-"""Whether right answers get higher scores than wrong ones."""
+"""Ranking metrics: how well scores separate right from wrong answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def auroc(scores: ArrayLike, correct: ArrayLike) -> float | None:
-    """P(a right answer's score > a wrong one's) + ½ P(equal), in [0, 1]; None where a class is absent.
+    """Return P(a right answer's score > a wrong one's) + ½ P(equal), in [0, 1]; None where a class is absent.
 
     Mann & Whitney 1947 with midranks for ties; ``scores`` (n,) on any scale, ±inf allowed, ``correct`` (n,).
     """
@@ -33,12 +33,12 @@ def auroc(scores: ArrayLike, correct: ArrayLike) -> float | None:
 
 
 def auroc_interval(scores: ArrayLike, correct: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
-    """Interval of ``auroc`` with about ``level`` coverage, ``(low, high)`` in [0, 1]; None where it is None.
+    """Return an interval ``(low, high)`` in [0, 1] for ``auroc`` with about ``level`` coverage; None where it is None.
 
-    Hanley & McNeil's (1982) variance in the score form of Newcombe 2006 ("Confidence intervals for an effect
-    size measure based on the Mann-Whitney statistic", part 2, method 5): the values θ whose own standard
-    error reaches the estimate. Unlike DeLong's it has a width at 0 and 1 too, where a handful of labels often
-    is.
+    The method is Newcombe's (2006, "Confidence intervals for an effect size measure based on the Mann-Whitney
+    statistic", part 2, method 5), with Hanley & McNeil's (1982) variance: the values θ within z of their own
+    standard errors of the estimate. Unlike DeLong's interval, it has a positive width at 0 and 1, which are
+    common with few labels.
     """
     if not 0 < level < 1:
         raise CalibrationError(f"level is {level}: between 0 and 1 is needed")
@@ -56,7 +56,7 @@ def auroc_interval(scores: ArrayLike, correct: ArrayLike, level: float = 0.95) -
 
 
 def _farthest(estimate: float, right: int, wrong: int, z: float) -> float:
-    """The largest θ in [estimate, 1] within ``z`` of its standard errors; symmetric in the two classes."""
+    """Return the largest θ in [estimate, 1] within ``z`` of its standard errors; symmetric in the two classes."""
     low, high = estimate, 1.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -66,7 +66,7 @@ def _farthest(estimate: float, right: int, wrong: int, z: float) -> float:
 
 
 def _standard_error(area: float, right: int, wrong: int) -> float:
-    """Hanley & McNeil's, with Newcombe's symmetric (m + n)/2 − 1 for both of their class sizes."""
+    """Return Hanley & McNeil's standard error with Newcombe's symmetric (m + n)/2 − 1 for both class sizes."""
     half = (right + wrong) / 2 - 1
     spread = 1 + half * ((1 - area) / (2 - area) + area / (1 + area))
     return math.sqrt(max(area * (1 - area) * spread, 0.0) / (right * wrong))

@@ -1,4 +1,4 @@
-"""Answering only where confident: risk against coverage, and the scores that punish a wrong answer."""
+"""Metrics of selective answering: risk against coverage, and scores that penalise wrong answers."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class RiskCoverage:
 
 
 def risk_coverage(scores: ArrayLike, correct: ArrayLike) -> RiskCoverage | None:
-    """The risk-coverage curve (El-Yaniv & Wiener 2010) of ``scores`` (n,) on any scale and ``correct`` (n,).
+    """Return the risk-coverage curve (El-Yaniv & Wiener 2010) of ``scores`` (n,) and ``correct`` (n,).
 
-    A tie is answered whole or not at all, as a threshold would. None where n is 0.
+    Tied answers are answered together, as with a threshold. None where n is 0.
     """
     values = as_scores(scores)
     labels = as_labels(correct, values.size)
@@ -57,9 +57,10 @@ def risk_coverage(scores: ArrayLike, correct: ArrayLike) -> RiskCoverage | None:
 
 
 def aurc(scores: ArrayLike, correct: ArrayLike) -> float | None:
-    """Mean risk over the coverages 1/n … 1, in [0, 1], lower is better; (n,), (n,); None where n is 0.
+    """Return the mean risk over the coverages 1/n … 1, in [0, 1]; lower is better; None where n is 0.
 
-    Geifman, Uziel & El-Yaniv 2019. Inside a tie the errors rise evenly, which is the mean over its orders.
+    Geifman, Uziel & El-Yaniv 2019. ``scores`` (n,), ``correct`` (n,). Errors are spread evenly over tied answers,
+    which is the mean over their orders.
     """
     curve = risk_coverage(scores, correct)
     if curve is None:
@@ -69,26 +70,25 @@ def aurc(scores: ArrayLike, correct: ArrayLike) -> float | None:
 
 
 def _oracle_aurc(correct: ArrayLike) -> float | None:
-    """AURC of a score that puts every right answer before every wrong one."""
+    """Return the AURC of a score that ranks every right answer above every wrong one."""
     return aurc(correct, correct)
 
 
 def excess_aurc(scores: ArrayLike, correct: ArrayLike) -> float | None:
-    """AURC minus the least that any order of the same answers could have; >= 0; (n,), (n,); None where n is
-    0.
+    """Return AURC minus the least AURC of any order of the same answers; >= 0; None where n is 0.
 
-    Geifman, Uziel & El-Yaniv 2019, §3 (E-AURC).
+    Geifman, Uziel & El-Yaniv 2019, §3 (E-AURC). ``scores`` (n,), ``correct`` (n,).
     """
     area, oracle = aurc(scores, correct), _oracle_aurc(correct)
     return None if area is None or oracle is None else max(area - oracle, 0.0)
 
 
 def prediction_rejection_ratio(scores: ArrayLike, correct: ArrayLike) -> float | None:
-    """Of what a perfect order would gain over a random one, the share that ``scores`` (n,) gain; at most 1.
+    """Return the share of a perfect order's gain over a random one that ``scores`` (n,) reach; at most 1.
 
-    Malinin & Gales 2021, in the form of Vashurin et al. 2025 (LM-Polygraph): areas under the risk of what is
-    kept, (random − AURC)/(random − oracle), random being the base risk. 0 is random, below 0 is worse. None
-    where the labels ``correct`` (n,) are of one class.
+    Malinin & Gales 2021, in the form of Vashurin et al. 2025 (LM-Polygraph): (random − AURC)/(random − oracle),
+    where random is the base risk. 0 is random, below 0 is worse. None where the labels ``correct`` (n,) are of
+    one class.
     """
     area, oracle = aurc(scores, correct), _oracle_aurc(correct)
     if area is None or oracle is None:
@@ -98,10 +98,10 @@ def prediction_rejection_ratio(scores: ArrayLike, correct: ArrayLike) -> float |
 
 
 def coverage_at_risk(scores: ArrayLike, correct: ArrayLike, risk: float) -> float | None:
-    """The greatest coverage at which the observed risk is <= ``risk`` in [0, 1]; 0 where only silence is.
+    """Return the greatest coverage with an observed risk <= ``risk`` in [0, 1]; 0 where no threshold has that.
 
-    Geifman & El-Yaniv 2017. An estimate on these ``scores`` (n,) and ``correct`` (n,), chosen on them:
-    optimistic, and no certificate. None where n is 0.
+    Geifman & El-Yaniv 2017. The result is chosen on the same ``scores`` (n,) and ``correct`` (n,): an optimistic
+    estimate, not a certificate. None where n is 0.
     """
     if not 0 <= risk <= 1:
         raise CalibrationError(f"risk is {risk}: a share in [0, 1] is needed")
@@ -112,7 +112,7 @@ def coverage_at_risk(scores: ArrayLike, correct: ArrayLike, risk: float) -> floa
 
 
 def risk_at_coverage(scores: ArrayLike, correct: ArrayLike, coverage: float) -> float | None:
-    """The risk at the highest threshold that answers at least ``coverage`` in (0, 1] of all.
+    """Return the risk at the highest threshold that answers at least ``coverage`` in (0, 1] of all.
 
     Geifman & El-Yaniv 2017. ``scores`` (n,), ``correct`` (n,); None where n is 0.
     """
@@ -125,10 +125,10 @@ def risk_at_coverage(scores: ArrayLike, correct: ArrayLike, coverage: float) -> 
 
 
 def score_at_cost(confidence: ArrayLike, correct: ArrayLike, wrong_cost: float) -> float | None:
-    """Mean score when right earns 1, wrong −``wrong_cost`` and "I don't know" 0, answering where it pays.
+    """Return the mean score with 1 for right, −``wrong_cost`` for wrong and 0 for "I don't know"; at most 1.
 
-    Kalai et al. 2025: it pays where ``confidence`` (n,) in [0, 1] is at least c/(1 + c). ``correct`` (n,)
-    says what an answer would have been. At most 1; None where n is 0.
+    Kalai et al. 2025: an answer is given where ``confidence`` (n,) in [0, 1] is at least c/(1 + c). ``correct``
+    (n,) says whether each answer is right. None where n is 0.
     """
     if not 0 <= wrong_cost < np.inf:
         raise CalibrationError(f"wrong_cost is {wrong_cost}: a finite cost of at least 0 is needed")
@@ -136,7 +136,7 @@ def score_at_cost(confidence: ArrayLike, correct: ArrayLike, wrong_cost: float) 
 
 
 def score_at_target(confidence: ArrayLike, correct: ArrayLike, target: float) -> float | None:
-    """``score_at_cost`` with wrong costing t/(1 − t), answering where ``confidence`` (n,) >= ``target`` t.
+    """Return ``score_at_cost`` for the wrong cost t/(1 − t), which answers where ``confidence`` (n,) >= ``target`` t.
 
     Kalai et al. 2025 ("answer only if you are > t confident"); t in [0, 1). None where n is 0.
     """

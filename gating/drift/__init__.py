@@ -1,13 +1,13 @@
-"""Whether what a policy promised still holds: alarms on labels, signs of drift without any, a gate that tightens.
+"""Monitoring of a policy in use: alarms on audit labels, drift tests without labels, and adaptive thresholds.
 
-Only the e-process on audit labels revokes a certificate. The tests on confidences say that the traffic is
-another, not that the answers are worse; adaptive steps promise a long run, never a certificate.
+Only the e-process on audit labels revokes a certificate. The tests on confidences show that the traffic has
+changed, not that answers are worse. Adaptive thresholds control the long-run risk and give no certificate.
 """
 
 from gating.drift.adaptive import tightened
 from gating.drift.observed import ObservedRisk, observed_risk
 from gating.drift.shift import Shift, kolmogorov_smirnov, level_of_look, population_stability
-from gating.drift.watch import RiskWatch, log_e_of_counts, log_e_values
+from gating.drift.watch import RiskWatch, log_e_of_counts
 
 __all__ = [
     "ObservedRisk",
@@ -16,7 +16,6 @@ __all__ = [
     "kolmogorov_smirnov",
     "level_of_look",
     "log_e_of_counts",
-    "log_e_values",
     "observed_risk",
     "population_stability",
     "tightened",

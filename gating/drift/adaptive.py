@@ -1,4 +1,4 @@
-"""A threshold that follows the errors it lets through (Gibbs & Candès 2021, "Adaptive Conformal Inference")."""
+"""A threshold that adapts to the errors among served answers (Gibbs & Candès 2021)."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from gating.policy import check_threshold
 from gating.risk import check_level
 from gating.types import GatingError
 
-#: Of one step. A rise of the risk by 0.1 moves the threshold by 0.1 in some twenty labels.
+#: The step size η: where the risk rises by 0.1, the threshold rises by 0.1 in some twenty labels.
 STEP = 0.05
 
 
 def tightened(
     threshold: float, wrong: bool, *, target_risk: float, certified: float, step: float = STEP
 ) -> float:
-    """The threshold in [``certified``, 1] after one more label of a served answer: τ + η(err − α), clipped.
+    """Return the threshold in [``certified``, 1] after one more label of a served answer: τ + η(err − α), clipped.
 
-    ``threshold`` is the one before, ``certified`` the policy's own, below which no step leads; ``step`` η in
-    (0, 1]. Labels of withheld answers move nothing. At 1 next to nothing goes out, so that next to no label
-    brings the threshold back: that takes another policy.
+    ``threshold`` is the present one, ``certified`` the policy's, which is the lowest allowed; ``step`` is η in
+    (0, 1]. Labels of withheld answers do not move the threshold. At 1 almost no answer is served, so almost no
+    label can lower the threshold again; a new policy is needed.
 
-    Over T labels the share of wrong ones is at most α + (1 − certified + η) / (ηT), whatever the answers do,
-    if none goes out at threshold 1 and each label is counted before the next answer goes out (their
-    proposition 4.1, one-sided because of the floor). That is a promise for the long run and no certificate.
-    Raises GatingError on numbers out of range.
+    Over T labels the share of wrong ones is at most α + (1 − certified + η) / (ηT) for any sequence of answers,
+    if no answer is served at threshold 1 and each label is counted before the next answer is served (Gibbs &
+    Candès 2021, "Adaptive Conformal Inference Under Distribution Shift", proposition 4.1; one-sided because of
+    the lower limit). This bounds the long-run share; it is not a certificate. Raises GatingError on numbers out
+    of range.
     """
     check_level(target_risk, "target risk")
     check_threshold(threshold, "threshold")

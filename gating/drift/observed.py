@@ -1,4 +1,4 @@
-"""The risk that is observed on audit labels, with what is not certain of it."""
+"""The observed risk on audit labels, with a confidence interval."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ObservedRisk:
-    """``counts`` of the labels as they are; ``risk`` and ``coverage`` weighted by the propensities, or None.
+    """Unweighted ``counts`` of the labels, and ``risk`` and ``coverage`` weighted by propensities, or None.
 
-    The risk lies within ``low`` … ``high`` with probability about 1 - delta (0 … 1 where nothing is known);
-    ``effective`` is the number of equally likely labels that would tell as much. An estimate, no certificate.
+    The risk lies in [``low``, ``high``] with probability about 1 - delta ([0, 1] without labels). ``effective``
+    is the effective number of labels. This is an estimate, not a certificate.
     """
 
     counts: RiskEstimate
@@ -37,15 +37,14 @@ class ObservedRisk:
 def observed_risk(
     wrong: ArrayLike, served: ArrayLike, propensity: ArrayLike | None = None, delta: float = 0.1
 ) -> ObservedRisk:
-    """Wrong among served, of all traffic, from labels that were drawn at random.
+    """Estimate the share of wrong answers among all served ones, from labels that were drawn at random.
 
     ``wrong`` and ``served`` (n,) in {0, 1}; ``propensity`` (n,) in (0, 1] is the probability with which each
-    was drawn (None: all the same). Each label counts for 1/propensity answers (Horvitz & Thompson 1952), and
-    the ratio of the two sums is taken (Hájek 1971), which needs no size of the whole. The interval is the
-    exact binomial one (Clopper & Pearson 1934), with unequal propensities at Kish's effective size (Korn &
-    Graubard 1998), which is approximate. Who labels a part of the draw must not choose it by the answer:
-    labels that exist for one kind of answer only are no random draw, and no weight mends that.
-    Raises GatingError on NaN, unequal lengths and numbers out of range.
+    answer was drawn (None: equal). Each label counts for 1/propensity answers (Horvitz & Thompson 1952), and
+    the risk is the ratio of two such sums (Hájek 1971). The interval is the exact binomial one (Clopper &
+    Pearson 1934); with unequal propensities it uses Kish's effective size (Korn & Graubard 1998), which is
+    approximate. Labels must not be chosen by the content of the answers: then the sample is not random, and
+    weights cannot correct it. Raises GatingError on NaN, unequal lengths and numbers out of range.
     """
     check_level(delta, "delta")
     wrong_labels, served_labels = _flags(wrong, "wrong"), _flags(served, "served")
@@ -69,7 +68,7 @@ def observed_risk(
 
 
 def _interval(risk: float, effective: float, delta: float) -> tuple[float, float]:
-    """Two-sided, at whole counts that lie on the cautious side of the effective ones."""
+    """Return the two-sided interval at whole counts, rounded so that the interval is wider."""
     n = max(math.floor(effective + 1e-9), 1)
     most = min(math.ceil(risk * n - 1e-9), n)
     least = math.floor(risk * n + 1e-9)
@@ -77,8 +76,8 @@ def _interval(risk: float, effective: float, delta: float) -> tuple[float, float
 
 
 def _flags(values: ArrayLike, where: str) -> Floats:
-    """(n,) of 0 and 1."""
+    """Check that ``values`` (n,) are 0 or 1 and return them as float64."""
     flags = checked_scores(np.asarray(values, dtype=np.float64), where)
     if ((flags != 0) & (flags != 1)).any():
-        raise GatingError(f"{where}: each is 1 or 0")
+        raise GatingError(f"{where}: every value must be 1 or 0")
     return flags

@@ -1,14 +1,15 @@
-"""Signs of drift without labels: are the confidences of now drawn as those of the policy's own labels were?
+"""Drift tests without labels: compare present confidences with those at the time the policy was fitted.
 
-Both tests take samples whose members are independent. They say that traffic has changed, and nothing of the
-risk: confidences may shift while the answers stay right, and answers go wrong at the same confidences.
+Both tests require independent observations. They detect that the traffic has changed, not that the risk has:
+confidences may shift while answers stay right, and answers may become wrong at the same confidences.
 
-Sample sizes. At level 0.1 KS with 500 on either side finds curves 0.12 apart in nine looks of ten, curves 0.05
-apart in four. Where nothing has changed PSI is expected at (bins − 1)(1/n + 1/m): at 0.09 for 200 against 200 in
-ten bins. The usual limits of 0.1 and 0.25 mean nothing below some 500 on each side; its p-value does.
+Sample sizes. At level 0.1 the Kolmogorov-Smirnov test with 500 observations on each side detects a distance of
+0.12 in nine of ten looks, and 0.05 in four of ten. Without a change, the expected PSI is (bins − 1)(1/n + 1/m):
+0.09 for 200 against 200 in ten bins. The usual limits of 0.1 and 0.25 are not meaningful below some 500 on each
+side; the p-value is.
 
-Many looks. A test at level 0.05 that is looked at every hour is passed by nothing for long. ``level_of_look``
-spends a level over endless looks; without it p-values are for one look that was fixed beforehand.
+Repeated looks. A test at level 0.05 that is repeated every hour raises a false alarm soon. ``level_of_look``
+divides a level over infinitely many looks; without it a p-value is valid for one look fixed in advance.
 """
 
 from __future__ import annotations
@@ -27,26 +28,27 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-#: Fewer on either side show nothing short of another model.
+#: Fewest observations on each side of a test.
 LEAST = 50
-#: Kolmogorov's series: terms beyond these are below a double's precision from 0.2 on.
+#: Terms of Kolmogorov's series; from 0.2 on, later terms are below double precision.
 _TERMS = 101
 _SERIES_FROM = 0.2
 
 
 class Shift(NamedTuple):
-    """How far apart two samples lie, and the probability of that or more where nothing has changed."""
+    """The distance of two samples, and the probability of at least that distance if nothing has changed."""
 
     distance: float
     p_value: float
 
 
 def kolmogorov_smirnov(reference: ArrayLike, current: ArrayLike) -> Shift | None:
-    """The greatest distance in [0, 1] between the empirical curves of ``reference`` (n,) and ``current`` (m,).
+    """Return the greatest distance in [0, 1] between the empirical distributions of two samples, with its p-value.
 
-    The p-value is Smirnov's limit (1939), by Kolmogorov's series at √(nm/(n+m)) times the distance: in small
-    samples and with ties too large, and between 10⁻⁴ and 0.2 never more than half a per cent of itself too
-    small. None where a side has fewer than LEAST. Raises GatingError on NaN.
+    ``reference`` (n,) and ``current`` (m,). The p-value is Smirnov's limit (1939), by Kolmogorov's series at
+    √(nm/(n+m)) times the distance. It is too large in small samples and with ties; between 10⁻⁴ and 0.2 it is
+    never too small by more than 0.5 % of its value. None where a side has fewer than LEAST. Raises GatingError
+    on NaN.
     """
     old, new = np.sort(checked_scores(reference, "reference")), np.sort(checked_scores(current, "current"))
     if min(old.size, new.size) < LEAST:
@@ -60,7 +62,7 @@ def kolmogorov_smirnov(reference: ArrayLike, current: ArrayLike) -> Shift | None
 
 
 def kolmogorov_sf(x: float) -> float:
-    """P(K > x) of Kolmogorov's distribution (1933): 2 Σ (−1)^(k−1) exp(−2k²x²)."""
+    """Return P(K > x) of Kolmogorov's distribution (1933): 2 Σ (−1)^(k−1) exp(−2k²x²)."""
     if x < _SERIES_FROM:
         return 1.0
     k = np.arange(1, _TERMS)
@@ -68,7 +70,7 @@ def kolmogorov_sf(x: float) -> float:
 
 
 def population_stability(reference: ArrayLike, current: ArrayLike, bins: int = 10) -> Shift | None:
-    """Population stability index Σ (q − p) ln(q/p) over ``bins`` quantile bins of ``reference`` (n,).
+    """Return the population stability index Σ (q − p) ln(q/p) over ``bins`` quantile bins of ``reference`` (n,).
 
     ``current`` has shape (m,). Half an answer is added to each bin, so that none is empty. Tied confidences
     share a bin, which may leave fewer bins. Where nothing has changed, the index divided by (1/n + 1/m) is
@@ -95,13 +97,13 @@ def population_stability(reference: ArrayLike, current: ArrayLike, bins: int = 1
 
 
 def _shares(values: Floats, edges: Floats) -> Floats:
-    """The share of ``values`` in each bin; a bin ends with its edge."""
+    """Return the share of ``values`` in each bin; a value equal to an edge belongs to the bin below."""
     counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=edges.size + 1)
     return counts / values.size
 
 
 def chi_squared_sf(x: float, freedom: int) -> float:
-    """P(X > x), x >= 0, of a chi-squared X with ``freedom`` >= 1 degrees (Abramowitz & Stegun, 26.4.4-5)."""
+    """Return P(X > x), x >= 0, for a chi-squared X with ``freedom`` >= 1 degrees (Abramowitz & Stegun, 26.4.4-5)."""
     half = x / 2
     if half == 0.0:
         return 1.0
@@ -113,10 +115,10 @@ def chi_squared_sf(x: float, freedom: int) -> float:
 
 
 def level_of_look(look: int, delta: float) -> float:
-    """The level of the look number ``look`` (from 1): δ / (look · (look + 1)), which sums to δ over them all.
+    """Return the level of look number ``look`` (from 1): δ / (look · (look + 1)), which sums to δ over all looks.
 
-    By Bonferroni's inequality false alarms of all looks together have probability <= ``delta``, also where
-    their samples overlap.
+    By Bonferroni's inequality, a false alarm in any look has probability <= ``delta``, also where the samples of
+    the looks overlap.
     """
     check_level(delta, "delta")
     if look < 1:

@@ -1,19 +1,20 @@
-"""An alarm on labels that come one by one, valid whenever it is looked at: a bet against "risk <= target".
+"""The risk watch: an anytime-valid alarm on audit labels, which tests "risk <= target" by betting.
 
-Each label multiplies a gambler's wealth by 1 + λ(err − α). While the expected risk is at most α no bet is
-expected to win, so that the wealth, averaged over several λ, reaches 1/δ at any time at all with probability
-<= δ (Ville 1939; Shafer 2021, "Testing by betting"; Waudby-Smith & Ramdas 2024, "Estimating means of bounded
-random variables by betting"). A small λ finds a small rise, a large one a large rise soon.
+Each label multiplies the wealth of a bet by 1 + λ(err − α). While the risk is at most α, no bet has a positive
+expected gain, so the wealth averaged over several λ ever reaches 1/δ with probability <= δ (Ville 1939; Shafer
+2021, "Testing by betting"; Waudby-Smith & Ramdas 2024, "Estimating means of bounded random variables by
+betting"). A small λ detects a small rise of the risk, a large λ detects a large rise quickly.
 
-A route that was good for long has lost its stake when it turns bad, and would have to win all of it back. So the
-gambler begins with half the stake, and puts in the rest bit by bit, before each further label: every bit is a bet
-of its own from there on, and their mean is as fair as each (the mixture over the time of the change of Shin, Ramdas
-& Rinaldo 2024, "E-detectors", with weights that sum to one, so that the chance of a false alarm stays <= δ for ever).
+On a route that has been good for long, the wealth is nearly lost when the risk rises. Therefore only half of the
+stake is invested at the first label, and the rest in small parts before each further label. Each part is a
+separate bet from then on, and the mean of the bets is still an e-process: this is the mixture over the time of
+the change of Shin, Ramdas & Rinaldo 2024, "E-detectors", with weights that sum to one, so that the probability of
+a false alarm stays <= δ for ever.
 
-What it rests on. The labels are of served answers that were drawn at random, and which of them are labelled
-does not depend on how likely they are to be wrong. Labels in the order of the draw keep to that; "the least
-confident first" does not, and neither does volunteered feedback: of either only a sample that is labelled
-whole, or labels with their propensities, may be counted.
+Assumptions. The labels are of served answers that were drawn at random, and whether an answer is labelled does
+not depend on how likely it is to be wrong. Labels in the order of the draw satisfy this. Labelling the least
+confident answers first does not, and neither does user feedback; such labels count only where the whole sample is
+labelled, or with their propensities.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ import numpy as np
 
 from gating.risk import check_level
 from gating.saved import Saved
-from gating.threshold import checked_scores
 from gating.types import GatingError
 
 if TYPE_CHECKING:
@@ -36,21 +36,21 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-#: The bets λ. One that a right answer would ruin, λα >= 1, is left out.
+#: The bets λ. A λ with λα >= 1, whose wealth one right answer would end, is left out.
 BETS = (0.5, 1.0, 2.0, 4.0)
 
 
 def bets(target_risk: float) -> tuple[float, ...]:
-    """The λ of BETS that are safe at ``target_risk`` in (0, 1): the first always is."""
+    """Return the λ of BETS with λα < 1 at ``target_risk`` α in (0, 1); there is always at least one."""
     check_level(target_risk, "target risk")
     return tuple(bet for bet in BETS if bet * target_risk < 1.0)
 
 
 def held_back(labels: ArrayLike) -> Floats:
-    """The share of the stake that has not been put in after so many labels: 1, 1/2, then ½ ln 2 / ln(n + 1).
+    """Return the share of the stake not yet invested after ``labels`` labels n: 1, 1/2, then ½ ln 2 / ln(n + 1).
 
-    No prior that sums to one falls much more slowly: a change after a thousand labels costs 11 nats, not the
-    thousand labels. The first half is what a risk that was too high from the start is found with.
+    Few priors that sum to one fall more slowly: a change after a thousand labels costs 11 nats of evidence. The
+    first half detects a risk that was too high from the start.
     """
     count = np.asarray(labels, dtype=np.float64)
     late = 0.5 * math.log(2.0) / np.log(np.maximum(count, 1.0) + 1.0)
@@ -59,10 +59,10 @@ def held_back(labels: ArrayLike) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class RiskWatch:
-    """The e-process of one route and policy; ``add`` gives the next one.
+    """The state of the e-process of one route and policy; ``add`` returns the next state.
 
-    ``labels`` served answers are labelled, ``errors`` of them wrong; ``log_wealth`` (n_bets,) is the natural
-    logarithm of each bet's wealth, empty before the first label; ``peak`` the highest ``log_e`` so far.
+    ``labels`` served answers are labelled, ``errors`` of them wrong. ``log_wealth`` (n_bets,) is the natural
+    logarithm of each bet's wealth, empty before the first label. ``peak`` is the highest ``log_e`` so far.
     """
 
     target_risk: float
@@ -73,11 +73,11 @@ class RiskWatch:
     peak: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse levels outside (0, 1), counts that do not nest and wealth that is none."""
+        """Raise GatingError on levels outside (0, 1), inconsistent counts and wealth that is not finite."""
         check_level(self.delta, "delta")
         wanted = len(bets(self.target_risk)) if self.labels else 0
         if not 0 <= self.errors <= self.labels:
-            raise GatingError(f"risk watch: errors {self.errors} of {self.labels} labels do not nest")
+            raise GatingError(f"risk watch: {self.errors} errors among {self.labels} labels")
         if len(self.log_wealth) != wanted or not np.isfinite([*self.log_wealth, self.peak]).all():
             raise GatingError(
                 f"risk watch: log_wealth must hold {wanted} finite numbers at this target risk after "
@@ -86,7 +86,7 @@ class RiskWatch:
 
     @classmethod
     def of_labels(cls, target_risk: float, delta: float, wrong: Sequence[bool]) -> Self:
-        """The watch after these labels of weight 1, in the order of the draw."""
+        """Return the state after the labels ``wrong`` (n,) of weight 1, in the order of the draw."""
         if not wrong:
             return cls(target_risk, delta)
         log_wealth = _log_wealth(np.asarray(wrong, dtype=np.float64), target_risk)
@@ -94,15 +94,14 @@ class RiskWatch:
         return cls(target_risk, delta, len(wrong), sum(wrong), tuple(log_wealth[-1].tolist()), peak)
 
     def add(self, wrong: bool, weight: float = 1.0) -> Self:
-        """The watch after one more label.
+        """Return the state after one more label.
 
-        ``weight`` in (0, 1] where answers were drawn with unequal propensities that may depend on the answer:
-        the least propensity divided by its own. A share that only changes with time needs none. Raises
-        GatingError on another weight.
+        ``weight`` in (0, 1] is the least propensity divided by the answer's, where propensities depend on the
+        answer. Propensities that change only with time need no weight. Raises GatingError on another weight.
         """
         if not 0.0 < weight <= 1.0:
             raise GatingError(
-                f"risk watch: weight is {weight}; it is the least propensity divided by its own"
+                f"risk watch: weight is {weight}; it must be the least propensity divided by the answer's, in (0, 1]"
             )
         gain = weight * (wrong - self.target_risk)
         before, after = held_back([self.labels, self.labels + 1]).tolist()
@@ -117,7 +116,7 @@ class RiskWatch:
 
     @property
     def log_e(self) -> float:
-        """Natural logarithm of the mean wealth: 0 at the start, the evidence that the risk is above target."""
+        """Natural logarithm of the mean wealth: the evidence that the risk is above the target, 0 at the start."""
         if not self.labels:
             return 0.0
         invested = _log_mean_exp(np.array(self.log_wealth))
@@ -125,11 +124,11 @@ class RiskWatch:
 
     @property
     def alarm(self) -> bool:
-        """Whether the wealth has ever reached 1/δ; it holds from then on."""
+        """Whether the wealth has ever reached 1/δ; the alarm stays on from then on."""
         return self.peak >= -math.log(self.delta)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, for ``load``."""
+        """Return plain JSON values that ``load`` reads."""
         return {
             "target_risk": self.target_risk,
             "delta": self.delta,
@@ -141,7 +140,7 @@ class RiskWatch:
 
     @classmethod
     def load(cls, saved: Mapping[str, Any]) -> Self:
-        """What ``to_dict`` gave; raises GatingError, naming the key."""
+        """Read what ``to_dict`` saved; raises GatingError naming the key."""
         state = Saved(saved, "risk_watch")
         wealth = state.get("log_wealth")
         if not isinstance(wealth, list) or not all(isinstance(each, int | float) for each in wealth):
@@ -156,28 +155,23 @@ class RiskWatch:
         )
 
 
-def log_e_values(wrong: ArrayLike, target_risk: float) -> Floats:
-    """``RiskWatch.log_e`` after each of n >= 1 labels: ``wrong`` (n,) or (runs, n) in {0, 1} -> the same shape."""
-    labels = np.asarray(wrong, dtype=np.float64)
-    checked_scores(labels.ravel(), "audit labels")
-    if ((labels != 0) & (labels != 1)).any():
-        raise GatingError("audit labels: a label is 1 (wrong) or 0 (right)")
-    return _log_e(_log_wealth(labels, target_risk))
-
-
 def log_e_of_counts(labels: int, errors: int, target_risk: float) -> float:
-    """The evidence of counts whose order nobody knows: the whole stake put in before the first of them.
+    """Return the evidence, as ``RiskWatch.log_e``, of counts whose order is unknown.
 
-    As valid at any time as ``RiskWatch.log_e``: a function of the counts alone, but slow after a good time.
+    The whole stake is invested before the first label. The result is valid at any time, but rises slowly after a
+    long time with a low risk.
     """
     if not 0 <= errors <= labels:
-        raise GatingError(f"risk watch: errors {errors} of {labels} labels do not nest")
+        raise GatingError(f"risk watch: {errors} errors among {labels} labels")
     won, lost = _log_steps(target_risk)
     return float(_log_mean_exp(errors * won + (labels - errors) * lost))
 
 
 def _log_wealth(labels: Floats, target_risk: float) -> Floats:
-    """Of each bet after each label: (…, n) -> (…, n, n_bets). Bits of the stake grow by the steps after them."""
+    """Return the log wealth of each bet after each label: (…, n) -> (…, n, n_bets).
+
+    Each part of the stake is multiplied by the factors of the labels that follow it.
+    """
     won, lost = _log_steps(target_risk)
     steps = np.where(labels[..., None] == 1.0, won, lost)
     grown = np.cumsum(steps, axis=-2)
@@ -188,20 +182,20 @@ def _log_wealth(labels: Floats, target_risk: float) -> Floats:
 
 
 def _log_e(log_wealth: Floats) -> Floats:
-    """(…, n, n_bets) -> (…, n)."""
+    """Return the log of the mean wealth, the uninvested stake included: (…, n, n_bets) -> (…, n)."""
     kept = np.log(held_back(np.arange(1, log_wealth.shape[-2] + 1)))
     evidence: Floats = np.logaddexp(_log_mean_exp(log_wealth), kept)
     return evidence
 
 
 def _log_steps(target_risk: float) -> tuple[Floats, Floats]:
-    """What a wrong and a right answer add to each bet's logarithm (n_bets,)."""
+    """Return what a wrong and a right answer add to the log wealth of each bet (n_bets,), (n_bets,)."""
     bet = np.array(bets(target_risk))
     return np.log1p(bet * (1.0 - target_risk)), np.log1p(-bet * target_risk)
 
 
 def _log_mean_exp(log_wealth: Floats) -> Floats:
-    """Logarithm of the mean wealth over the last axis."""
+    """Return the logarithm of the mean wealth over the last axis."""
     most = log_wealth.max(axis=-1, keepdims=True)
     mean: Floats = most[..., 0] + np.log(np.exp(log_wealth - most).mean(axis=-1))
     return mean

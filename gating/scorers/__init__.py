@@ -1,4 +1,4 @@
-"""The scorers, by name; a further one is a file and a line here."""
+"""The table of scorers by name; a new scorer is one file and one line here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gating.scorers.logprob import LOGPROB_SCORERS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The cheapest to gather first: of the answer itself, of one further token or answer, of further samples.
+#: In order of cost: evidence of the answer itself, one further call, further samples.
 _ALL: tuple[Scorer, ...] = (
     *LOGPROB_SCORERS,
     PTrue(),

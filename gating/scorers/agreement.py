@@ -1,8 +1,9 @@
-"""How far further samples agree with the answer that is served.
+"""Agreement of further samples with the served answer.
 
-Self-consistency (Wang et al. 2023) read as a confidence: the share of the samples that say what the answer
-says, not what most of them say. A sample that declines ("I don't know") agrees with nothing: samples that all
-decline give 0, the least confidence, and leave nothing unmeasured that a lenient route would let out.
+The score is self-consistency (Wang et al. 2023) used as a confidence: the share of the samples that agree with
+the served answer, not with their own majority. A sample that declines ("I don't know") agrees with nothing.
+Samples that all decline give 0, the lowest score, so that a route with ``on_unmeasured: answer`` does not serve
+the answer.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ if TYPE_CHECKING:
     from gating.types import Evidence
 
 T = TypeVar("T")
-#: How much each of the samples (k,), each a number in [0, 1], says of each part of the answer (n, k), n >= 1.
+#: (n, k), n >= 1: how far each of the k samples supports each of the answer's n parts, in [0, 1].
 Support = list[list[float]]
 
 
 @dataclass(frozen=True, slots=True)
 class AgreementScorer:
-    """The mean over the k samples of how much each says of the answer, in [0, 1]; of a long answer's weakest part.
+    """The mean support of the k samples for the answer, in [0, 1]; for a long answer, for its weakest part.
 
-    The scale is the real line, since a share of votes is no probability: none in five is not never, and its
-    log-odds would be infinite.
+    The scale is the real line, because a share of votes is not a probability: no vote among five does not mean
+    impossible, and its log-odds would be infinite.
     """
 
     name: str
@@ -43,11 +44,11 @@ class AgreementScorer:
     scale: Scale = "real"
 
     def score(self, evidence: Evidence) -> float | Unmeasured:
-        """The mean; Unmeasured without samples, or where the answer says nothing that can be compared."""
+        """Return the mean support; Unmeasured without samples, or where the answer cannot be compared."""
         return score_of_all(self, evidence)
 
     def bounds(self, evidence: Evidence, k: int) -> Bounds | Unmeasured:
-        """Where the score lies when there are ``k`` samples: those to come may say nothing or everything."""
+        """Return the bounds of the score with ``k`` samples: each missing sample supports nothing or everything."""
         support = self.compare(evidence)
         if isinstance(support, Unmeasured):
             return support
@@ -59,7 +60,7 @@ class AgreementScorer:
 
 
 def by_texts(measure: Callable[[Text, Text], float]) -> Callable[[Evidence], Support | Unmeasured]:
-    """The answer as one part, held against each sample by ``measure``, which lies in [0, 1]."""
+    """Return a comparison of the whole answer with each sample by ``measure``, which lies in [0, 1]."""
 
     def compare(evidence: Evidence) -> Support | Unmeasured:
         answer = read(evidence.answer)
@@ -72,7 +73,7 @@ def by_texts(measure: Callable[[Text, Text], float]) -> Callable[[Evidence], Sup
 
 
 def read(answer: str) -> Text | Unmeasured:
-    """The answer, where it says anything that a sample could say too."""
+    """Return the answer ready for comparison; Unmeasured where it declines or has no words."""
     text = Text.of(answer)
     if text.declines:
         return Unmeasured("the answer declines")
@@ -80,9 +81,10 @@ def read(answer: str) -> Text | Unmeasured:
 
 
 def by_kind(evidence: Evidence) -> Support | Unmeasured:
-    """Numbers by value, choices by letter, short texts by their words, long ones sentence by sentence.
+    """Compare numbers by value, choices by letter, short texts by words, and long ones sentence by sentence.
 
-    A long answer that ends in a number ("… The answer is 18.") is that number, as in self-consistency.
+    A long answer that concludes with a number ("… The answer is 18.") counts as that number, as in
+    self-consistency.
     """
     parts = sentences(evidence.answer)
     if not is_long(parts):
@@ -94,7 +96,7 @@ def by_kind(evidence: Evidence) -> Support | Unmeasured:
 
 
 def by_sentence(evidence: Evidence, parts: Sequence[str]) -> Support | Unmeasured:
-    """Each of the answer's sentences ``parts`` (n,), held against the sentences of each sample."""
+    """Compare each of the answer's sentences ``parts`` (n,) with the sentences of each sample."""
     if is_abstention(evidence.answer):
         return Unmeasured("the answer declines")
     if len(parts) > MOST_SENTENCES:
@@ -105,9 +107,9 @@ def by_sentence(evidence: Evidence, parts: Sequence[str]) -> Support | Unmeasure
 
 
 def weakest_first(evidence: Evidence) -> list[tuple[str, float]]:
-    """The answer's sentences with the mean support of the samples, in [0, 1], the least supported first.
+    """Return the answer's sentences with their mean support in [0, 1], in ascending order of support.
 
-    Empty where there are no samples, and for answers that are not long or cannot be compared.
+    The list is empty without samples, and for answers that are short or cannot be compared.
     """
     parts = sentences(evidence.answer)
     if not (evidence.samples and is_long(parts)):
@@ -120,7 +122,7 @@ def weakest_first(evidence: Evidence) -> list[tuple[str, float]]:
 
 
 def by_embedding(evidence: Evidence) -> Support | Unmeasured:
-    """Cosine of the answer's vector with each sample's, negative ones as 0."""
+    """Compare by the cosine of the answer's vector with each sample's, negative values as 0."""
     if is_abstention(evidence.answer):
         return Unmeasured("the answer declines")
     vectors = one_each(evidence, "embeddings", evidence.embeddings)
@@ -140,7 +142,7 @@ def by_embedding(evidence: Evidence) -> Support | Unmeasured:
 
 
 def by_judge(evidence: Evidence) -> Support | Unmeasured:
-    """1 for each sample that a judge found to mean what the answer does, else 0."""
+    """Compare by a judge's clusters: 1 for each sample with the same meaning as the answer, else 0."""
     if is_abstention(evidence.answer):
         return Unmeasured("the answer declines")
     meanings = one_each(evidence, "meanings", evidence.meanings)
@@ -151,7 +153,10 @@ def by_judge(evidence: Evidence) -> Support | Unmeasured:
 
 
 def one_each(evidence: Evidence, what: str, given: Sequence[T] | None) -> Sequence[T] | Unmeasured:
-    """What was ``given`` of the answer and each sample, in that order; nothing while there are no samples."""
+    """Return ``given`` if it has one item for the answer and each sample; Unmeasured otherwise.
+
+    Without samples, only the answer's item is returned, if any.
+    """
     if not evidence.samples:
         return given[:1] if given else ()
     if given is None:
@@ -162,7 +167,7 @@ def one_each(evidence: Evidence, what: str, given: Sequence[T] | None) -> Sequen
 
 
 _SHORT = by_texts(alike)
-#: The one that fits the answer's kind; others build on what it compares.
+#: The agreement that fits the answer's kind; other scorers build on it.
 AGREEMENT = AgreementScorer("agreement", by_kind)
 AGREEMENT_SCORERS = (
     AGREEMENT,

@@ -1,4 +1,4 @@
-"""What every scorer is: one reading of the evidence, higher = more confident, or unmeasured."""
+"""The protocols of scorers: a score of the evidence, higher = more confident, or Unmeasured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gating.types import Unmeasured
 if TYPE_CHECKING:
     from gating.types import Evidence
 
-#: What must be observed before a scorer can read it.
+#: The kinds of evidence that scorers read.
 Need = Literal[
     "logprobs",
     "top_logprobs",
@@ -21,35 +21,35 @@ Need = Literal[
     "closed_book",
     "features",
 ]
-#: What a score is on: ln of a probability (<= 0), a probability ([0, 1]), or the real line.
+#: The scale of a score: ln of a probability (<= 0), a probability ([0, 1]), or the real line.
 Scale = Literal["logprob", "probability", "real"]
 
 
 class Scorer(Protocol):
-    """One reading of the evidence; its ``name`` is its key in ``SCORERS``, policies and configurations."""
+    """A function of the evidence, called by ``name`` in ``SCORERS``, policies and configurations."""
 
     @property
     def name(self) -> str:
-        """The key."""
+        """The scorer's key in ``SCORERS``."""
         ...
 
     @property
     def needs(self) -> frozenset[Need]:
-        """The kinds of evidence without which it is unmeasured."""
+        """The kinds of evidence that the scorer requires."""
         ...
 
     @property
     def scale(self) -> Scale:
-        """What its scores are on."""
+        """The scale of the scores."""
         ...
 
     def score(self, evidence: Evidence) -> float | Unmeasured:
-        """A finite number, or why there is none; never NaN."""
+        """Return a finite number, never NaN, or Unmeasured with the reason."""
         ...
 
 
 class Bounds(NamedTuple):
-    """The least and the greatest score that an answer can still get."""
+    """The least and the greatest score that an answer can still reach."""
 
     low: float
     high: float
@@ -57,18 +57,18 @@ class Bounds(NamedTuple):
 
 @runtime_checkable
 class SampleScorer(Scorer, Protocol):
-    """A scorer of which it is known, while samples are still to come, what they can make of its score."""
+    """A scorer of samples that bounds its score while samples are missing."""
 
     def bounds(self, evidence: Evidence, k: int) -> Bounds | Unmeasured:
-        """What ``score`` can say when the samples of ``evidence`` have become ``k``, which are no fewer.
+        """Return the bounds of ``score`` once the samples of ``evidence`` have grown to ``k``, which is no fewer.
 
-        Unmeasured where it will be, whatever comes.
+        Return Unmeasured where the score will be unmeasured with any samples.
         """
         ...
 
 
 def score_of_all(scorer: SampleScorer, evidence: Evidence) -> float | Unmeasured:
-    """A score once every sample is there: then its bounds meet. Unmeasured without samples, or where they are."""
+    """Return the score when no sample is missing, where both bounds are equal; Unmeasured without samples."""
     if not evidence.samples:
         return Unmeasured("no samples")
     bounds = scorer.bounds(evidence, len(evidence.samples))

@@ -1,4 +1,4 @@
-"""The answer with passages held against the answer without them."""
+"""Comparison of the answer with passages and the answer without them (closed book)."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from gating.types import Evidence, Unmeasured
 if TYPE_CHECKING:
     from gating.scorers.base import Need, Scale
 
-#: What the closed-book answer's own word counts where neither answer has logprobs: half of a certain one.
+#: The probability p of the closed-book answer where neither answer has logprobs.
 UNTOLD = 0.5
 
 
 def agreement(answer: str, closed_book: str) -> float | Unmeasured:
-    """How far the closed-book answer says what the answer says, in [0, 1], as ``agreement`` reads it."""
+    """Return the agreement in [0, 1] of the closed-book answer with the answer, by the scorer ``agreement``."""
     return AGREEMENT.score(Evidence(answer, samples=(closed_book,)))
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedBookContrast:
-    """(2 a - 1) p in [-1, 1]: a confident closed-book answer speaks for the open-book one, or against it.
+    """(2 a - 1) p in [-1, 1]: a confident closed-book answer is evidence for or against the open-book answer.
 
-    a in [0, 1] is their agreement and p = exp(mean token logprob) of the closed-book answer; 0 where that one
-    declines, which says nothing of the other. On human-labelled answers of Natural Questions .93 were right
-    where the two agree and .63 where they do not, of TriviaQA .97 and .67. What passages do to refusals:
-    Zhou et al. 2025, "Do Retrieval Augmented Language Models Know When They Don't Know?", arXiv:2509.01476.
-    The weighting by p is this project's own. Passages inflate the open-book answer's own logprobs; those of
-    the closed-book answer they cannot touch.
+    a in [0, 1] is the agreement of the two answers, and p = exp(mean token logprob) of the closed-book answer.
+    The score is 0 where the closed-book answer declines. On human-labelled answers of Natural Questions .93 were
+    right where the two answers agree and .63 where they do not; of TriviaQA .97 and .67. For the effect of
+    passages on refusals, see Zhou et al. 2025, "Do Retrieval Augmented Language Models Know When They Don't
+    Know?", arXiv:2509.01476. The weighting by p is introduced by this project: passages inflate the logprobs of
+    the open-book answer, but not those of the closed-book answer.
     """
 
     name: str = "closed_book_contrast"
@@ -41,7 +41,7 @@ class ClosedBookContrast:
     scale: Scale = "real"
 
     def score(self, evidence: Evidence) -> float | Unmeasured:
-        """The product; Unmeasured without a closed-book answer, or where one answer alone has logprobs."""
+        """Return the product; Unmeasured without a closed-book answer, or where only one answer has logprobs."""
         closed = evidence.closed_book
         if closed is None:
             return Unmeasured("no closed-book answer")

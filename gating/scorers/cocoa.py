@@ -1,4 +1,4 @@
-"""Token probabilities and agreement in one figure: CoCoA."""
+"""CoCoA: token probabilities and agreement in one score."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Cocoa:
     scale: Scale = "real"
 
     def score(self, evidence: Evidence) -> float | Unmeasured:
-        """The product; Unmeasured where either factor is."""
+        """Return the product; Unmeasured where either factor is."""
         return score_of_all(self, evidence)
 
     def bounds(self, evidence: Evidence, k: int) -> Bounds | Unmeasured:
-        """The product at the bounds of the agreement."""
+        """Return the products at the bounds of the agreement."""
         agreement = AGREEMENT.bounds(evidence, k)
         if isinstance(agreement, Unmeasured):
             return agreement

@@ -1,4 +1,4 @@
-"""How much the answer and its samples are alike among themselves: the degree matrix."""
+"""Degree-matrix uncertainty: the mean similarity among the answer and its samples."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Degree:
     """1 - U_Deg, where U_Deg = trace(m I - D) / m**2, in [1 / m, 1].
 
     Lin, Trivedi & Sun 2024, "Generating with Confidence", section 4.2. D is the diagonal matrix of the row
-    sums of W, the Jaccard similarities of the m = 1 + k answers, the served one among them; so this is the
-    mean of W. A sample that declines is like nothing but itself.
+    sums of W, the Jaccard similarities of the m = 1 + k answers, the served one included, so the score is the
+    mean of W. A sample that declines is similar only to itself.
     """
 
     name: str = "degree"
@@ -31,11 +31,11 @@ class Degree:
     scale: Scale = "real"
 
     def score(self, evidence: Evidence) -> float | Unmeasured:
-        """The mean similarity; Unmeasured without samples, or where the answer says nothing."""
+        """Return the mean similarity; Unmeasured without samples, or where the answer declines or has no words."""
         return score_of_all(self, evidence)
 
     def bounds(self, evidence: Evidence, k: int) -> Bounds | Unmeasured:
-        """Samples to come may be like nothing, or (which is more than they can) like everything at once."""
+        """Return the bounds with ``k`` samples: missing ones are similar to nothing, or to all answers at once."""
         answer = read(evidence.answer)
         if isinstance(answer, Unmeasured):
             return answer

@@ -1,4 +1,4 @@
-"""How many different things the samples say: discrete semantic entropy."""
+"""Discrete semantic entropy: how many different meanings the samples have."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class SemanticEntropy:
     """Minus the entropy of the meanings' shares, sum over c of p_c ln p_c, in nats; in [-ln(1 + k), 0].
 
     Discrete semantic entropy (Farquhar et al. 2024, "Detecting hallucinations in large language models using
-    semantic entropy", Methods). p_c is the share of the 1 + k answers, the served one among them, in cluster
-    c: a judge's meanings where there are any, else answers of one spelling, number or choice. An answer joins
-    the first cluster whose first member it equals. Each sample that declines is a cluster of its own.
+    semantic entropy", Methods). p_c is the share of the 1 + k answers, the served one included, in cluster c.
+    Clusters are a judge's meanings where there are any, else answers of one spelling, number or choice: an
+    answer joins the first cluster whose first member it equals. Each sample that declines is a separate cluster.
     """
 
     name: str = "semantic_entropy"
@@ -35,14 +35,14 @@ class SemanticEntropy:
     scale: Scale = "real"
 
     def score(self, evidence: Evidence) -> float | Unmeasured:
-        """Minus the entropy; Unmeasured without samples, or where the answer says nothing."""
+        """Return minus the entropy; Unmeasured without samples, or where the answer declines or has no words."""
         if not evidence.samples:
             return Unmeasured("no samples")
         sizes = cluster_sizes(evidence)
         return sizes if isinstance(sizes, Unmeasured) else _negated_entropy(sizes)
 
     def bounds(self, evidence: Evidence, k: int) -> Bounds | Unmeasured:
-        """All samples to come may say something new each, or all what is said most."""
+        """Return the bounds with ``k`` samples: each missing one is new, or all join the largest cluster."""
         sizes = cluster_sizes(evidence)
         if isinstance(sizes, Unmeasured):
             return sizes
@@ -55,7 +55,7 @@ class SemanticEntropy:
 
 
 def cluster_sizes(evidence: Evidence) -> list[int] | Unmeasured:
-    """How many of the answer and its samples say each thing that is said."""
+    """Return the number of answers (the served one and its samples) in each cluster of equal meaning."""
     answer = read(evidence.answer)
     if isinstance(answer, Unmeasured):
         return answer
@@ -82,6 +82,6 @@ def _by_meaning(meanings: Sequence[int], samples: Sequence[str]) -> list[int]:
 
 
 def _negated_entropy(sizes: Sequence[int]) -> float:
-    """sum p ln p; the same for any order of ``sizes`` (n,)."""
+    """Return sum p ln p over the shares p of ``sizes`` (n,); their order does not change the result."""
     total = sum(sizes)
     return fsum(size / total * log(size / total) for size in sizes)

@@ -1,4 +1,4 @@
-"""Scores of the user's own, which arrive with the evidence."""
+"""Scores that the user computes and supplies with the evidence."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _RANGES: dict[Scale, tuple[float, float]] = {
 
 @dataclass(frozen=True, slots=True)
 class FeatureScorer:
-    """The feature called ``name``, on the scale that its tuning data showed."""
+    """A scorer that returns the feature called ``name``, on the scale inferred from the tuning data."""
 
     name: str
     scale: Scale = "real"
     needs: frozenset[Need] = frozenset({"features"})
 
     def score(self, evidence: Evidence) -> float | Unmeasured:
-        """The feature; Unmeasured where it is absent, not finite, or off its scale."""
+        """Return the feature; Unmeasured where it is absent, not finite, or off its scale."""
         value = evidence.features.get(self.name)
         if value is None:
             return Unmeasured(f"no feature {self.name}")

@@ -1,4 +1,4 @@
-"""Probabilities that the model gives itself: of one forced token, or in its own words."""
+"""Scores that the model states about its answer: P(True) and a confidence in words."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PTrue:
-    """The model's own probability in [0, 1] that its answer is true.
+    """The model's probability in [0, 1] that its answer is true.
 
-    P(True) of Kadavath et al. 2022, "Language Models (Mostly) Know What They Know", section 3: asked whether
-    the proposed answer is (A) True or (B) False, the probability of the one forced token that says true.
+    P(True) of Kadavath et al. 2022, "Language Models (Mostly) Know What They Know", section 3: the model is asked
+    whether the proposed answer is (A) True or (B) False, and the score is the probability of the token for true.
     """
 
     name: str = "p_true"
@@ -25,15 +25,16 @@ class PTrue:
     scale: Scale = "probability"
 
     def score(self, evidence: Evidence) -> float | Unmeasured:
-        """It, as the evidence has it."""
+        """Return P(True); Unmeasured where it is absent or not in [0, 1]."""
         return _probability("P(True)", evidence.p_true)
 
 
 @dataclass(frozen=True, slots=True)
 class Verbalised:
-    """The confidence in [0, 1] that the model put in words (Lin, Hilton & Evans 2022; Tian et al. 2023).
+    """The confidence in [0, 1] that the model states in words (Lin, Hilton & Evans 2022; Tian et al. 2023).
 
-    The scale is the real line: "100 %" is a manner of speaking, and its log-odds would be infinite.
+    The scale is the real line, because a stated 100 % does not mean certainty, and its log-odds would be
+    infinite.
     """
 
     name: str = "verbalised"
@@ -41,7 +42,7 @@ class Verbalised:
     scale: Scale = "real"
 
     def score(self, evidence: Evidence) -> float | Unmeasured:
-        """It, as the evidence has it."""
+        """Return the stated confidence; Unmeasured where it is absent or not in [0, 1]."""
         return _probability("verbalised confidence", evidence.verbalised)
 
 

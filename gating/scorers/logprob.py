@@ -1,7 +1,7 @@
-"""Scores of the answer's token logprobs: cheap, and of one call's worth.
+"""Scores from the answer's token logprobs, which need no further call.
 
-Each reads natural logarithms that ``clean_logprobs`` has checked and clipped. Sums and minima of a list are
-pure Python, since an array costs more to make than they to take; the entropy's exponentials are worth one.
+All read natural logarithms that ``clean_logprobs`` has checked and clipped. Sums and minima are computed in pure
+Python, because building an array takes longer; only the entropy uses numpy.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from gating.scorers.base import Need, Scale
     from gating.types import Evidence
 
-#: The share of an answer that ``tail_logprob`` reads.
+#: ``tail_logprob`` reads a window of one TAIL-th of the answer.
 TAIL = 10
-#: Probabilities of one place may sum to this much over 1: servers round each of them.
+#: Tolerance on the sum of the probabilities at one position: servers round each of them.
 EXCESS = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class LogprobScorer:
-    """A statistic of the token logprobs (n,) in [FLOOR, 0], itself on their scale."""
+    """A statistic of the token logprobs (n,) in [FLOOR, 0], on the same scale."""
 
     name: str
     statistic: Callable[[Sequence[float]], float]
@@ -41,7 +41,7 @@ class LogprobScorer:
     scale: Scale = "logprob"
 
     def score(self, evidence: Evidence) -> float | Unmeasured:
-        """The statistic, in nats; Unmeasured without usable logprobs."""
+        """Return the statistic, in nats; Unmeasured without usable logprobs."""
         logprobs = clean_logprobs(evidence.token_logprobs)
         if isinstance(logprobs, Unmeasured):
             return logprobs
@@ -49,35 +49,36 @@ class LogprobScorer:
 
 
 def mean(logprobs: Sequence[float]) -> float:
-    """The logarithm of the tokens' geometric mean probability (minus the log of the perplexity)."""
+    """Return the mean logprob: the logarithm of the geometric mean probability, or minus the log-perplexity."""
     return sum(logprobs) / len(logprobs)
 
 
 def first(logprobs: Sequence[float]) -> float:
-    """The first token's."""
+    """Return the logprob of the first token."""
     return logprobs[0]
 
 
 def tail(logprobs: Sequence[float]) -> float:
-    """The mean of the least confident window of ceil(n / 10) consecutive tokens.
+    """Return the mean of the least confident window of ceil(n / 10) consecutive tokens.
 
-    Lowest group confidence of DeepConf (Fu et al. 2025, "Deep Think with Confidence", section 3.1), with a
-    window that grows with the answer, on the tokens' own logprobs.
+    This is the lowest group confidence of DeepConf (Fu et al. 2025, "Deep Think with Confidence", section 3.1),
+    computed from the logprobs of the generated tokens, with a window that grows with the answer.
     """
     width = ceil(len(logprobs) / TAIL)
     if width == 1:
         return min(logprobs)
     sums = list(accumulate(logprobs, initial=0.0))
     lowest: float = min(map(sub, sums[width:], sums))
-    return min(lowest, 0.0) / width  # sums of nothing but 0 and -1e-17 may differ by +1e-17
+    return min(lowest, 0.0) / width  # by rounding, a difference of two sums may be slightly above 0
 
 
 @dataclass(frozen=True, slots=True)
 class TopKEntropy:
-    """Minus the mean entropy of the next token, in nats, over the answer's places; <= 0.
+    """Minus the mean entropy of the next token, in nats, over the answer's positions; <= 0.
 
-    Of a place only the k most likely tokens are known: H = -sum p ln p - r ln r, where r = 1 - sum p, clipped
-    at 0, is the probability of all others, taken as one outcome. Never above the true entropy.
+    At each position only the k most likely tokens are known: H = -sum p ln p - r ln r, where r = 1 - sum p,
+    clipped at 0, is the probability of all other tokens, treated as one outcome. H is a lower bound of the true
+    entropy.
     """
 
     name: str = "topk_entropy"
@@ -85,17 +86,17 @@ class TopKEntropy:
     scale: Scale = "real"
 
     def score(self, evidence: Evidence) -> float | Unmeasured:
-        """Minus the mean entropy; Unmeasured without usable top logprobs at each of the answer's places."""
+        """Return minus the mean entropy; Unmeasured without usable top logprobs at each of the answer's positions."""
         places, own = evidence.top_logprobs, evidence.token_logprobs
         if isinstance(own, Unmeasured):
             return own
         if places is None:
             return Unmeasured("no top logprobs")
         if own is not None and len(own) != len(places):
-            return Unmeasured(f"top logprobs of {len(places)} places for {len(own)} tokens")
+            return Unmeasured(f"top logprobs at {len(places)} positions for {len(own)} tokens")
         widths = [len(place) for place in places]
         if not widths or 0 in widths:
-            return Unmeasured("a place has no top logprobs" if widths else "no tokens")
+            return Unmeasured("a token has no top logprobs" if widths else "no tokens")
         logprobs = clean_logprobs(list(chain.from_iterable(places)))
         if isinstance(logprobs, Unmeasured):
             return Unmeasured(f"top logprobs: {logprobs.reason}")
@@ -103,11 +104,11 @@ class TopKEntropy:
 
 
 def _mean_entropy(logprobs: NDArray[np.float64], starts: NDArray[np.int64]) -> float | Unmeasured:
-    """Minus the mean over places, of which each begins at one of ``starts`` (n,) in ``logprobs`` (n * k,)."""
+    """Return minus the mean entropy over positions, which begin at ``starts`` (n,) in ``logprobs`` (n * k,)."""
     probabilities = np.exp(logprobs)
     mass = np.add.reduceat(probabilities, starts)
     if mass.max() > 1.0 + EXCESS:
-        return Unmeasured("the top probabilities of a place sum to more than 1")
+        return Unmeasured("the top probabilities at a token sum to more than 1")
     rest = 1.0 - mass
     rest = rest[rest > 0.0]  # r ln r -> 0 as r -> 0
     return float(probabilities @ logprobs + rest @ np.log(rest)) / len(starts)

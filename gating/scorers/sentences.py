@@ -1,7 +1,7 @@
-"""Long answers, sentence by sentence: an answer is worth no more than its weakest one.
+"""Support for long answers, sentence by sentence.
 
-Sentence-level agreement in the manner of SelfCheckGPT (Manakul, Liusie & Gales 2023, section 5), by words
-instead of a further model.
+This is sentence-level agreement in the manner of SelfCheckGPT (Manakul, Liusie & Gales 2023, section 5), with a
+comparison of words instead of a further model.
 """
 
 from __future__ import annotations
@@ -15,26 +15,27 @@ from gating.scorers.similarity import Text, name_other_numbers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: What is compared takes up to this number squared of steps for each sample: half a second at the worst.
+#: Most sentences that are compared. The cost for each sample grows with the square: half a second at most.
 MOST_SENTENCES = 500
 
 
 def sentences(text: str) -> tuple[str, ...]:
-    """The sentences and lines of ``text`` that hold a letter or digit, in order."""
+    """Return the sentences and lines of ``text`` that contain a letter or digit, in order."""
     parts = (part.strip() for part in SENTENCE.split(text.strip()))
     return tuple(part for part in parts if any(character.isalnum() for character in part))
 
 
 def is_long(parts: Sequence[str]) -> bool:
-    """Whether an answer of the sentences ``parts`` (n,) is compared sentence by sentence."""
+    """Return whether an answer with the sentences ``parts`` (n,) is compared sentence by sentence."""
     return len(parts) > 1 or any(len(part.split()) > MAX_STATEMENT_WORDS for part in parts)
 
 
 def supported(parts: Sequence[Text], sample: str) -> list[float]:
-    """How much ``sample`` says each of the sentences ``parts`` (n,), in [0, 1]: the most that one of its does.
+    """Return how far ``sample`` supports each of the sentences ``parts`` (n,), in [0, 1].
 
-    A pair of sentences by the Jaccard similarity of their words, and 0 where each names a number that the
-    other does not. A sample that declines says none; of a longer one than MOST_SENTENCES the rest is not read.
+    The support of a sentence is its greatest similarity to a sentence of the sample: the Jaccard similarity of
+    their words, and 0 where each contains a number that the other does not. A sample that declines supports
+    nothing. Sentences of the sample beyond MOST_SENTENCES are ignored.
     """
     if Text.of(sample).declines:
         return [0.0] * len(parts)
@@ -47,7 +48,7 @@ def supported(parts: Sequence[Text], sample: str) -> list[float]:
 
 
 def _most(part: Text, said: Sequence[Text], holders: dict[str, list[int]]) -> float:
-    """The greatest similarity of ``part`` to one of ``said``; ``holders`` says which of them have a word."""
+    """Return the greatest similarity of ``part`` to one of ``said``; ``holders`` maps words to sentences."""
     words, common = set(part.words), Counter[int]()
     for word in words:
         common.update(holders.get(word, ()))

@@ -1,18 +1,13 @@
-"""How much two answers say the same, in [0, 1], by their words: what the agreement of samples is made of."""
+"""Similarity of two answers in [0, 1] by their words, numbers and choices."""
 
 from __future__ import annotations
 
 import math
 import re
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from gating.answers import fold, is_abstention, normalise
 from gating.grading import CONCLUSION, lone_number, stated_letter, stated_number
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _NUMBER = re.compile(r"(?<![\w.])-?(?:\d+(?:\.\d+)?|\.\d+)(?!\w)")
 _YEAR = re.compile(r"1\d{3}|20\d{2}")
@@ -20,11 +15,11 @@ _YEAR = re.compile(r"1\d{3}|20\d{2}")
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """An answer as it is compared: read once, held against many.
+    """An answer prepared for comparison with many others.
 
-    ``normal`` is its normalised spelling and ``words`` (n,) that cut at spaces; ``number`` is set where it is
-    nothing but a number, ``stated`` where it comes to one; ``numbers`` are all it names; ``letter`` is the
-    choice that it gives. A text that ``declines`` to answer agrees with nothing, not even with its like.
+    ``normal`` is the normalised spelling and ``words`` (n,) its words. ``number`` is set where the text is
+    nothing but a number; ``numbers`` are all numbers in it; ``letter`` is the choice that it states. A text that
+    ``declines`` agrees with no text, not even with another that declines.
     """
 
     folded: str
@@ -37,7 +32,7 @@ class Text:
 
     @classmethod
     def of(cls, raw: str) -> Text:
-        """Read it."""
+        """Prepare the text ``raw``."""
         normal = normalise(raw)
         return cls(
             folded=fold(raw),
@@ -51,23 +46,17 @@ class Text:
 
 
 def jaccard(one: Text, other: Text) -> float:
-    """|A ∩ B| / |A ∪ B| over the sets of words (Jaccard 1901)."""
+    """Return |A ∩ B| / |A ∪ B| of the sets of words (Jaccard 1901)."""
     union = {*one.words, *other.words}
     return len({*one.words} & {*other.words}) / len(union) if union else 0.0
 
 
-def rouge_l(one: Text, other: Text) -> float:
-    """ROUGE-L (Lin 2004, section 3): F1 of the longest common subsequence of words, 2 L / (n + m)."""
-    total = len(one.words) + len(other.words)
-    return 2 * _longest_common(one.words, other.words) / total if total else 0.0
-
-
 def same(one: Text, other: Text) -> bool | None:
-    """Whether two answers are equal in spelling, number or choice; None where their words must tell.
+    """Return whether two answers are equal in spelling, number or choice; None where their words must decide.
 
-    Two numbers are equal in value, and a number to the one that a sentence comes to. Choices are equal where
-    their letters are, unless both have a text beside it, which then decides. Texts that name other numbers
-    are different, unless one names all that the other does.
+    Numbers are compared by value, also with the number that a sentence concludes with. Choices are equal where
+    their letters are, unless both have a text with the letter; then the texts decide. Texts with different
+    numbers are different, unless the numbers of one include those of the other.
     """
     if one.declines or other.declines or not (one.normal and other.normal):
         return False
@@ -86,23 +75,23 @@ def same(one: Text, other: Text) -> bool | None:
 
 
 def name_other_numbers(one: Text, other: Text) -> bool:
-    """Whether each of two texts names a number that the other does not."""
+    """Return whether each of two texts contains a number that the other does not."""
     return not (one.numbers <= other.numbers or other.numbers <= one.numbers)
 
 
 def equal(one: Text, other: Text) -> float:
-    """1 where ``same`` is sure that they are, else 0."""
+    """Return 1 where ``same`` says that the texts are equal, else 0."""
     return 1.0 if same(one, other) else 0.0
 
 
 def alike(one: Text, other: Text) -> float:
-    """1 or 0 where ``same`` decides, else the words' Jaccard similarity."""
+    """Return 1 or 0 where ``same`` decides, else the Jaccard similarity of the words."""
     decided = same(one, other)
     return jaccard(one, other) if decided is None else float(decided)
 
 
 def comes_to(text: Text, value: float, *, is_year: bool = False) -> bool:
-    """Whether ``text`` is ``value`` or a statement that ends in it; of a year also one that names it."""
+    """Return whether ``text`` is ``value`` or a statement that concludes with it; a year may occur anywhere."""
     if text.declines:
         return False
     stated = text.number
@@ -112,21 +101,10 @@ def comes_to(text: Text, value: float, *, is_year: bool = False) -> bool:
 
 
 def concluded_number(sentence: str) -> float | None:
-    """The number that a sentence concludes with ("The answer is 18", "3 * 6 = 18", "#### 18"), or None."""
+    """Return the number that a sentence concludes with ("The answer is 18", "3 * 6 = 18", "#### 18"), or None."""
     folded = fold(sentence)
     return stated_number(folded, is_year=False) if CONCLUSION.search(folded) else None
 
 
 def _is_year(text: Text) -> bool:
     return _YEAR.fullmatch(text.normal) is not None
-
-
-def _longest_common(one: Sequence[str], other: Sequence[str]) -> int:
-    """The length of the longest common subsequence, in len(one) * len(other) steps."""
-    lengths = [0] * (len(other) + 1)
-    for word in one:
-        row = [0]
-        for (diagonal, above), candidate in zip(pairwise(lengths), other, strict=True):
-            row.append(diagonal + 1 if word == candidate else max(above, row[-1]))
-        lengths = row
-    return lengths[-1]

@@ -1,9 +1,9 @@
-"""From graded answers to a policy: disjoint splits by question, a fit, a threshold, and figures unseen by both."""
+"""Tuning: from graded answers to a policy with a threshold, and figures on answers that were not fitted on."""
 
 from gating.tuning.figures import Figures, HeldOut, ScorerFigures
 from gating.tuning.goals import FixedThreshold, Goal, TargetRisk, WrongCost
 from gating.tuning.graded import ABSTAINED, RIGHT, WRONG, Collector, Graded
-from gating.tuning.judged import Judged, judge
+from gating.tuning.scored import ScoredAnswers, score_answers
 from gating.tuning.tune import Provenance, Tuned, tune
 
 __all__ = [
@@ -16,12 +16,12 @@ __all__ = [
     "Goal",
     "Graded",
     "HeldOut",
-    "Judged",
     "Provenance",
+    "ScoredAnswers",
     "ScorerFigures",
     "TargetRisk",
     "Tuned",
     "WrongCost",
-    "judge",
+    "score_answers",
     "tune",
 ]

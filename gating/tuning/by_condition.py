@@ -1,4 +1,4 @@
-"""A policy whose conditions have calibrators and thresholds of their own."""
+"""Calibrators, thresholds and figures for each condition of a policy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gating.tuning.choice import PolicyParts
     from gating.tuning.goals import Goal
     from gating.tuning.graded import Graded
-    from gating.tuning.judged import Judged
+    from gating.tuning.scored import ScoredAnswers
     from gating.tuning.splits import Rows
 
 #: The grouping that needs no further call.
@@ -30,9 +30,10 @@ PLAIN = "context"
 
 
 def grouping_of(graded: Graded, by: str | None) -> str | None:
-    """How conditions are told apart: as ``by`` says, else by the passages where any record speaks of them.
+    """Return the grouping to use: ``by``, else ``context`` where any record says whether it had passages.
 
-    None: not at all. Raises GatingError on a grouping that is unknown, or that no record tells.
+    Return None where there are no conditions. Raises GatingError on an unknown grouping, and where records lack
+    the information for it.
     """
     stated = graded.conditions.get(PLAIN)
     count = 0 if stated is None else int((stated != "").sum())
@@ -43,18 +44,18 @@ def grouping_of(graded: Graded, by: str | None) -> str | None:
     if by not in GROUPINGS:
         raise GatingError(f"conditions: {by!r} is unknown; use one of {', '.join(GROUPINGS)}")
     told = int((graded.conditions[by] != "").sum()) if by in graded.conditions else count
-    # Two answers tell their state by themselves; whether there were passages must be said of each.
+    # For ``contrast`` the two answers determine the condition; for others each record must state its own.
     if told == 0 or (by != "contrast" and count < len(graded)):
         raise GatingError(
             f"conditions: {len(graded) - count:,} of {len(graded):,} records do not say whether they had "
-            'passages; give each a `condition` ("none" without), as `idk evaluate --contexts` does, or leave it out '
-            "of all"
+            'passages; give each record a `condition` ("none" without passages), as `idk evaluate --contexts` does, '
+            "or remove it from all"
         )
     return by
 
 
 def fitted_on(graded: Graded, rows: Rows, by: str) -> tuple[Graded, Vocabulary | None]:
-    """The answers with the conditions that only a fit can tell, learnt from those at ``rows`` (m,)."""
+    """Add the conditions of a fitted grouping to ``graded``, learnt from the answers at ``rows`` (m,)."""
     if not GROUPINGS[by].fitted:
         return graded, None
     words = [graded.words[row] for row in rows.tolist()]
@@ -67,8 +68,8 @@ def fitted_on(graded: Graded, rows: Rows, by: str) -> tuple[Graded, Vocabulary |
     ]
     if not known:
         raise GatingError(
-            f"conditions: no record tells its question and passages, which {by} reads; records need `question` "
-            "and `context`, as `idk evaluate --contexts` writes them"
+            f"conditions: {by} needs each record's `question` and `context`, and no record has both; "
+            "`idk evaluate --contexts` writes them"
         )
     shares, correct = np.array(known).T
     vocabulary = vocabulary.with_best_cut(shares, correct)
@@ -83,7 +84,7 @@ def fitted_on(graded: Graded, rows: Rows, by: str) -> tuple[Graded, Vocabulary |
 def calibrated(
     parts: PolicyParts, graded: Graded, by: str, vocabulary: Vocabulary | None = None
 ) -> Conditions:
-    """Groups without thresholds yet: each group's calibrator, drawn towards that of all (n / (n + 20) its own)."""
+    """Fit each group's calibrator, shrunk towards that of all answers (weight n / (n + 20)), without thresholds."""
     names = graded.conditions[by][parts.rows]
     known = names != ""
     grouped = GroupedCalibrator(parts.calibrator.kind).fit(
@@ -98,31 +99,31 @@ def calibrated(
     )
 
 
-def part_of(judged: Judged, graded: Graded, by: str, name: str) -> Judged:
-    """Those of one condition."""
-    rows = graded.conditions[by][judged.rows] == name
+def part_of(answers: ScoredAnswers, graded: Graded, by: str, name: str) -> ScoredAnswers:
+    """Return the answers of one condition."""
+    rows = graded.conditions[by][answers.rows] == name
     return replace(
-        judged,
-        rows=judged.rows[rows],
-        outcome=judged.outcome[rows],
-        confidence=judged.confidence[rows],
-        measured=judged.measured[rows],
+        answers,
+        rows=answers.rows[rows],
+        outcome=answers.outcome[rows],
+        confidence=answers.confidence[rows],
+        measured=answers.measured[rows],
     )
 
 
 def choose(
-    draft: Policy, judged: Mapping[str, Judged], graded: Graded, goal: Goal, *, allow_estimate: bool
+    draft: Policy, answers: Mapping[str, ScoredAnswers], graded: Graded, goal: Goal, *, allow_estimate: bool
 ) -> dict[str, Choice]:
-    """A threshold for each condition of ``draft`` on the answers of that condition alone.
+    """Choose a threshold for each condition of ``draft`` from the answers of that condition alone.
 
-    Each certificate counts its own condition's labels, one of a question, and holds at level 1 - delta by
-    itself. A condition of which a split has no label gets no threshold where labels choose it.
+    Each certificate counts the labels of its condition, one for each question, and holds at level 1 - delta by
+    itself. A condition without a label in some split gets no threshold where labels choose it.
     """
     conditions = draft.conditions
     assert conditions is not None  # noqa: S101 - the caller made them
     return {
         name: choice_of(
-            {split: part_of(one, graded, conditions.by, name) for split, one in judged.items()},
+            {split: part_of(one, graded, conditions.by, name) for split, one in answers.items()},
             goal,
             allow_estimate=allow_estimate,
         )
@@ -130,23 +131,25 @@ def choose(
     }
 
 
-def choice_of(parts: Mapping[str, Judged], goal: Goal, *, allow_estimate: bool) -> Choice:
-    """The threshold of one condition, of which ``parts`` are all."""
+def choice_of(parts: Mapping[str, ScoredAnswers], goal: Goal, *, allow_estimate: bool) -> Choice:
+    """Choose the threshold of one condition from its answers ``parts``, by split."""
     needed = [split for split in goal.shares if split not in ("fit", "test")]
     empty = any(not (parts[split].outcome != ABSTAINED).any() for split in needed)
     return Choice(None) if empty else goal.choose(parts, allow_estimate=allow_estimate)
 
 
-def figures_by_condition(test: Judged, graded: Graded, conditions: Conditions) -> dict[str, ConditionFigures]:
-    """What each condition's threshold does on its answers of the test split."""
+def figures_by_condition(
+    test: ScoredAnswers, graded: Graded, conditions: Conditions
+) -> dict[str, ConditionFigures]:
+    """Return the figures of each condition's threshold on its answers of the test split."""
     return {
         name: figures_of(group, part_of(test, graded, conditions.by, name))
         for name, group in conditions.asked.items()
     }
 
 
-def figures_of(group: Group, part: Judged) -> ConditionFigures:
-    """What the threshold of one condition does on its answers of the test split, ``part``."""
+def figures_of(group: Group, part: ScoredAnswers) -> ConditionFigures:
+    """Return the figures of one condition's threshold on its answers of the test split, ``part``."""
     return ConditionFigures(
         group.n, group.threshold, group.certificate, held_out(part, group.threshold), always(part)
     )

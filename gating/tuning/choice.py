@@ -1,4 +1,4 @@
-"""Which scorer, or which several as one: fitted and chosen on the fit split alone."""
+"""Choice of the scorers, their combination and the calibrator, on the fit split alone."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from gating.tuning.graded import Graded
     from gating.tuning.splits import Rows
 
-#: More labels than this settle nothing further about which scorer is best, or how much each weighs.
+#: Most labels that are used to compare scorers or to fit a combination's weights; more do not change the result.
 MOST_COMPARED = 50_000
-#: Of the fit split, the most that a combination's weights are learnt on; its calibrator is fitted on the rest.
+#: Largest share of the fit split for a combination's weights; its calibrator is fitted on the rest.
 COMBINATION_SHARE = 0.5
-#: What is chosen by cross-validation: the calibrator of that name, and the scorers.
+#: The name under which the calibrator or the scorers are chosen by cross-validation.
 AUTO = "auto"
 
 
 def check_calibrator(name: str) -> None:
-    """Raise GatingError where no calibrator is called so."""
+    """Raise GatingError unless ``name`` is AUTO or a name in ``CALIBRATORS``."""
     if name != AUTO and name not in CALIBRATORS:
         raise GatingError(f"calibrator: {name!r} is unknown; use {AUTO} or one of {', '.join(CALIBRATORS)}")
 
 
 class PolicyParts(NamedTuple):
-    """What was fitted; ``log_odds`` (m,) of the answers at ``rows`` (m,) are what the calibrator saw.
+    """The fitted combination and calibrator; the calibrator was fitted on ``log_odds`` (m,) at ``rows`` (m,).
 
-    ``considered`` holds the cross-validated log loss of what was chosen among, if anything was; ``cheaper``
-    names the best scorer that costs less than what was taken, None where none does.
+    ``considered`` holds the cross-validated log loss of the candidates, if there was a choice. ``cheaper`` names
+    the best scorer that costs less than the chosen ones, None where there is none.
     """
 
     combination: Combination
@@ -55,14 +55,15 @@ class PolicyParts(NamedTuple):
 def fit_policy_parts(
     graded: Graded, rows: Rows, names: Sequence[str] | None, calibrator: str, rng: np.random.Generator
 ) -> PolicyParts:
-    """The scorers as one and the calibrator on top, from the answers at ``rows`` (m,).
+    """Fit the combination of the scorers and the calibrator to the answers at ``rows`` (m,).
 
-    ``names`` are combined, a single one stands as it is; None takes the single best that costs least, AUTO the
-    cheapest that are no worse than the best. Raises GatingError where the rows have no answer of a class.
+    The scorers ``names`` are combined; a single one is used unchanged. None takes the best single scorer among
+    the cheapest, AUTO the cheapest candidates that are no worse than the best. Raises GatingError where the
+    rows have answers of one class only.
     """
     rows = rows[graded.labelled[rows]]
     require_both_classes(graded, rows)
-    part = compared(graded, rows, rng)
+    part = subsample(graded, rows, rng)
     considered: Mapping[str, float] = {}
     if names is not None and tuple(names) == (AUTO,):
         names, considered = cheapest(graded, part, rng)
@@ -87,7 +88,7 @@ def fit_policy_parts(
 def fit_calibrator(
     name: str, log_odds: NDArray[np.float64], graded: Graded, rows: Rows, rng: np.random.Generator
 ) -> Calibrator:
-    """The calibrator called ``name`` (AUTO: the best) on ``log_odds`` (m,) of the answers at ``rows`` (m,)."""
+    """Fit the calibrator ``name`` (AUTO: the best) to ``log_odds`` (m,) of the answers at ``rows`` (m,)."""
     correct = graded.outcome[rows].astype(np.float64)
     if name == AUTO:
         seed = int(rng.integers(2**31))
@@ -98,7 +99,7 @@ def fit_calibrator(
 def joined_log_odds(
     combination: Combination, graded: Graded, rows: Rows
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The log-odds (k,) of those of ``rows`` (m,) that are measured (m,)."""
+    """Return the log-odds (k,) of the measured answers among ``rows`` (m,), and which are measured (m,)."""
     names = [scorer.name for scorer in combination.scorers]
     readings = [combination.join(scores) for scores in graded.scores(names, rows)]
     known = [reading.log_odds for reading in readings if not isinstance(reading, Unmeasured)]
@@ -106,20 +107,20 @@ def joined_log_odds(
     return np.array(known, dtype=np.float64), measured
 
 
-def compared(graded: Graded, rows: Rows, rng: np.random.Generator) -> Rows:
-    """At most MOST_COMPARED of ``rows`` (m,), by whole questions."""
+def subsample(graded: Graded, rows: Rows, rng: np.random.Generator) -> Rows:
+    """Return at most MOST_COMPARED of ``rows`` (m,), drawn by whole questions."""
     if rows.size <= MOST_COMPARED:
         return rows
     share = MOST_COMPARED / rows.size
-    return rows[split(graded.group[rows], {"compared": share, "rest": 1 - share}, rng)["compared"]]
+    return rows[split(graded.group[rows], {"part": share, "rest": 1 - share}, rng)["part"]]
 
 
 def best_single(graded: Graded, rows: Rows, rng: np.random.Generator) -> str:
-    """The scorer with the least cross-validated log loss on ``rows`` (m,); of equal ones the cheapest.
+    """Return the scorer with the least cross-validated log loss on ``rows`` (m,); ties go to the cheapest.
 
-    Scorers of the answer's own logprobs first: they cost nothing more. Those that need further calls only where
-    there are no logprobs, or where they are named; features, which a proxy does not see, only where there is
-    nothing else.
+    Candidates are the scorers of the answer's logprobs, which need no further call. Scorers that need further
+    calls are candidates only without logprobs, and features, which the proxy does not see, only without any
+    other scorer.
     """
     own = [name for name in graded.columns if name in SCORERS]
     free = [name for name in own if cost_of(SCORERS[name]) == FREE and graded.columns[name].measured.any()]
@@ -127,13 +128,13 @@ def best_single(graded: Graded, rows: Rows, rng: np.random.Generator) -> str:
     if not names:
         raise GatingError(
             "no record has evidence to score (token_logprobs, top_logprobs, samples or features); "
-            "`idk evaluate` writes records that do"
+            "`idk evaluate` writes records with evidence"
         )
     return _least_loss(names, graded, rows, rng)
 
 
 def cheaper_than(names: Sequence[str], graded: Graded, rows: Rows, rng: np.random.Generator) -> str | None:
-    """The best single scorer that costs less than the policy of ``names``: less evidence, or one of its own."""
+    """Return the best single scorer that costs less than the combination of ``names``, or one of its members."""
     price = max(cost_of(graded.column(name).scorer) for name in names)
     less = [
         name
@@ -157,11 +158,11 @@ def _least_loss(names: Sequence[str], graded: Graded, rows: Rows, rng: np.random
 
 
 def require_both_classes(graded: Graded, rows: Rows) -> None:
-    """Raise GatingError where ``rows`` (m,) teach nothing, being all right or all wrong."""
+    """Raise GatingError where the answers at ``rows`` (m,) are all right or all wrong."""
     found = set(np.unique(graded.outcome[rows]).tolist())
     if found != {0, 1}:
         missing = "wrong" if 0 not in found else "right"
         raise GatingError(
-            f"of the {rows.size} measured answers to fit on none is {missing}; "
-            "a confidence is learnt from both kinds: label more answers, or harder and easier questions"
+            f"none of the {rows.size} measured answers to fit on is {missing}; "
+            "fitting needs both kinds: label more answers, or harder and easier questions"
         )

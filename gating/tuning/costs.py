@@ -1,7 +1,8 @@
-"""The cheapest scorers that are no worse than the best: what costs further calls must be worth them.
+"""Choice of the cheapest scorers that are no worse than the best.
 
-Log loss by cross-validation on the fit split; the cheapest candidate is kept whose loss is not above the least
-by more than one standard error of the paired difference (Breiman, Friedman, Olshen & Stone 1984, section 3.4.3).
+Candidates are compared by cross-validated log loss on the fit split. The cheapest candidate wins whose loss
+exceeds the least by at most one standard error of the paired difference (Breiman, Friedman, Olshen & Stone 1984,
+section 3.4.3).
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-#: Of the comparison of scorers.
+#: Folds of the cross-validation that compares scorers.
 FOLDS = 5
-#: Mean log losses (nats) that differ by less are equal: what an iterated fit leaves, and sums in another order, is
-#: some 1e-9, on one machine this way and on the next the other.
+#: Mean log losses (nats) that differ by less are equal: iterative fits and the order of sums change them by some
+#: 1e-9, differently on each machine.
 SAME_LOSS = 1e-6
-#: What evidence costs, the dearest kind deciding: nothing beyond the answer, one further call, several.
+#: The cost of evidence: none beyond the answer, one further call, or several.
 FREE, ONE_CALL, SEVERAL_CALLS = 0, 1, 2
 _COST: Mapping[Need, int] = {
     "logprobs": FREE,
@@ -47,16 +48,16 @@ _COST: Mapping[Need, int] = {
 
 
 def cost_of(scorer: Scorer) -> int:
-    """What a scorer's evidence costs; a feature, which a proxy does not see, is dearer than all."""
+    """Return the cost of a scorer's most expensive evidence; a feature, which the proxy does not see, costs most."""
     return max((_COST.get(need, SEVERAL_CALLS + 1) for need in scorer.needs), default=FREE)
 
 
 @dataclass(frozen=True, slots=True)
 class Cheaper:
-    """What a policy's log loss gains over the best ``scorer`` that costs less, on the test split.
+    """The gain in log loss of a policy over the best cheaper ``scorer``, on the test split.
 
-    ``gain`` in nats for each answer, ``error`` its standard error over questions: None where fewer than two
-    questions can be compared.
+    ``gain`` is in nats for each answer and ``error`` its standard error over questions; both are None with fewer
+    than two questions.
     """
 
     scorer: str
@@ -65,16 +66,16 @@ class Cheaper:
 
     @property
     def pays(self) -> bool | None:
-        """Whether the gain is beyond its noise; None where it is not known."""
+        """Whether the gain exceeds its standard error; None where it is unknown."""
         return None if self.gain is None or self.error is None else self.gain > self.error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return the comparison as plain JSON values."""
         return asdict(self) | {"pays": self.pays}
 
     @classmethod
     def of(cls, scorer: str, gained: Floats, groups: NDArray[np.intp]) -> Self:
-        """From what each answer gained (n,) and its question (n,)."""
+        """Summarise the gain of each answer (n,) over questions ``groups`` (n,)."""
         if np.unique(groups).size < 2:
             return cls(scorer, None, None)
         gain, error = mean_over_groups(gained, groups)
@@ -82,7 +83,7 @@ class Cheaper:
 
 
 def mean_over_groups(values: Floats, groups: NDArray[np.intp]) -> tuple[float, float]:
-    """The mean of ``values`` (n,) and its standard error, answers to one question (n,) not being independent."""
+    """Return the mean of ``values`` (n,) and its standard error, with ``groups`` (n,) as independent units."""
     parts = np.bincount(np.unique(groups, return_inverse=True)[1], weights=values / values.size)
     return float(parts.sum()), float(np.sqrt(np.sum((parts - parts.mean()) ** 2)))
 
@@ -90,11 +91,11 @@ def mean_over_groups(values: Floats, groups: NDArray[np.intp]) -> tuple[float, f
 def cheapest(
     graded: Graded, rows: Rows, rng: np.random.Generator
 ) -> tuple[tuple[str, ...], dict[str, float]]:
-    """The names to combine, and the log loss of every candidate by its names joined with "+", cheapest first.
+    """Return the scorers to combine, and the log loss of each candidate (names joined with "+"), cheapest first.
 
-    Candidates are the best single scorer of each cost and all combinations of them. ``rows`` (m,) are
-    labelled. The best of one cost is picked on the same folds, which favours costs of many scorers by less than
-    the standard error that is asked of them. ``((), {})`` where no scorer reads anything.
+    Candidates are the best single scorer of each cost and all combinations of these. ``rows`` (m,) are labelled.
+    The best scorer of a cost is chosen on the same folds, which favours costs with many scorers by less than the
+    standard error of the comparison. The result is ``((), {})`` where no scorer measures anything.
     """
     fold = rng.permutation(graded.group.max() + 1)[graded.group[rows]] % FOLDS
     best: dict[int, str] = {}
@@ -105,7 +106,7 @@ def cheapest(
         losses = single_losses(graded, name, rows, fold)
         cost = cost_of(column.scorer)
         if cost not in best or losses.mean() < lost[(best[cost],)].mean() - SAME_LOSS:
-            lost.pop((best.get(cost, ""),), None)  # only the best of each cost is a candidate
+            lost.pop((best.get(cost, ""),), None)  # only the best scorer of each cost is a candidate
             best[cost], lost[(name,)] = name, losses
     for names in _subsets([best[cost] for cost in sorted(best)]):
         if len(names) > 1:
@@ -116,12 +117,12 @@ def cheapest(
 
 
 def _price(names: Sequence[str]) -> tuple[int, int]:
-    """The dearest evidence decides, then how many scorers there are."""
+    """Return the sort key: the most expensive evidence, then the number of scorers."""
     return max(cost_of(SCORERS[name]) for name in names), len(names)
 
 
 def _subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """All that are not empty, each in the order of ``names``."""
+    """Return all non-empty subsets, each in the order of ``names``."""
     found: list[tuple[str, ...]] = [()]
     for name in names:
         found += [(*each, name) for each in found]
@@ -131,7 +132,7 @@ def _subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
 def _no_worse(
     candidates: Sequence[tuple[tuple[str, ...], Floats]], groups: NDArray[np.intp]
 ) -> tuple[str, ...]:
-    """The first, in the order of cost, that is within one standard error of the least loss."""
+    """Return the first candidate, in the order of cost, within one standard error of the least loss."""
     if not candidates:
         return ()
     least = min((losses for _, losses in candidates), key=lambda losses: float(losses.mean()))
@@ -140,9 +141,10 @@ def _no_worse(
 
 
 def single_losses(graded: Graded, name: str, rows: Rows, fold: NDArray[np.intp]) -> Floats:
-    """Log loss (m,) in nats at ``rows`` (m,), each predicted by a Platt fit that did not see its ``fold`` (m,).
+    """Return the cross-validated log loss (m,), in nats, of one scorer's Platt fit at ``rows`` (m,).
 
-    An unmeasured answer is predicted by the base rate, so that a scorer gains nothing by silence.
+    ``fold`` (m,) numbers the folds. An unmeasured answer gets the base rate, so that a scorer gains nothing by
+    leaving answers unmeasured.
     """
     column = graded.columns[name]
     measured, correct = column.measured[rows], graded.outcome[rows].astype(np.float64)
@@ -159,7 +161,7 @@ def single_losses(graded: Graded, name: str, rows: Rows, fold: NDArray[np.intp])
 
 
 def joint_losses(graded: Graded, names: Sequence[str], rows: Rows, fold: NDArray[np.intp]) -> Floats:
-    """The same of several scorers as one: a logistic regression's own confidence."""
+    """Return the cross-validated log loss (m,), in nats, of a logistic regression on several scorers."""
     correct = graded.outcome[rows].astype(np.float64)
     scorers = [graded.column(name).scorer for name in names]
     scores = graded.scores(names, rows)
@@ -179,12 +181,12 @@ def joint_losses(graded: Graded, names: Sequence[str], rows: Rows, fold: NDArray
 
 
 def losses_of(confidence: Floats, correct: Floats) -> Floats:
-    """Log loss (n,) in nats, confidences being kept a hair from 0 and 1."""
+    """Return the log loss (n,) in nats, with confidences clipped to [1e-12, 1 - 1e-12]."""
     kept = np.clip(confidence, 1e-12, 1 - 1e-12)
     losses: Floats = -np.log(np.where(correct == 1, kept, 1 - kept))
     return losses
 
 
 def _base_rate(correct: Floats) -> float:
-    """Laplace's rule: never 0 or 1."""
+    """Return the base rate by Laplace's rule, which is never 0 or 1."""
     return float(correct.sum() + 1) / (correct.size + 2)

@@ -1,4 +1,4 @@
-"""What a policy does on answers that neither its fit nor its threshold saw. Unknown figures are None."""
+"""Figures of a policy on answers that neither the fit nor the threshold used. Unknown figures are None."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from calibrators.metrics import TARGETS, auroc, auroc_interval, brier_skill, log_loss
-from gating.tuning.choice import compared, fit_calibrator
+from gating.tuning.choice import fit_calibrator, subsample
 from gating.tuning.costs import Cheaper, losses_of
 from gating.tuning.graded import RIGHT, WRONG
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from gating.tuning.graded import Column, Graded
-    from gating.tuning.judged import Judged
+    from gating.tuning.scored import ScoredAnswers
     from gating.tuning.splits import Rows
     from gating.types import Certificate
 
 
 @dataclass(frozen=True, slots=True)
 class ScorerFigures:
-    """How well ``n`` scores tell right from wrong, and how good their confidences are."""
+    """How well ``n`` scores separate right from wrong answers, and how good their confidences are."""
 
     n: int
     auroc: float | None
@@ -35,7 +35,7 @@ class ScorerFigures:
 
     @classmethod
     def of(cls, scores: ArrayLike, confidence: ArrayLike, correct: ArrayLike) -> Self:
-        """From ``scores`` (n,), their calibrated ``confidence`` (n,) and ``correct`` (n,) in {0, 1}."""
+        """Compute the figures from ``scores``, calibrated ``confidence`` and ``correct`` in {0, 1}, each (n,)."""
         return cls(
             n=np.size(scores),
             auroc=auroc(scores, correct),
@@ -48,11 +48,11 @@ class ScorerFigures:
     def alone(
         cls, column: Column, graded: Graded, fit: Rows, test: Rows, calibrator: str, rng: np.random.Generator
     ) -> Self:
-        """What one scorer would do with a ``calibrator`` of its own, fitted on ``fit`` (m,), at ``test`` (k,).
+        """Compute the figures of one scorer with a ``calibrator`` fitted on ``fit`` (m,), at ``test`` (k,).
 
-        Of very many rows a part is fitted on: these figures compare.
+        At most MOST_COMPARED rows are fitted on, since the figures only serve comparison.
         """
-        fit, test = _usable(column, graded, compared(graded, fit, rng)), _usable(column, graded, test)
+        fit, test = _usable(column, graded, subsample(graded, fit, rng)), _usable(column, graded, test)
         if not fit.size:
             return cls(n=int(test.size), auroc=None, auroc_interval=None, brier_skill=None, log_loss=None)
         fitted = fit_calibrator(calibrator, column.log_odds(fit), graded, fit, rng)
@@ -66,9 +66,10 @@ def _usable(column: Column, graded: Graded, rows: Rows) -> Rows:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """What goes out: ``coverage`` answered / all, ``risk`` wrong / answered, and the counts.
+    """The outcome of gating: ``coverage`` (answered / all), ``risk`` (wrong / answered) and the counts.
 
-    ``score`` at each target t in (0, 1): right 1, wrong -t/(1-t), "I don't know" 0, in the mean over all.
+    ``score`` holds, for each confidence target t in (0, 1), the mean over all answers of 1 for right, -t/(1-t)
+    for wrong and 0 for "I don't know".
     """
 
     coverage: float | None
@@ -80,7 +81,7 @@ class HeldOut:
 
     @classmethod
     def of(cls, outcome: NDArray[np.int8], answered: NDArray[np.bool_]) -> Self:
-        """From the ``outcome`` (n,) of every answer and whether it was ``answered`` (n,)."""
+        """Count from the ``outcome`` (n,) of every answer and whether it was ``answered`` (n,)."""
         right = int((outcome[answered] == RIGHT).sum())
         wrong = int((outcome[answered] == WRONG).sum())
         n, out = outcome.size, right + wrong
@@ -94,7 +95,7 @@ class HeldOut:
         )
 
 
-#: Where there is no threshold, there is nothing to hold out.
+#: The held-out figures where there is no threshold.
 UNKNOWN: Mapping[str, Any] = {
     **dict.fromkeys(("coverage", "risk", "right", "wrong", "abstained")),
     "score": {f"{t:g}": None for t in TARGETS},
@@ -103,7 +104,7 @@ UNKNOWN: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class ConditionFigures:
-    """One condition: ``n`` answers calibrate it, and what its threshold does on those of the test split."""
+    """Figures of one condition: ``n`` answers in its calibration, and its threshold on the test split."""
 
     n: int
     threshold: float | None
@@ -112,7 +113,7 @@ class ConditionFigures:
     always: HeldOut
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return the figures as plain JSON values."""
         return {
             "n": self.n,
             "threshold": self.threshold,
@@ -124,12 +125,12 @@ class ConditionFigures:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """``n`` answers in each split; everything else is of the test split.
+    """Figures of a tuned policy: ``n`` answers in each split; the other figures are on the test split.
 
-    ``scorers`` holds what each scorer alone would have done, ``policy`` what its own do together; ``always``
-    is answering everything, for comparison; ``conditions`` what holds for each of them, where there are some.
-    ``considered`` is the fit split's cross-validated log loss of what the scorers were chosen among, where they
-    were; ``cheaper`` what the policy gains over a scorer that costs less, None where none does.
+    ``scorers`` are the figures of each scorer alone and ``policy`` those of the chosen combination; ``always`` is
+    answering everything, for comparison; ``conditions`` are the figures of each condition. ``considered`` is the
+    cross-validated log loss of the candidates on the fit split, where scorers were chosen; ``cheaper`` is the
+    policy's gain over a cheaper scorer, None where there is none.
     """
 
     n: Mapping[str, int]
@@ -146,7 +147,7 @@ class Figures:
     cheaper: Cheaper | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return the figures as plain JSON values."""
         return {
             "n": dict(self.n),
             "base_rate": self.base_rate,
@@ -164,11 +165,11 @@ class Figures:
 
 
 def cheaper_figures(
-    name: str, test: Judged, graded: Graded, fit: Rows, calibrator: str, rng: np.random.Generator
+    name: str, test: ScoredAnswers, graded: Graded, fit: Rows, calibrator: str, rng: np.random.Generator
 ) -> Cheaper:
-    """What the policy that judged ``test`` gains over the scorer ``name`` alone, where both read the answer."""
+    """Compare the policy's confidences on ``test`` with the scorer ``name`` alone, where both are measured."""
     column = graded.columns[name]
-    fit = _usable(column, graded, compared(graded, fit, rng))
+    fit = _usable(column, graded, subsample(graded, fit, rng))
     both = test.usable & column.measured[test.rows]
     rows, correct = test.rows[both], test.outcome[both].astype(np.float64)
     alone = fit_calibrator(calibrator, column.log_odds(fit), graded, fit, rng).predict(column.log_odds(rows))
@@ -176,11 +177,11 @@ def cheaper_figures(
     return Cheaper.of(name, gained, graded.group[rows])
 
 
-def held_out(test: Judged, threshold: float | NDArray[np.float64] | None) -> HeldOut | None:
-    """What the gate does at ``threshold`` (one for all, or one for each answer); None without one."""
+def held_out(test: ScoredAnswers, threshold: float | NDArray[np.float64] | None) -> HeldOut | None:
+    """Return the outcome at ``threshold`` (one for all, or one for each answer); None without a threshold."""
     return None if threshold is None else HeldOut.of(test.outcome, test.answered(threshold))
 
 
-def always(test: Judged) -> HeldOut:
-    """What answering everything does; what the model declined itself stays unanswered."""
+def always(test: ScoredAnswers) -> HeldOut:
+    """Return the outcome of answering everything except where the model declines."""
     return HeldOut.of(test.outcome, np.isin(test.outcome, (RIGHT, WRONG)))

@@ -1,4 +1,4 @@
-"""What a threshold is for, and how it is found: a certified risk, the cost of a wrong answer, or by hand."""
+"""Goals of tuning: a certified risk, a cost of wrong answers, or a fixed threshold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gating.tuning.judged import Judged
+    from gating.tuning.scored import ScoredAnswers
     from gating.types import Certificate
 
 #: Shares of the labels. Certifying takes most: a bound needs errors that it can count. The pilot only says
@@ -30,10 +30,10 @@ WITHOUT: Mapping[str, float] = {"fit": 0.70, "test": 0.30}
 
 
 class Choice(NamedTuple):
-    """A threshold on the confidence, or None; its certificate; and, without one, what the data say instead.
+    """A threshold on the confidence, or None; its certificate; and, without one, what the data support instead.
 
-    ``supported`` is a certificate of another, higher risk that holds in its place; ``labels_needed`` about how
-    many labels in all would let this one pass, None where no number would.
+    ``supported`` is a certificate for a higher risk. ``labels_needed`` is an estimate of the number of labels
+    that would certify the target, None where no number is expected to.
     """
 
     threshold: float | None
@@ -44,12 +44,12 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FixedThreshold:
-    """``threshold`` in [0, 1] as it is given."""
+    """The goal of a given ``threshold`` in [0, 1] on the confidence."""
 
     threshold: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no probability."""
+        """Raise GatingError unless the threshold lies in [0, 1]."""
         check_threshold(self.threshold, "threshold")
 
     @property
@@ -57,23 +57,23 @@ class FixedThreshold:
         """No label is needed to choose it."""
         return WITHOUT
 
-    def choose(self, judged: Mapping[str, Judged], *, allow_estimate: bool = False) -> Choice:
-        """The threshold itself."""
+    def choose(self, answers: Mapping[str, ScoredAnswers], *, allow_estimate: bool = False) -> Choice:
+        """Return the given threshold."""
         return Choice(self.threshold)
 
     def expect(self, confidence: NDArray[np.float64]) -> float:
-        """The threshold itself."""
+        """Return the given threshold."""
         return self.threshold
 
 
 @dataclass(frozen=True, slots=True)
 class WrongCost:
-    """A wrong answer costs as much as ``cost`` right ones are worth; see ``threshold_for_cost``."""
+    """The goal of the best mean score where a wrong answer costs ``cost`` right ones (``threshold_for_cost``)."""
 
     cost: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no cost."""
+        """Raise GatingError unless the cost is finite and >= 0."""
         threshold_for_cost(self.cost)
 
     @property
@@ -81,24 +81,24 @@ class WrongCost:
         """No label is needed to choose it."""
         return WITHOUT
 
-    def choose(self, judged: Mapping[str, Judged], *, allow_estimate: bool = False) -> Choice:
-        """The confidence from which on answering pays."""
+    def choose(self, answers: Mapping[str, ScoredAnswers], *, allow_estimate: bool = False) -> Choice:
+        """Return the confidence from which on answering pays."""
         return Choice(threshold_for_cost(self.cost))
 
     def expect(self, confidence: NDArray[np.float64]) -> float:
-        """The confidence from which on answering pays."""
+        """Return the confidence from which on answering pays."""
         return threshold_for_cost(self.cost)
 
 
 @dataclass(frozen=True, slots=True)
 class TargetRisk:
-    """At most ``target_risk`` wrong among the answers, certified at level 1 - ``delta``."""
+    """The goal of at most ``target_risk`` wrong among the answers, certified at level 1 - ``delta``."""
 
     target_risk: float
     delta: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse levels outside (0, 1)."""
+        """Raise GatingError on levels outside (0, 1)."""
         check_level(self.target_risk, "target risk")
         check_level(self.delta, "delta")
 
@@ -107,13 +107,14 @@ class TargetRisk:
         """A split to begin from and one to certify on."""
         return WITH_CERTIFICATE
 
-    def choose(self, judged: Mapping[str, Judged], *, allow_estimate: bool = False) -> Choice:
-        """The split walk on the confidences: what is certified is the comparison that the gate makes.
+    def choose(self, answers: Mapping[str, ScoredAnswers], *, allow_estimate: bool = False) -> Choice:
+        """Choose by the split walk on the confidences, so that the certificate covers the gate's comparison.
 
-        ``judged`` holds ``pilot`` and ``certify``. Where nothing passes, the best that the data support; with
-        ``allow_estimate`` the threshold that looks right on both splits, which is no certificate.
+        ``answers`` holds ``pilot`` and ``certify``. Where nothing passes, the choice says what the data support;
+        with ``allow_estimate`` it has the threshold whose observed risk on both splits meets the target, which is
+        not a certificate.
         """
-        pilot, certify = judged["pilot"], judged["certify"]
+        pilot, certify = answers["pilot"], answers["certify"]
         problem = Problem.of(*pilot.labelled(), *certify.labelled(), self.target_risk, self.delta, None)
         chosen = choose(problem)
         if chosen.threshold is not None and chosen.certificate is not None:
@@ -127,19 +128,19 @@ class TargetRisk:
         )
 
     def expect(self, confidence: NDArray[np.float64]) -> float:
-        """The lowest of these confidences (m,) from which on they promise the target, at most 1 - α. No certificate.
+        """Return the lowest threshold at which these confidences (m,) predict the target risk, at most 1 - α.
 
-        They are taken at their word, and one more answer is counted as wrong: (Σ (1 - c) + 1) / (k + 1) <= α over the
-        k most confident. Without it the choice of the most that still looks right goes over the target, as a choice by
-        observed errors does (the correction of Angelopoulos et al. 2022, "Conformal Risk Control", for a loss of at
-        most 1). From 1 - α on each answer keeps to the target by itself, however few they are.
+        The k most confident answers are expected to meet the target where (Σ (1 - c) + 1) / (k + 1) <= α. The added
+        wrong answer corrects for the choice of k (Angelopoulos et al. 2022, "Conformal Risk Control", for a loss of
+        at most 1). From the confidence 1 - α on, each answer meets the target by itself. This is an estimate, not
+        a certificate.
         """
         falling = np.sort(confidence)[::-1]
         wrong = (np.cumsum(1.0 - falling) + 1.0) / (np.arange(1, falling.size + 1) + 1.0)
         kept = falling[wrong <= self.target_risk]
         return float(min(kept.min(initial=1.0), 1.0 - self.target_risk))
 
-    def _estimate(self, pilot: Judged, certify: Judged) -> float | None:
+    def _estimate(self, pilot: ScoredAnswers, certify: ScoredAnswers) -> float | None:
         (pilot_confidence, pilot_labels), (confidence, labels) = pilot.labelled(), certify.labelled()
         both = np.concatenate([pilot_confidence, confidence]), np.concatenate([pilot_labels, labels])
         found = naive(Problem.of((), (), *both, self.target_risk, self.delta, None)).threshold
@@ -150,16 +151,16 @@ Goal = FixedThreshold | WrongCost | TargetRisk
 
 
 def as_confidence(threshold: float) -> float:
-    """A threshold of the grid within [0, 1]: below all confidences it answers what 0 answers."""
+    """Clip a threshold of the grid to [0, 1]; thresholds below all confidences answer what 0 answers."""
     return min(max(threshold, 0.0), 1.0)
 
 
-def counted(certificate: Certificate, certify: Judged) -> Certificate:
-    """The certificate with every answer of its split in the total, the withheld ones too."""
+def counted(certificate: Certificate, certify: ScoredAnswers) -> Certificate:
+    """Return the certificate with every answer of its split in the total, including unmeasured ones."""
     return replace(certificate, total=len(certify))
 
 
-def in_all(certification_labels: int, certify: Judged) -> int:
-    """About how many labels to bring so that so many usable ones come to certify."""
+def in_all(certification_labels: int, certify: ScoredAnswers) -> int:
+    """Estimate how many labels are needed in all for so many usable certification labels."""
     usable = max(int(certify.usable.sum()), 1) / max(len(certify), 1)
     return ceil(certification_labels / (usable * WITH_CERTIFICATE["certify"]))

@@ -1,4 +1,4 @@
-"""Graded answers as columns: of each one its scores, its outcome and its question; the evidence is not kept."""
+"""Graded answers as columns of numbers: scores, outcomes and questions, without the evidence."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ if TYPE_CHECKING:
     from gating.scorers import Scorer
     from gating.types import Evidence
 
-#: Outcomes of an answer. The third is neither right nor wrong: the model declined, and so does the gate.
+#: Outcomes of an answer. An answer that declines is neither right nor wrong, and the gate abstains on it.
 RIGHT, WRONG, ABSTAINED = 1, 0, -1
 OUTCOMES: Mapping[Label, int] = {"correct": RIGHT, "incorrect": WRONG, "abstained": ABSTAINED}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
-    """One scorer's ``scores`` (n,); what stands where ``measured`` (n,) is False means nothing."""
+    """One scorer's ``scores`` (n,); values where ``measured`` (n,) is False are meaningless."""
 
     scorer: Scorer
     scores: NDArray[np.float64]
     measured: NDArray[np.bool_]
 
     def log_odds(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        """What a calibrator reads of the scores at ``rows`` (m,), by the function that serves."""
+        """Return the log-odds (m,) of the scores at ``rows`` (m,), by the conversion that serving uses."""
         convert = TO_LOG_ODDS[self.scorer.scale]
         return np.fromiter(map(convert, self.scores[rows].tolist()), np.float64, rows.size)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graded:
-    """n graded answers: ``outcome`` (n,) is RIGHT, WRONG or ABSTAINED, ``group`` (n,) the question's number.
+    """n graded answers: ``outcome`` (n,) is RIGHT, WRONG or ABSTAINED, ``group`` (n,) the number of the question.
 
-    ``columns`` holds the scorers that read at least one answer, by name: those of ``SCORERS`` in its order,
-    which is that of their cost, then the features by name. ``conditions`` holds for each of ``GROUPINGS`` the
-    condition (n,) of every answer, "" where it tells none, but for those that are fitted; ``words`` (n,) are
-    what those are fitted on. ``without`` are the graded answers to the same questions without their passages,
-    where records tell both, and ``without_row`` (n,) says which of them is whose, -1 where there is none.
+    ``columns`` holds the scorers that measured at least one answer: those of ``SCORERS`` in its order, which is
+    that of cost, then the features by name. ``conditions`` holds for each grouping that needs no fit the
+    condition (n,) of every answer, "" where there is none; fitted groupings use ``words`` (n,). ``without`` are
+    the graded answers to the same questions without passages, where records have both; ``without_row`` (n,) is
+    the row of each answer's counterpart in it, -1 where there is none.
     """
 
     columns: Mapping[str, Column]
@@ -68,22 +68,24 @@ class Graded:
 
     @property
     def labelled(self) -> NDArray[np.bool_]:
-        """Which answers (n,) are right or wrong."""
+        """Which answers (n,) are right or wrong, rather than declining."""
         return np.not_equal(self.outcome, ABSTAINED)
 
     def column(self, name: str) -> Column:
-        """A scorer's column; raises GatingError where nothing was measured by that name."""
+        """Return a scorer's column; raises GatingError where it measured no answer."""
         found = self.columns.get(name)
         if found is not None:
             return found
         if name in SCORERS:
             needs = " and ".join(sorted(SCORERS[name].needs))
-            raise GatingError(f"scorers: no record has what {name} reads ({needs}); leave it out")
+            raise GatingError(
+                f"scorers: no record has the evidence that {name} needs ({needs}); leave it out"
+            )
         known = ", ".join([*SCORERS, *(name for name in self.columns if name not in SCORERS)])
         raise GatingError(f"scorers: {name} is neither a scorer nor a feature of the records; known: {known}")
 
     def scores(self, names: Sequence[str], rows: NDArray[np.intp]) -> list[tuple[float | Unmeasured, ...]]:
-        """What the scorers ``names`` (k,) said of each of ``rows`` (m,)."""
+        """Return the scores of the scorers ``names`` (k,) for each of ``rows`` (m,)."""
         absent = Unmeasured("not measured")
         columns = [self.column(name) for name in names]
         said: list[list[float | Unmeasured]] = [
@@ -99,7 +101,7 @@ class Graded:
 
 
 class Collector:
-    """Takes graded answers one by one and keeps numbers alone: some 200 bytes for each answer."""
+    """Collects graded answers one by one and keeps only numbers, some 200 bytes for each answer."""
 
     def __init__(self) -> None:
         self._outcomes = array("b")
@@ -120,10 +122,10 @@ class Collector:
     def add(
         self, evidence: Evidence, label: Label, group: str, *, without: tuple[Evidence, Label] | None = None
     ) -> None:
-        """One graded answer; answers to the same question share their ``group``.
+        """Add one graded answer; answers to the same question share their ``group``.
 
-        What the gate takes for the model's own "I don't know" counts as that, whatever its label: served, it
-        is withheld. ``without`` is the graded answer to the same question without its passages.
+        An answer that the gate recognises as declining counts as abstained, whatever its label, because the gate
+        withholds it when serving. ``without`` is the graded answer to the same question without its passages.
         """
         row = len(self._outcomes)
         self._without_rows.append(-1 if without is None else self._add_without(*without, group))
@@ -141,7 +143,7 @@ class Collector:
                 self._keep(name, row, score)
         for name, value in evidence.features.items():
             if name in SCORERS:
-                raise GatingError(f"features.{name}: is the name of a scorer; rename the feature")
+                raise GatingError(f"features.{name}: a feature must not have the name of a scorer; rename it")
             if isfinite(value):
                 self._keep(name, row, float(value))
 
@@ -158,7 +160,7 @@ class Collector:
         self._scores[name].append(score)
 
     def graded(self) -> Graded:
-        """All of them."""
+        """Return all answers as columns."""
         features = sorted(name for name in self._rows if name not in SCORERS)
         names = [name for name in SCORERS if name in self._rows] + features
         return Graded(

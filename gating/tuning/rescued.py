@@ -1,9 +1,9 @@
-"""The group of answers that a rescue asks for: without passages, where the answer with them is withheld.
+"""The group of rescued answers: asked again without passages, because the answer with them was withheld.
 
-Their questions are the harder ones: of two answers without passages that score alike, the one whose question was
-refused with them is less often right. So they have a calibrator and a threshold of their own. What is withheld
-depends on thresholds that the same labels chose, so that there is never a certificate. Then no label has to be kept for
-one: all but the test split fit the calibrator, and what it says of them chooses the threshold (``Goal.expect``).
+Their questions are harder: of two answers without passages with equal scores, the one whose question was withheld
+with passages is less often right. Therefore the group has its own calibrator and threshold. Which answers are
+withheld depends on thresholds chosen by the same labels, so the group is never certified. All splits except the
+test split fit its calibrator, and the calibrated confidences choose the threshold (``Goal.expect``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from gating.conditions import RESCUED, Group
 from gating.tuning.by_condition import figures_of
 from gating.tuning.graded import ABSTAINED
-from gating.tuning.judged import judge, thresholds_of
+from gating.tuning.scored import score_answers, thresholds_of
 from gating.types import Unmeasured
 
 if TYPE_CHECKING:
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from gating.tuning.graded import Graded
     from gating.tuning.splits import Rows
 
-#: Fewer labels to fit on say nothing beside the answers without passages; ten weigh a third (``HALF_TRUST``).
+#: Fewest labels for a separate group; ten labels have a third of the weight (``HALF_TRUST``).
 LEAST_LABELS = 10
 
 
 def with_rescued(
     policy: Policy, graded: Graded, splits: Mapping[str, Rows], goal: Goal
 ) -> tuple[Policy, ConditionFigures | None]:
-    """``policy`` with a group for what is rescued under its thresholds, and what that does on the test split.
+    """Return ``policy`` with a group for answers rescued under its thresholds, and its figures on the test split.
 
-    Without it, and None, where the records tell fewer than LEAST_LABELS such answers to fit on: then they are judged as
-    all answers without passages.
+    With fewer than LEAST_LABELS such answers, return the policy unchanged and None; rescued answers then count as
+    answers without passages.
     """
     conditions = policy.conditions
     if conditions is None or graded.without is None or not _measurable(policy, graded.without):
@@ -58,14 +58,14 @@ def with_rescued(
         return replace(policy, conditions=replace(conditions, calibrator=calibrator, groups=groups))
 
     group = Group(None, n=correct.size)
-    confidence, _ = judge(drafted(group), closed, again).labelled()
+    confidence, _ = score_answers(drafted(group), closed, again).labelled()
     group = replace(group, threshold=goal.expect(confidence))
-    test = judge(drafted(group), closed, _asked_again(policy, graded, closed, splits["test"]))
+    test = score_answers(drafted(group), closed, _asked_again(policy, graded, closed, splits["test"]))
     return drafted(group), figures_of(group, test)
 
 
 def _measurable(policy: Policy, closed: Graded) -> bool:
-    """Whether any answer without passages has what the policy's scorers read."""
+    """Return whether the policy's scorers measured any answer without passages."""
     return all(scorer.name in closed.columns for scorer in policy.scorers)
 
 
@@ -74,10 +74,10 @@ def _as_rescued(closed: Graded, by: str) -> Graded:
 
 
 def _asked_again(policy: Policy, graded: Graded, closed: Graded, rows: Rows) -> Rows:
-    """Which answers without passages, one of a question, stand in for those of ``rows`` that are withheld."""
-    judged = judge(policy, graded, rows)
+    """Return the rows of answers without passages, one for each question, whose answer in ``rows`` is withheld."""
+    answers = score_answers(policy, graded, rows)
     limits = thresholds_of(policy, graded, rows)
-    served = np.zeros(rows.size, dtype=np.bool_) if limits is None else judged.answered(limits)
+    served = np.zeros(rows.size, dtype=np.bool_) if limits is None else answers.answered(limits)
     again = graded.without_row[rows][~served]
     again = again[again >= 0]
     _, first = np.unique(closed.group[again], return_index=True)
@@ -85,7 +85,7 @@ def _asked_again(policy: Policy, graded: Graded, closed: Graded, rows: Rows) -> 
 
 
 def _fit_rows(policy: Policy, closed: Graded, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The log-odds (m,) of those that are right or wrong and measured, and which are right (m,)."""
+    """Return the log-odds (m,) of the measured answers that are right or wrong, and their labels (m,)."""
     rows = rows[closed.outcome[rows] != ABSTAINED]
     names = [scorer.name for scorer in policy.scorers]
     read = [policy.combination.join(scores) for scores in closed.scores(names, rows)]

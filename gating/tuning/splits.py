@@ -1,4 +1,4 @@
-"""Disjoint splits, by question and never by answer: answers to one question are not independent."""
+"""Disjoint splits of the answers by question, because answers to one question are not independent."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def split(group: NDArray[np.intp], shares: Mapping[str, float], rng: np.random.Generator) -> dict[str, Rows]:
-    """The rows of each split, ascending; ``group`` (n,) numbers from 0, ``shares`` of the rows sum to 1.
+    """Return the rows of each split, ascending; ``group`` (n,) are numbers from 0, and ``shares`` sum to 1.
 
-    Whole groups, in a random order, are laid end to end and cut at the shares; a group goes where its middle
-    lies.
+    Groups are concatenated in random order and cut at the shares of the rows. A group belongs to the split that
+    contains its middle.
     """
     sizes = np.bincount(group)
     order = rng.permutation(sizes.size)
@@ -31,7 +31,7 @@ def split(group: NDArray[np.intp], shares: Mapping[str, float], rng: np.random.G
 
 
 def one_of_each(group: NDArray[np.intp], rows: Rows, rng: np.random.Generator) -> Rows:
-    """Of ``rows`` (m,) one of each group, drawn at random, ascending: what a binomial bound may count."""
+    """Return one row of each group among ``rows`` (m,), drawn at random, ascending; binomial bounds need this."""
     shuffled = rng.permutation(rows)
     _, first = np.unique(group[shuffled], return_index=True)
     return np.sort(shuffled[first])

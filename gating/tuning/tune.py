@@ -1,4 +1,4 @@
-"""The loop from labels to a policy."""
+"""Tuning of a policy: splits, fit, choice of the threshold, and figures."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from gating.tuning.by_condition import (
 from gating.tuning.choice import AUTO, check_calibrator, fit_policy_parts
 from gating.tuning.figures import Figures, ScorerFigures, always, cheaper_figures, held_out
 from gating.tuning.graded import RIGHT
-from gating.tuning.judged import judge, thresholds_of
 from gating.tuning.rescued import with_rescued
+from gating.tuning.scored import score_answers, thresholds_of
 from gating.tuning.splits import one_of_each, split
 from gating.types import GatingError
 
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
 
     from gating.tuning.goals import Choice, Goal
     from gating.tuning.graded import Graded
-    from gating.tuning.judged import Judged
+    from gating.tuning.scored import ScoredAnswers
     from gating.tuning.splits import Rows
     from gating.types import Certificate
 
-#: Fewer labels say nothing: all of twenty right still leaves a risk of 11 % at 90 % (Clopper & Pearson).
+#: Fewest labels: twenty right answers still allow a risk of 11 % at confidence 90 % (Clopper & Pearson).
 LEAST_LABELS = 20
-#: Every split's name, in the order in which figures list them.
+#: The names of the splits, in the order of the figures.
 SPLITS = ("fit", "pilot", "certify", "test")
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What a policy says of itself beside its numbers.
+    """The name, the origin and the date of a policy.
 
-    ``fingerprint`` names what the answers were made with, empty where that is not known; ``created`` is the
-    date, which gating has no clock to read.
+    ``fingerprint`` describes how the answers were made, empty where that is unknown; ``created`` is the date,
+    passed in because gating reads no clock.
     """
 
     name: str = "policy"
@@ -56,20 +56,20 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tuned:
-    """The policy; its figures; ``splits`` the rows of each; ``judged`` the answers that were not fitted on.
+    """The result of tuning: the policy, its figures, the rows of each split, and the read answers.
 
-    ``judged["test"]`` holds the held-out confidences and outcomes, ``judged["certify"]`` those that certify.
-    ``choice`` says, where a target was not reached, which certificate the data do support.
+    ``answers["test"]`` holds the held-out confidences and outcomes, ``answers["certify"]`` those that certify.
+    Where the target was not reached, ``choice`` names the certificate that the data support.
     """
 
     policy: Policy
     figures: Figures
     choice: Choice
     splits: Mapping[str, Rows]
-    judged: Mapping[str, Judged]
+    answers: Mapping[str, ScoredAnswers]
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures and, where there is no certificate, what the data say instead, as plain JSON values."""
+        """Return the figures and, without a certificate, what the data support instead, as plain JSON values."""
         supported = self.choice.supported
         return self.figures.to_dict() | {
             "supported": None if supported is None else supported.to_dict(),
@@ -88,15 +88,14 @@ def tune(
     provenance: Provenance | None = None,
     by: str | None = None,
 ) -> Tuned:
-    """Fit, choose a threshold for ``goal``, and say what that does on answers that neither of them saw.
+    """Fit a policy, choose its threshold for ``goal``, and evaluate it on answers that neither step used.
 
-    ``scorers`` names what to combine (None: the single best that costs least; ``auto`` alone: the cheapest that
-    are no worse than the best), ``calibrator`` is ``auto`` or a name in ``CALIBRATORS``. Where records speak of
-    passages each condition gets a calibrator and a threshold of its own, told apart as ``by`` says (None: with
-    or without passages); so do, where they tell the answers without passages to the same questions, those that a
-    rescue would ask for. The same ``graded`` and ``seed`` give the same policy. Raises GatingError on names
-    that are unknown and on labels that teach nothing: fewer than
-    LEAST_LABELS, one class, too few questions.
+    ``scorers`` names the scorers to combine (None: the best single one among the cheapest; ``auto`` alone: the
+    cheapest that are no worse than the best); ``calibrator`` is ``auto`` or a name in ``CALIBRATORS``. Where
+    records say whether they had passages, each condition gets its own calibrator and threshold; ``by`` names the
+    grouping (None: with or without passages). Where records also have the answers to the same questions without
+    passages, so do rescued answers. The same ``graded`` and ``seed`` give the same policy. Raises GatingError on
+    unknown names, and on fewer than LEAST_LABELS labels, labels of one class, or too few questions.
     """
     check_calibrator(calibrator)
     _check_labels(graded)
@@ -116,40 +115,40 @@ def tune(
         created=provenance.created,
         conditions=None if by is None else calibrated(parts, graded, by, vocabulary),
     )
-    judged = {name: judge(draft, graded, rows) for name, rows in splits.items() if name != "fit"}
+    answers = {name: score_answers(draft, graded, rows) for name, rows in splits.items() if name != "fit"}
     n = {name: int(splits[name].size) if name in splits else 0 for name in SPLITS}
     draft = replace(draft, fitted_on=n)
-    policy, choice = _with_thresholds(draft, judged, graded, goal, allow_estimate=allow_estimate)
+    policy, choice = _with_thresholds(draft, answers, graded, goal, allow_estimate=allow_estimate)
     alone = {
         column: ScorerFigures.alone(found, graded, splits["fit"], splits["test"], calibrator, rng)
         for column, found in graded.columns.items()
     }
-    figures = _figures(graded, policy, alone, judged["test"], n)
-    if parts.cheaper is not None and by is None:  # else what is gained by condition would be counted too
-        found = cheaper_figures(parts.cheaper, judged["test"], graded, splits["fit"], calibrator, rng)
+    figures = _figures(graded, policy, alone, answers["test"], n)
+    if parts.cheaper is not None and by is None:  # with conditions the gain would include theirs
+        found = cheaper_figures(parts.cheaper, answers["test"], graded, splits["fit"], calibrator, rng)
         figures = replace(figures, cheaper=found)
     policy, rescued = with_rescued(policy, graded, splits, goal)
     if rescued is not None:
         figures = replace(figures, conditions={**figures.conditions, RESCUED: rescued})
     figures = replace(figures, considered=parts.considered)
-    return Tuned(policy, figures, choice, MappingProxyType(splits), MappingProxyType(judged))
+    return Tuned(policy, figures, choice, MappingProxyType(splits), MappingProxyType(answers))
 
 
 def _with_thresholds(
     draft: Policy,
-    judged: Mapping[str, Judged],
+    answers: Mapping[str, ScoredAnswers],
     graded: Graded,
     goal: Goal,
     *,
     allow_estimate: bool,
 ) -> tuple[Policy, Choice]:
-    """The policy with what the goal chose, for all or for each condition; and the choice that is told."""
+    """Return the policy with the thresholds that the goal chose, and the choice to report."""
     conditions = draft.conditions
     if conditions is None:
-        choice = goal.choose(judged, allow_estimate=allow_estimate)
+        choice = goal.choose(answers, allow_estimate=allow_estimate)
         certificate = _signed(choice.certificate, draft)
         return replace(draft, threshold=choice.threshold, certificate=certificate), choice
-    chosen = choose(draft, judged, graded, goal, allow_estimate=allow_estimate)
+    chosen = choose(draft, answers, graded, goal, allow_estimate=allow_estimate)
     groups = {
         name: replace(
             group,
@@ -174,33 +173,33 @@ def _check_labels(graded: Graded) -> None:
     if labels < LEAST_LABELS:
         raise GatingError(
             f"{labels} answers are labelled correct or incorrect; at least {LEAST_LABELS} are needed, "
-            "and some hundred for a certificate"
+            "and several hundred for a certificate"
         )
     right = int((graded.outcome == RIGHT).sum())
     if right in (0, labels):
         raise GatingError(
             f"all {labels} labels are {'correct' if right else 'incorrect'}; "
-            "a confidence is learnt from both kinds: label more answers"
+            "fitting needs both kinds: label more answers"
         )
 
 
 def _splits(graded: Graded, goal: Goal, rng: np.random.Generator, by: str | None) -> dict[str, Rows]:
     splits = split(graded.group, goal.shares, rng)
     if "certify" in splits:
-        # What a fit tells is not known yet; passages of one question may differ, so that much is never counted.
+        # Fitted conditions are not known yet, so one answer of a question is kept for each plain condition.
         plain = PLAIN if by is not None and GROUPINGS[by].fitted else by
         splits["certify"] = _one_of_each(graded, splits["certify"], rng, plain)
     empty = [name for name, rows in splits.items() if not rows.size]
     if empty:
         raise GatingError(
-            f"{len(graded)} records of {np.unique(graded.group).size} questions leave nothing for the split "
-            f"{empty[0]}; a question (group) stands in one split only: bring more questions"
+            f"{len(graded)} records of {np.unique(graded.group).size} questions leave no answers for the split "
+            f"{empty[0]}; each question (group) belongs to one split: add more questions"
         )
     return splits
 
 
 def _one_of_each(graded: Graded, rows: Rows, rng: np.random.Generator, by: str | None) -> Rows:
-    """One answer of each question, or of each question under each condition: what one bound may count."""
+    """Return one answer of each question (under each condition), as an exact bound requires."""
     if by is None:
         return one_of_each(graded.group, rows, rng)
     names = graded.conditions[by]
@@ -211,7 +210,7 @@ def _one_of_each(graded: Graded, rows: Rows, rng: np.random.Generator, by: str |
 
 
 def _signed(certificate: Certificate | None, draft: Policy) -> Certificate | None:
-    """With what the policy says of its splits, its date and what its answers were made with."""
+    """Return the certificate with the policy's splits, date and fingerprint."""
     if certificate is None:
         return None
     return replace(
@@ -223,7 +222,11 @@ def _signed(certificate: Certificate | None, draft: Policy) -> Certificate | Non
 
 
 def _figures(
-    graded: Graded, policy: Policy, alone: Mapping[str, ScorerFigures], test: Judged, n: Mapping[str, int]
+    graded: Graded,
+    policy: Policy,
+    alone: Mapping[str, ScorerFigures],
+    test: ScoredAnswers,
+    n: Mapping[str, int],
 ) -> Figures:
     confidence, correct = test.labelled()
     labels = graded.outcome[test.rows][graded.labelled[test.rows]]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gating.early import watch
+from gating.early import early_abstention
 from gating.relatedness import words_of
 from gating.sampled import decide
 from gating.scorers.agreement import weakest_first
@@ -280,7 +280,9 @@ def reader(exchange: Exchange, ask: Ask) -> StreamReader:
     # Words before a tool call are no answer: with tools on offer the end must be seen.
     wanted = request.tools or exchange.drawn
     if route.holds and ask.logprobs and not wanted and route.applies(request):
-        watching = watch(exchange.gate, max_tokens=_most_tokens(exchange), threshold=request.threshold)
+        watching = early_abstention(
+            exchange.gate, max_tokens=_most_tokens(exchange), threshold=request.threshold
+        )
     return exchange.surface.stream(request, ask, hold=exchange.holds, watch=watching)
 
 

@@ -12,6 +12,7 @@ import argparse
 import os
 import sys
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from gating import SCORERS, Gate, Unmeasured
 from gating.answers import is_abstention
 from gating.combine import Logistic
 from gating.sampled import decide, drawn
-from gating.scorers.similarity import Text, rouge_l
+from gating.scorers.similarity import Text
 from gating.tuning import Collector, WrongCost, tune
 from gating.tuning.splits import split
 from proxy.records import Record, lines
@@ -142,6 +143,18 @@ def held_out(answers: Answers, names: Sequence[str], k: int, seeds: int) -> list
         if None not in areas.values():
             found.append(areas)
     return found
+
+
+def rouge_l(one: Text, other: Text) -> float:
+    """Return ROUGE-L (Lin 2004, section 3): F1 of the longest common subsequence of words, 2 L / (n + m)."""
+    total = len(one.words) + len(other.words)
+    lengths = [0] * (len(other.words) + 1)
+    for word in one.words:
+        row = [0]
+        for (diagonal, above), candidate in zip(pairwise(lengths), other.words, strict=True):
+            row.append(diagonal + 1 if word == candidate else max(above, row[-1]))
+        lengths = row
+    return 2 * lengths[-1] / total if total else 0.0
 
 
 def singles(answers: Answers, ks: Sequence[int] = K) -> list[str]:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gating.drift import log_e_values
-from gating.drift.watch import bets
+from gating.drift.watch import bets, held_back
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,9 +45,22 @@ def alarms(risk: float, target: float, *, runs: int, horizon: int, seed: int = 0
     delays = []
     for start in range(0, runs, BATCH):
         wrong = rng.random((min(BATCH, runs - start), horizon)) < risk
-        beyond = log_e_values(wrong, target) >= -np.log(DELTA)
+        beyond = log_e_after_each(wrong, target) >= -np.log(DELTA)
         delays.append(np.where(beyond.any(axis=1), beyond.argmax(axis=1) + 1.0, np.inf))
     return np.concatenate(delays)
+
+
+def log_e_after_each(wrong: NDArray[np.bool_], target: float) -> Floats:
+    """Compute ``RiskWatch.log_e`` after each label for many runs at once: (…, n) -> the same shape."""
+    bet = np.array(bets(target))
+    steps = np.log1p(bet * (wrong[..., None] - target))
+    grown = np.cumsum(steps, axis=-2)
+    stake = held_back(np.arange(wrong.shape[-1] + 1))
+    invested = np.log(stake[:-1] - stake[1:])[:, None]
+    log_wealth = grown + np.logaddexp.accumulate(invested - (grown - steps), axis=-2)
+    mean = np.logaddexp.reduce(log_wealth, axis=-1) - np.log(bet.size)
+    evidence: Floats = np.logaddexp(mean, np.log(stake[1:]))
+    return evidence
 
 
 def stake_at_once(wrong: NDArray[np.bool_], target: float) -> Floats:
@@ -69,7 +81,7 @@ def after_good(risk: float, target: float, good: int, *, runs: int, horizon: int
     for start in range(0, runs, BATCH):
         n = min(BATCH, runs - start)
         wrong = np.hstack([rng.random((n, good)) < target / 2, rng.random((n, horizon)) < risk])
-        for log_e in (log_e_values(wrong, target), stake_at_once(wrong, target)):
+        for log_e in (log_e_after_each(wrong, target), stake_at_once(wrong, target)):
             beyond = log_e >= -np.log(DELTA)
             first = np.where(beyond.any(axis=1), beyond.argmax(axis=1) + 1.0 - good, np.inf)
             delays.append(np.where(first > 0, first, np.nan))

@@ -10,7 +10,7 @@ import pytest
 
 from gating import SCORERS, Evidence, Gate, GatingError, Policy, Unmeasured
 from gating.conditions import Group, by_context, by_contrast
-from gating.early import watch
+from gating.early import early_abstention
 from gating.gate import Uncalibrated, tightened
 from gating.tuning import Collector, FixedThreshold, Provenance, TargetRisk, WrongCost, tune
 from tests.gating.conditional import certificate, conditions, evidence, policy
@@ -98,17 +98,17 @@ def test_labels_that_do_not_speak_of_passages_certify_none():
 
 
 def test_an_answer_is_settled_early_only_where_no_condition_would_let_it_pass():
-    lenient = watch(Gate(policy(conditions(none=Group(0.0), context=Group(1.0)))), max_tokens=4)()
+    lenient = early_abstention(Gate(policy(conditions(none=Group(0.0), context=Group(1.0)))), max_tokens=4)()
     lenient.add([-9.0, -9.0])
     assert not lenient.settled
-    strict = watch(Gate(policy(conditions(none=Group(0.99), context=Group(0.99)))), max_tokens=4)()
+    strict = early_abstention(Gate(policy(conditions(none=Group(0.99), context=Group(0.99)))), max_tokens=4)()
     strict.add([-9.0, -9.0])
     assert strict.settled
     assert (
-        watch(Gate(policy(conditions(none=Group(None))), threshold=0.5)) is None
+        early_abstention(Gate(policy(conditions(none=Group(None))), threshold=0.5)) is None
     )  # a mean of unknown length
     request = Gate(policy(conditions(none=Group(0.5), context=Group(None))))
-    assert watch(request, max_tokens=4, threshold=0.99) is not None
+    assert early_abstention(request, max_tokens=4, threshold=0.99) is not None
 
 
 def test_it_is_saved_and_loaded_and_an_older_reader_would_refuse_it():
@@ -134,7 +134,7 @@ def broken(change):
 
 @pytest.mark.parametrize(("change", "message"), [
     (lambda c: c.update(by="mood"), "conditions.by: must be one of context, contrast"),
-    (lambda c: c.update(groups={}), "conditions.groups: there are none"),
+    (lambda c: c.update(groups={}), "conditions.groups: at least one group is needed"),
     (lambda c: c["groups"]["none"].update(threshold=2), "threshold 2.0 is not in"),
     (lambda c: c["groups"]["none"].update(n=-1), "groups.none.n"),
     (lambda c: c["groups"]["none"].update(threshold=None, certificate=certificate().to_dict()), "without a threshold"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from calibrators import CALIBRATORS
 from gating import SCORERS, Evidence, Gate, GatingError, Policy
 from gating.combine import Logistic, Single, Term
-from gating.early import BOUNDS, watch
+from gating.early import BOUNDS, early_abstention
 from gating.gate import Uncalibrated
 
 MOST = 25
@@ -56,7 +56,7 @@ def settles_at(make, logprobs):
 )
 def test_never_settled_where_a_completion_would_have_passed(key, threshold, start, more):
     gate = Gate(POLICIES[key], threshold=threshold)
-    make = watch(gate, max_tokens=MOST)
+    make = early_abstention(gate, max_tokens=MOST)
     watched = make()
     watched.add(start)
     if watched.settled:
@@ -75,14 +75,14 @@ def test_nor_by_a_raw_score_that_is_just_reached(name, start, more):
     whole = Evidence("Paris", token_logprobs=(start + more)[:MOST])
     gate = Gate(Uncalibrated(SCORERS[name], SCORERS[name].score(whole)))
     assert gate.decide(whole).served
-    watched = watch(gate, max_tokens=MOST)()
+    watched = early_abstention(gate, max_tokens=MOST)()
     watched.add(start)
     assert not watched.settled
 
 
 @given(st.sampled_from(sorted(BOUNDS)), st.lists(LOGPROB, min_size=2, max_size=MOST), st.data())
 def test_chunks_of_any_size_say_the_same(name, logprobs, data):
-    make = watch(Gate(Uncalibrated(SCORERS[name], -1.0)), max_tokens=MOST)
+    make = early_abstention(Gate(Uncalibrated(SCORERS[name], -1.0)), max_tokens=MOST)
     whole = make()
     whole.add(logprobs)
     cut = data.draw(st.integers(0, len(logprobs)))
@@ -104,13 +104,13 @@ def test_chunks_of_any_size_say_the_same(name, logprobs, data):
 )
 def test_settled_as_soon_as_it_can_be_proved(name, logprobs, count):
     """One token later than the one that decides, which might have been the end-of-turn token."""
-    make = watch(Gate(Uncalibrated(SCORERS[name], -1.0)), max_tokens=10)
+    make = early_abstention(Gate(Uncalibrated(SCORERS[name], -1.0)), max_tokens=10)
     assert settles_at(make, logprobs) == count
 
 
 def test_settled_through_a_calibrator_and_stays_so():
     for kind in CALIBRATORS:
-        watched = watch(Gate(POLICIES["min_logprob", kind]))()
+        watched = early_abstention(Gate(POLICIES["min_logprob", kind]))()
         watched.add([-0.01, -11.0])
         assert not watched.settled
         watched.add([-0.01])
@@ -120,14 +120,14 @@ def test_settled_through_a_calibrator_and_stays_so():
 
 
 def test_the_end_of_turn_token_does_not_count():
-    watched = watch(Gate(Uncalibrated(SCORERS["min_logprob"], -1.0)))()
+    watched = early_abstention(Gate(Uncalibrated(SCORERS["min_logprob"], -1.0)))()
     watched.add([-0.1, -0.2, -7.0])
     assert not watched.settled
 
 
 def test_more_tokens_than_there_can_be_prove_nothing():
     for name in ("mean_logprob", "tail_logprob"):
-        watched = watch(Gate(Uncalibrated(SCORERS[name], -100.0)), max_tokens=1)()
+        watched = early_abstention(Gate(Uncalibrated(SCORERS[name], -100.0)), max_tokens=1)()
         watched.add([-0.1, -0.1, -0.1])
         assert not watched.settled
 
@@ -136,23 +136,25 @@ def test_a_requests_threshold_is_the_one_that_counts():
     gate = Gate(POLICIES["min_logprob", "platt"], threshold=1.0)
     logprobs = [-0.5, -0.1]
     confidence = gate.rule.confidence(Evidence("Paris", token_logprobs=logprobs))
-    assert settles_at(watch(gate), logprobs) == 2
-    assert settles_at(watch(gate, threshold=confidence / 2), logprobs) is None
+    assert settles_at(early_abstention(gate), logprobs) == 2
+    assert settles_at(early_abstention(gate, threshold=confidence / 2), logprobs) is None
     with pytest.raises(GatingError, match="threshold"):
-        watch(gate, threshold=math.nan)
+        early_abstention(gate, threshold=math.nan)
 
 
 def test_nothing_to_watch():
     least = Uncalibrated(SCORERS["min_logprob"], -1.0)
-    assert watch(Gate(least)) is not None
-    assert watch(Gate(least, on_unmeasured="answer")) is None  # an unmeasured continuation would be answered
-    assert watch(Gate(Uncalibrated(SCORERS["min_logprob"]))) is None  # it only observes
-    assert watch(Gate(Uncalibrated(SCORERS["mean_logprob"], -1.0))) is None  # of unknown length
-    assert watch(Gate(Uncalibrated(SCORERS["topk_entropy"], -1.0)), max_tokens=5) is None
+    assert early_abstention(Gate(least)) is not None
+    assert (
+        early_abstention(Gate(least, on_unmeasured="answer")) is None
+    )  # an unmeasured continuation would be answered
+    assert early_abstention(Gate(Uncalibrated(SCORERS["min_logprob"]))) is None  # it only observes
+    assert early_abstention(Gate(Uncalibrated(SCORERS["mean_logprob"], -1.0))) is None  # of unknown length
+    assert early_abstention(Gate(Uncalibrated(SCORERS["topk_entropy"], -1.0)), max_tokens=5) is None
     scorers = (SCORERS["min_logprob"], SCORERS["mean_logprob"])
     several = Logistic(scorers, 0.0, (Term(1.0, 0.0, None), Term(1.0, 0.0, None)))
     calibrator = POLICIES["min_logprob", "platt"].calibrator
-    assert watch(Gate(Policy("p", several, calibrator, threshold=0.5)), max_tokens=5) is None
+    assert early_abstention(Gate(Policy("p", several, calibrator, threshold=0.5)), max_tokens=5) is None
 
 
 class NoProbability:
@@ -162,4 +164,4 @@ class NoProbability:
 
 def test_a_calibrator_that_cannot_tell_settles_nothing():
     gate = Gate(Policy("p", Single(SCORERS["min_logprob"]), NoProbability(), threshold=0.5))
-    assert settles_at(watch(gate), [-5.0, -6.0, -7.0]) is None
+    assert settles_at(early_abstention(gate), [-5.0, -6.0, -7.0]) is None

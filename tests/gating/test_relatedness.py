@@ -133,14 +133,14 @@ def test_records_without_passages_cannot_tell_them():
             ("correct", "incorrect")[row % 3 == 0],
             str(row),
         )
-    with pytest.raises(GatingError, match="no record tells its question and passages"):
+    with pytest.raises(GatingError, match="and no record has both"):
         tune(made.graded(), WrongCost(1.0), by="passages")
 
 
 def test_a_vocabulary_belongs_to_its_grouping():
     saved = json.loads(json.dumps(tune(graded(), WrongCost(1.0), by="passages").policy.to_dict()))
     saved["conditions"]["by"] = "context"
-    with pytest.raises(GatingError, match="belongs to by: passages alone"):
+    with pytest.raises(GatingError, match="is required with by: passages, and only there"):
         Policy.load(saved)
     assert Vocabulary.load(Saved(vocabulary().to_dict(), "v")) == vocabulary()
     assert set(GROUPINGS) == {"context", "contrast", "passages"}

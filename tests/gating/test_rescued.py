@@ -10,7 +10,7 @@ import pytest
 
 from gating import Evidence, Gate, GatingError, Policy
 from gating.conditions import Group
-from gating.early import watch
+from gating.early import early_abstention
 from gating.gate import tightened
 from gating.tuning import Collector, FixedThreshold, TargetRisk, WrongCost, tune
 from proxy.control.risk_watch import Target
@@ -37,14 +37,14 @@ def test_nothing_is_certified_of_it_and_it_takes_no_certificate_from_the_others(
     assert gate.certified(evidence=CLOSED)
     assert not gate.certified(evidence=RESCUED)
     assert Target.of(gate.rule) == Target.of(policy(conditions(**both))) != None  # noqa: E711
-    with pytest.raises(GatingError, match=r"groups\.rescued: is never certified"):
+    with pytest.raises(GatingError, match=r"groups\.rescued: cannot have a certificate"):
         conditions(**both, rescued=Group(0.7, certificate()))
 
 
 def test_it_is_tightened_and_watched_with_the_others():
     gate = Gate(policy(conditions(none=Group(0.99), context=Group(0.99), rescued=Group(0.0))))
     assert tightened(gate, 0.7).rule.conditions.groups["rescued"].threshold == 0.7
-    watching = watch(gate, max_tokens=4)()
+    watching = early_abstention(gate, max_tokens=4)()
     watching.add([-9.0, -9.0])
     assert not watching.settled
 

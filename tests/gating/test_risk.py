@@ -79,7 +79,7 @@ def test_levels_outside_the_unit_interval_are_refused(level: float) -> None:
 
 
 def test_counts_that_do_not_nest_are_refused() -> None:
-    with pytest.raises(GatingError, match="errors 3 of 2 labels"):
+    with pytest.raises(GatingError, match="3 errors among 2 labels"):
         upper_bound(3, 2, 0.1)
-    with pytest.raises(GatingError, match="errors -1 of 2 labels"):
+    with pytest.raises(GatingError, match="-1 errors among 2 labels"):
         lower_bound(-1, 2, 0.1)

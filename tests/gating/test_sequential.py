@@ -12,11 +12,9 @@ from scipy.stats import hypergeom
 
 from calibrators import CALIBRATORS
 from gating import SCORERS, Evidence, Gate, GatingError, Policy
-from gating.band import band
-from gating.combine import Logistic, Single, Term
+from gating.combine import Logistic, Term
 from gating.gate import Uncalibrated
 from gating.sequential import Stop, settled, stops
-from gating.types import Unmeasured
 
 PLATT = CALIBRATORS["platt"]().fit([-2.0, -1.0, 0.0, 1.0, 2.0], [0, 0, 1, 0, 1])
 SAID = ["Paris", "Lyon", "the city of Paris", "I don't know."]
@@ -72,65 +70,10 @@ def test_the_requests_threshold_counts():
 
 def test_more_samples_than_there_are_is_refused():
     for k, samples in ((1, ["a", "b"]), (0, [])):
-        with pytest.raises(GatingError, match=f"k: must be at least 1 and count the {len(samples)} samples"):
+        with pytest.raises(
+            GatingError, match=f"k: must be at least 1 and at least the {len(samples)} samples drawn"
+        ):
             settled(joined("mean_logprob", "agreement"), answer(-1.0, *samples), k)
-
-
-@pytest.mark.parametrize("name", ["agreement", "semantic_entropy", "degree"])
-def test_the_band_is_where_nothing_is_settled_before_the_first_sample(name):
-    gate = joined("mean_logprob", name)
-    found = band(gate, 5)
-    assert -20.0 < found.low < found.high < 0.0
-    for logprob in [*(-20.0 * step / 200 for step in range(201)), *found]:
-        expected = None if logprob in found else logprob >= found.high
-        assert settled(gate, answer(logprob), 5) is expected
-    for edge in found:
-        assert settled(gate, answer(edge), 5) is not settled(gate, answer(math.nextafter(edge, -math.inf)), 5)
-
-
-def test_a_band_may_have_no_ends():
-    open_ended = band(joined("mean_logprob", "agreement", weights=(0.0, 9.0)), 5)
-    assert open_ended == (-math.inf, math.inf)
-    assert -1e9 in open_ended
-    assert "Paris" not in open_ended
-    assert band(joined("mean_logprob", "agreement", threshold=1.0), 5) == (math.inf, math.inf)
-    assert band(joined("mean_logprob", "agreement"), 5, threshold=0.0) == (-math.inf, -math.inf)
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("mean_logprob",),
-        ("agreement",),
-        ("agreement", "degree"),
-        ("mean_logprob", "cocoa"),
-        ("cocoa", "degree"),
-    ],
-)
-def test_a_band_is_of_one_scorer_beside_others_of_samples(names):
-    with pytest.raises(GatingError, match="band: needs one scorer without samples"):
-        band(joined(*names), 5)
-    with pytest.raises(GatingError, match="not min_logprob"):
-        band(Gate(Policy("p", Single(SCORERS["min_logprob"]), PLATT, threshold=0.5)), 5)
-
-
-class Blind:
-    """A scorer of samples that cannot say what they will do."""
-
-    name, needs, scale = "blind", frozenset({"samples"}), "real"
-
-    def score(self, evidence):
-        return Unmeasured("blind")
-
-    def bounds(self, evidence, k):
-        return Unmeasured("blind")
-
-
-def test_a_scorer_that_nothing_bounds_has_no_band():
-    terms = (Term(1.0, 0.0, None), Term(1.0, 0.0, None))
-    combination = Logistic((SCORERS["mean_logprob"], Blind()), 0.0, terms)
-    with pytest.raises(GatingError, match="band: blind: blind"):
-        band(Gate(Policy("p", combination, PLATT, threshold=0.5)), 5)
 
 
 def chance_of_error(k, needed, total, found):

@@ -15,7 +15,7 @@ from gating.rules import RULES
 from gating.supported import best_supported, labels_needed
 from gating.threshold import Labelled
 from gating.types import GatingError
-from gating.walk import Plan, Problem, ThresholdChoice, passing_probability, split_walk, walk
+from gating.walk import Problem, ThresholdChoice, WalkStart, passing_probability, split_walk, walk
 from tests.benchmarks.bench_risk import DELTA, POPULATIONS, Truth, lead, main, rate_above_delta, simulate
 
 INF = math.inf
@@ -156,15 +156,15 @@ def test_the_chance_to_pass_is_scipys_beta_binomial() -> None:
 def test_the_plan_looks_at_no_certification_label(population: str) -> None:
     scores, correct = draw(600, 5, population)
     plans = [
-        Plan.of(Problem.of(scores[:100], correct[:100], scores[100:], labels, 0.1, 0.1, None))
+        WalkStart.of(Problem.of(scores[:100], correct[:100], scores[100:], labels, 0.1, 0.1, None))
         for labels in (correct[100:], ~correct[100:])
     ]
     assert plans[0] == plans[1]
 
 
 def test_all_answers_are_tested_first_only_where_that_has_a_chance() -> None:
-    assert Plan.of(problem(1000, 0, "medium")).everything == 0.0
-    plan = Plan.of(problem(1000, 0, "easy"))
+    assert WalkStart.of(problem(1000, 0, "medium")).everything == 0.0
+    plan = WalkStart.of(problem(1000, 0, "easy"))
     assert plan.everything == pytest.approx(0.005)
     assert plan.everything + plan.level == pytest.approx(0.1)
 
@@ -186,7 +186,7 @@ def test_where_not_all_can_be_answered_the_walk_goes_on_with_the_rest_of_delta()
     tried = 0
     for seed in range(40):
         laid = problem(300, seed, "non-monotone", 0.2)
-        if Plan.of(laid).everything:
+        if WalkStart.of(laid).everything:
             chosen = RULES["split_walk"].choose(laid)
             tried += chosen.certificate is not None and chosen.certificate.answered < len(laid.certify)
     assert tried > 5

@@ -21,7 +21,7 @@ from gating.tuning import (
     Provenance,
     TargetRisk,
     WrongCost,
-    judge,
+    score_answers,
     tune,
 )
 from gating.tuning.splits import one_of_each, split
@@ -210,7 +210,7 @@ def test_several_scorers_are_combined_on_a_part_of_the_fit_split():
     alone = tuned.figures.scorers
     assert tuned.figures.policy.log_loss < min(alone["mean_logprob"].log_loss, alone["hint"].log_loss)
     served = [tuned.policy.confidence(evidence(scores[row], hint=hint[row])) for row in tuned.splits["test"]]
-    assert served == tuned.judged["test"].confidence.tolist()
+    assert served == tuned.answers["test"].confidence.tolist()
 
 
 def test_features_alone_make_a_policy():
@@ -265,7 +265,7 @@ def test_where_nothing_passes_the_data_say_what_they_do_support():
     figures = tuned.to_dict()
     assert figures["supported"]["bound"] == tuned.choice.supported.bound
     assert figures["held_out"]["risk"] is figures["held_out"]["score"]["0.9"] is None
-    with pytest.raises(GatingError, match="the route must give one"):
+    with pytest.raises(GatingError, match="set a threshold for the route"):
         Gate(tuned.policy)
 
 
@@ -351,7 +351,7 @@ def test_infinite_logprobs_are_clipped_and_infinite_features_are_unmeasured():
         (
             200,
             {"scorers": ["topk_entropy"]},
-            r"no record has what topk_entropy reads \(logprobs and top_logprobs\)",
+            r"no record has the evidence that topk_entropy needs \(logprobs and top_logprobs\)",
         ),
         (200, {"calibrator": "oracle"}, "calibrator: 'oracle' is unknown; use auto or one of temperature"),
     ],
@@ -374,12 +374,14 @@ def test_a_fit_split_of_one_class_teaches_nothing(label):
     held = tune(collected(*drawn(100)), WrongCost(1)).splits["test"]
     for row in held[:5]:
         labels[row] = 1 - label
-    with pytest.raises(GatingError, match=f"none is {'wrong' if label else 'right'}"):
+    with pytest.raises(
+        GatingError, match=f"none of the 70 measured answers to fit on is {'wrong' if label else 'right'}"
+    ):
         tune(collected(drawn(100)[0], labels), WrongCost(1))
 
 
 def test_one_question_cannot_be_split():
-    with pytest.raises(GatingError, match="100 records of 1 questions leave nothing for the split"):
+    with pytest.raises(GatingError, match="100 records of 1 questions leave no answers for the split"):
         tune(collected(*drawn(100), groups=[0] * 100), WrongCost(1))
 
 
@@ -392,7 +394,9 @@ def test_records_without_evidence_teach_nothing():
 
 
 def test_a_feature_must_not_be_called_like_a_scorer():
-    with pytest.raises(GatingError, match=r"features\.mean_logprob: is the name of a scorer"):
+    with pytest.raises(
+        GatingError, match=r"features\.mean_logprob: a feature must not have the name of a scorer"
+    ):
         Collector().add(evidence(-1.0, mean_logprob=1.0), "correct", "1")
 
 
@@ -418,7 +422,7 @@ def test_judging_reads_what_the_policy_reads():
     graded = collected(scores, labels)
     policy = tune(graded, WrongCost(1)).policy
     rows = np.array([3, 1, 4])
-    judged = judge(policy, graded, rows)
+    judged = score_answers(policy, graded, rows)
     assert judged.confidence.tolist() == [policy.confidence(evidence(scores[row])) for row in rows]
     assert len(judged) == 3
     assert isinstance(SCORERS["topk_entropy"].score(evidence(scores[0])), Unmeasured)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gating.rules import RULES
-from gating.tuning import Judged
+from gating.tuning import ScoredAnswers
 from gating.tuning.splits import one_of_each, split
 from gating.walk import Problem
 
@@ -64,21 +64,23 @@ class Comparison:
     rules: tuple[RuleFigures, ...]
 
 
-def halves(reading: Reading, rng: np.random.Generator) -> tuple[Judged, Judged]:
+def halves(reading: Reading, rng: np.random.Generator) -> tuple[ScoredAnswers, ScoredAnswers]:
     """A pilot and the rest, one answer of each question, which is what a binomial bound may count."""
     parts = split(reading.group, {"pilot": PILOT, "certify": 1 - PILOT}, rng)
     pilot, certify = (_at(reading.judged, one_of_each(reading.group, rows, rng)) for rows in parts.values())
     return pilot, certify
 
 
-def one_of_each_question(judged: Judged, questions: Sequence[str], rng: np.random.Generator) -> Judged:
+def one_of_each_question(
+    judged: ScoredAnswers, questions: Sequence[str], rng: np.random.Generator
+) -> ScoredAnswers:
     """Of ``judged`` (n,) one answer, drawn at random, to each of ``questions`` (n,)."""
     _, group = np.unique(np.array(questions, dtype=object), return_inverse=True)
     return _at(judged, one_of_each(group, np.arange(len(judged)), rng))
 
 
 def compare(
-    pilot: Judged, certify: Judged, certificate: Certificate | None, rng: np.random.Generator
+    pilot: ScoredAnswers, certify: ScoredAnswers, certificate: Certificate | None, rng: np.random.Generator
 ) -> Comparison:
     """Every rule of ``RULES`` at TARGETS and at the certificate's own target, on MOST_COMPARED labels at most."""
     pilot, certify = (_drawn(part, MOST_COMPARED // 2, rng) for part in (pilot, certify))
@@ -97,7 +99,9 @@ def compare(
     return Comparison(len(pilot) + len(certify), delta, rules)
 
 
-def _choice(rule: Rule, pilot: Judged, certify: Judged, target: float, delta: float) -> RuleChoice:
+def _choice(
+    rule: Rule, pilot: ScoredAnswers, certify: ScoredAnswers, target: float, delta: float
+) -> RuleChoice:
     both = (pilot, certify)
     if not sum(int(part.usable.sum()) for part in both):
         return RuleChoice(target, None, None)
@@ -119,9 +123,11 @@ def _joined(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
     return np.concatenate(confidence), np.concatenate(correct)
 
 
-def _drawn(judged: Judged, most: int, rng: np.random.Generator) -> Judged:
+def _drawn(judged: ScoredAnswers, most: int, rng: np.random.Generator) -> ScoredAnswers:
     return _at(judged, np.sort(rng.permutation(len(judged))[:most]))
 
 
-def _at(judged: Judged, rows: Array) -> Judged:
-    return Judged(judged.rows[rows], judged.outcome[rows], judged.confidence[rows], judged.measured[rows])
+def _at(judged: ScoredAnswers, rows: Array) -> ScoredAnswers:
+    return ScoredAnswers(
+        judged.rows[rows], judged.outcome[rows], judged.confidence[rows], judged.measured[rows]
+    )

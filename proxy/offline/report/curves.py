@@ -11,7 +11,7 @@ from calibrators.metrics import reliability, risk_coverage
 from gating.risk import lower_bound, upper_bound
 
 if TYPE_CHECKING:
-    from gating.tuning import Judged
+    from gating.tuning import ScoredAnswers
 
 #: Every interval of the page, the bands' too, has this level.
 LEVEL = 0.95
@@ -41,7 +41,7 @@ class CurvePoint:
     interval: Interval
 
 
-def risk_curve(judged: Judged) -> tuple[CurvePoint, ...]:
+def risk_curve(judged: ScoredAnswers) -> tuple[CurvePoint, ...]:
     """At most POINTS of the risk-coverage curve, evenly spaced, with a pointwise Clopper-Pearson band."""
     curve = risk_coverage(*judged.labelled())
     if curve is None:
@@ -67,7 +67,7 @@ class ReliabilityBin:
     interval: Interval | None
 
 
-def reliability_bins(judged: Judged) -> tuple[ReliabilityBin, ...]:
+def reliability_bins(judged: ScoredAnswers) -> tuple[ReliabilityBin, ...]:
     """At most BINS bins of equal mass, rising."""
     return tuple(
         ReliabilityBin(confidence, right, count, share_interval(round(right * count), count))
@@ -83,7 +83,7 @@ class Histogram:
     wrong: tuple[int, ...]
 
 
-def histogram(judged: Judged) -> Histogram:
+def histogram(judged: ScoredAnswers) -> Histogram:
     """Counted over the answers that have a confidence and a label."""
     confidence, correct = judged.labelled()
     right, wrong = (

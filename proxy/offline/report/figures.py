@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gating import Policy
-    from gating.tuning import Judged, ScorerFigures, Tuned
+    from gating.tuning import ScoredAnswers, ScorerFigures, Tuned
     from proxy.offline.evaluation.overrefusal import ConditionCounts
     from proxy.offline.report.examples import Example
     from proxy.offline.report.reading import Reading
@@ -81,7 +81,7 @@ class Quality:
     excess_aurc: float | None
 
     @classmethod
-    def of(cls, judged: Judged, group: NDArray[np.intp]) -> Self:
+    def of(cls, judged: ScoredAnswers, group: NDArray[np.intp]) -> Self:
         """From the judged answers and the number of each one's question, ``group`` (n,)."""
         told = confidence, correct = judged.labelled()
         few = correct.size <= MOST_RESAMPLED
@@ -214,7 +214,7 @@ def figures_of_tuned(path: Path, tuned: Tuned, level: float | None = None) -> Re
 
     The rules are compared on the labels that chose the threshold, where there are such. Raises ConfigError.
     """
-    test, judged = set(tuned.splits["test"].tolist()), tuned.judged
+    test, judged = set(tuned.splits["test"].tolist()), tuned.answers
     pilot = dict.fromkeys(judged["pilot"].rows.tolist(), "") if "pilot" in judged else {}
 
     def of_test() -> Iterator[Record]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from gating.answers import is_abstention
-from gating.tuning import ABSTAINED, Judged
+from gating.tuning import ABSTAINED, ScoredAnswers
 from gating.tuning.graded import OUTCOMES
 from gating.types import Unmeasured
 from proxy.offline.evaluation.overrefusal import case_of, count_conditions
@@ -48,7 +48,7 @@ class Reading:
     all. ``contexts`` is what passages do, to the model ``alone`` and ``gated``; empty where no record tells.
     """
 
-    judged: Judged
+    judged: ScoredAnswers
     group: NDArray[np.intp]
     examples: Mapping[str, tuple[Example, ...]]
     unlike: int
@@ -95,7 +95,7 @@ def read(records: Iterable[Record], policy: Policy, level: float | None = None) 
             gated.append(case if served else case._replace(label="abstained"))
         draws.add(record)
         unlike += not policy.matches(record.made_with or {})
-    judged = Judged(
+    judged = ScoredAnswers(
         rows=np.arange(len(outcomes)),
         outcome=np.array(outcomes, dtype=np.int8),
         confidence=np.array(confidences, dtype=np.float64),

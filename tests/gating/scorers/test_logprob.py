@@ -122,8 +122,8 @@ def test_entropy_takes_places_of_unequal_width():
 def test_entropy_is_unmeasured_without_usable_places():
     assert reason("topk_entropy", [-0.1]) == "no top logprobs"
     assert reason("topk_entropy", None, []) == "no tokens"
-    assert reason("topk_entropy", None, [[-0.1], []]) == "a place has no top logprobs"
-    assert reason("topk_entropy", [-0.1], [[-0.1], [-0.1]]) == "top logprobs of 2 places for 1 tokens"
+    assert reason("topk_entropy", None, [[-0.1], []]) == "a token has no top logprobs"
+    assert reason("topk_entropy", [-0.1], [[-0.1], [-0.1]]) == "top logprobs at 2 positions for 1 tokens"
     assert reason("topk_entropy", None, [[-0.1, math.nan]]) == "top logprobs: a token's logprob is NaN"
     assert reason("topk_entropy", None, [[-0.1, -0.1]]).endswith("sum to more than 1")
     assert reason("topk_entropy", Unmeasured("no match"), [[-0.1]]) == "no match"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gating import SCORERS, Gate
-from gating.early import watch
+from gating.early import early_abstention
 from gating.gate import Uncalibrated
 from gating.types import Unmeasured
 from proxy.exceptions import UpstreamCut, UpstreamGarbage, UpstreamStatus
@@ -286,7 +286,7 @@ def test_malformed_logprobs_make_an_answer_unmeasured():
 
 # Settled: no further token can change that everything is withheld
 
-LEAST = watch(Gate(Uncalibrated(SCORERS["min_logprob"], -1.0)))
+LEAST = early_abstention(Gate(Uncalibrated(SCORERS["min_logprob"], -1.0)))
 BAD = {"logprob": -5.0}
 
 

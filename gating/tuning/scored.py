@@ -1,4 +1,4 @@
-"""Answers as a policy reads them, by the code that serves."""
+"""Answers with the confidences of a policy, computed by the code that serves."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class ScoredAnswers:
     """``rows`` (m,) of the graded answers with their ``outcome`` (m,) and ``confidence`` (m,) in [0, 1].
 
-    A confidence means nothing where ``measured`` (m,) is False: such an answer is withheld.
+    The confidence is meaningless where ``measured`` (m,) is False; such an answer is withheld.
     """
 
     rows: NDArray[np.intp]
@@ -34,22 +34,22 @@ class Judged:
 
     @property
     def usable(self) -> NDArray[np.bool_]:
-        """Which of them (m,) have a confidence and are right or wrong."""
+        """Which answers (m,) have a confidence and are right or wrong."""
         labelled: NDArray[np.bool_] = np.not_equal(self.outcome, ABSTAINED)
         return self.measured & labelled
 
     def labelled(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Confidence and label, 1 or 0, of the usable ones."""
+        """Return the confidences (k,) and the labels (k,), 1 or 0, of the usable answers."""
         return self.confidence[self.usable], self.outcome[self.usable].astype(np.float64)
 
     def answered(self, threshold: float | NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which of them (m,) the gate lets out at ``threshold``, one for all or one for each (m,)."""
+        """Return which answers (m,) are served at ``threshold``, one for all or one for each (m,)."""
         passes: NDArray[np.bool_] = np.greater_equal(self.confidence, threshold)
         return self.usable & passes
 
 
-def judge(policy: Policy, graded: Graded, rows: NDArray[np.intp]) -> Judged:
-    """``rows`` (m,) as the policy reads them."""
+def score_answers(policy: Policy, graded: Graded, rows: NDArray[np.intp]) -> ScoredAnswers:
+    """Score the answers at ``rows`` (m,) with ``policy``."""
     confidence = np.zeros(rows.size)
     measured = np.zeros(rows.size, dtype=np.bool_)
     names = [scorer.name for scorer in policy.scorers]
@@ -58,11 +58,11 @@ def judge(policy: Policy, graded: Graded, rows: NDArray[np.intp]) -> Judged:
         read = policy.read_scores(scores, group)
         if not isinstance(read, Unmeasured):
             confidence[place], measured[place] = read.confidence, True
-    return Judged(rows, graded.outcome[rows], confidence, measured)
+    return ScoredAnswers(rows, graded.outcome[rows], confidence, measured)
 
 
 def conditions_of(policy: Policy, graded: Graded, rows: NDArray[np.intp]) -> list[str | None]:
-    """The condition of each of ``rows`` (m,), as the policy tells them apart; None where it does not."""
+    """Return the condition of each of ``rows`` (m,); None where the policy or the answer has none."""
     if policy.conditions is None:
         return [None] * rows.size
     return [name or None for name in graded.conditions[policy.conditions.by][rows].tolist()]
@@ -71,7 +71,7 @@ def conditions_of(policy: Policy, graded: Graded, rows: NDArray[np.intp]) -> lis
 def thresholds_of(
     policy: Policy, graded: Graded, rows: NDArray[np.intp]
 ) -> float | NDArray[np.float64] | None:
-    """The threshold for all of ``rows`` (m,), or for each (m,), infinite where its condition has none."""
+    """Return the threshold for all ``rows`` (m,), or one for each (m,), infinite where its condition has none."""
     if policy.conditions is None:
         return policy.threshold
     groups = policy.conditions.groups
