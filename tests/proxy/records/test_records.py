@@ -107,7 +107,7 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
 
 
 def test_a_feature_called_like_a_scorer_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"record 'q1': features\.mean_logprob: is the name of a scorer"):
+    with pytest.raises(ConfigError, match=r"record 'q1': features\.mean_logprob: a feature must not have"):
         records.graded(written(tmp_path, GOOD | {"features": {"mean_logprob": 1.0}}))
 
 
