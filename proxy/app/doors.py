@@ -54,7 +54,16 @@ class Doors:
         for surface in SURFACES.values():
             over_chat = OVER_CHAT.get(surface.name)
             endpoint = GatedEndpoint(
-                surface, over_chat, routes, keys, relay, server, limits, bodies, parts.tracing
+                surface,
+                over_chat,
+                routes,
+                parts.pipelines,
+                keys,
+                relay,
+                server,
+                limits,
+                bodies,
+                parts.tracing,
             )
             self._gated |= {surface.path: endpoint, f"/v1{surface.path}": endpoint}
         self._cold = Starlette(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from proxy.app.routes import Joining, route_of
+from proxy.app.routes import Joining, pipeline_of
 from proxy.control.policies import StoreSnapshot
 from proxy.gateway import trace_context
 from proxy.metrics import InForce, Metrics
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from proxy.config import Config
     from proxy.config import Route as RouteConfig
-    from proxy.control.recording import Recorder
     from proxy.gateway.tracing import Tracing
+    from proxy.requests.pipeline import Pipeline, Recorder
     from proxy.storage import StoredKey
     from proxy.upstreams.client import UpstreamClient
 
@@ -32,6 +32,8 @@ class Parts:
     config: Config
     metrics: Metrics
     routes: RouteTable
+    #: The routes' pipelines by the names of the routes.
+    pipelines: Mapping[str, Pipeline]
     upstreams: Mapping[str, UpstreamClient]
     tracing: Tracing | None = None
     #: The models that work in this process.
@@ -70,12 +72,12 @@ def build(
         upstreams = make_upstreams(config.upstreams, environ, metrics, context)
     benches = Benches() if before is None else before.benches
     joining = Joining(folder, metrics, snapshot, recorder, upstreams, benches, workers=config.server.workers)
-    made: dict[str, Route] = {}
+    made: dict[str, Pipeline] = {}
     for each in in_order(config.routes):
-        made[each.name] = route_of(each, upstreams[each.upstream], joining, made, _provider(config, each))
-    routes = [made[route.name] for route in config.routes]
+        made[each.name] = pipeline_of(each, upstreams[each.upstream], joining, made, _provider(config, each))
+    routes = [made[route.name].route for route in config.routes]
     metrics.in_force(_in_force(route) for route in routes)
-    return Parts(config, metrics, RouteTable(routes), upstreams, tracing, benches, snapshot.keys)
+    return Parts(config, metrics, RouteTable(routes), made, upstreams, tracing, benches, snapshot.keys)
 
 
 def _in_force(route: Route) -> InForce:

@@ -10,8 +10,9 @@ from proxy.app.gates import gate_of
 from proxy.config import Rag, fallback_of
 from proxy.exceptions import ConfigError
 from proxy.requests.evidence import gatherers_of
+from proxy.requests.pipeline import Pipeline
+from proxy.requests.prompt.additions import load as load_examples
 from proxy.requests.prompt.context import finder
-from proxy.requests.prompt.examples import load as load_examples
 from proxy.requests.remedies import Escalate, Rescue
 from proxy.requests.route import Route
 from proxy.surfaces import SURFACES
@@ -23,11 +24,10 @@ if TYPE_CHECKING:
     from gating import Gate
     from proxy.config import Route as RouteConfig
     from proxy.control.policies import StoreSnapshot
-    from proxy.control.recording import Recorder
     from proxy.metrics import Metrics
     from proxy.requests.evidence import Benches
+    from proxy.requests.pipeline import Recorder, Remedy
     from proxy.requests.prompt.context import Finder
-    from proxy.requests.remedies import Remedy
     from proxy.upstreams.client import UpstreamClient
 
 #: How many alternatives of each token are asked for where a scorer reads them: the most that every vendor gives.
@@ -47,19 +47,19 @@ class Joining:
     workers: int
 
 
-def route_of(
+def pipeline_of(
     config: RouteConfig,
     upstream: UpstreamClient,
     joining: Joining,
-    made: Mapping[str, Route],
+    made: Mapping[str, Pipeline],
     provider: str,
-) -> Route:
-    """One route; ``made`` holds those that it turns to."""
+) -> Pipeline:
+    """Make one route's pipeline; ``made`` holds the pipelines of the routes that it turns to."""
     metrics, snapshot = joining.metrics, joining.snapshot
     gate, policy = (None, None) if config.mode == "off" else gate_of(config, joining.folder, snapshot)
     stronger, judge = (None if name is None else made[name] for name in (config.escalate_to, config.judge))
     context = _context(config, gate)
-    return Route(
+    route = Route(
         config=config,
         upstream=upstream,
         gate=gate,
@@ -67,32 +67,33 @@ def route_of(
         version=None if policy is None else policy.version,
         revoked=policy is not None and snapshot.revoked(config, policy.version),
         closed=policy is not None and snapshot.closed(config, policy.version),
-        recorder=joining.recorder,
         metrics=metrics.route(config.name),
         upstream_metrics=metrics.upstream(upstream.name),
         top_logprobs=TOP_LOGPROBS if gate is not None and "top_logprobs" in gate.needs else 0,
-        gatherers=()
-        if gate is None
-        else gatherers_of(
+        context=context,
+        examples=load_examples(config.rag.examples, joining.folder, f"routes.{config.name}.rag.examples")
+        if config.rag.examples
+        else None,
+        forwards_credentials=upstream.forwards_credentials
+        or any(other.route.forwards_credentials for other in (stronger, judge) if other is not None),
+        provider=provider,
+    )
+    if gate is None:
+        return Pipeline(route, recorder=joining.recorder)
+    return Pipeline(
+        route,
+        gatherers=gatherers_of(
             gate,
             config,
             workers=joining.workers,
             chat=SURFACES["chat"],
             upstreams=joining.upstreams,
             benches=joining.benches,
-            judge=judge,
+            judge=None if judge is None else judge.route,
         ),
-        lower=None
-        if gate is None or config.fallback is None
-        else _lower(config, upstream, joining, made, provider),
-        remedies=() if gate is None else _remedies(config, stronger),
-        context=context,
-        examples=load_examples(config.rag.examples, joining.folder, f"routes.{config.name}.rag.examples")
-        if config.rag.examples
-        else None,
-        forwards_credentials=upstream.forwards_credentials
-        or any(other.forwards_credentials for other in (stronger, judge) if other is not None),
-        provider=provider,
+        remedies=_remedies(config, stronger),
+        lower=None if config.fallback is None else _lower(config, upstream, joining, made, provider),
+        recorder=joining.recorder,
     )
 
 
@@ -100,12 +101,12 @@ def _lower(
     config: RouteConfig,
     upstream: UpstreamClient,
     joining: Joining,
-    made: Mapping[str, Route],
+    made: Mapping[str, Pipeline],
     provider: str,
-) -> Route:
-    """The route by its fallback; raises ConfigError where that reads what the route's gate may have missed."""
-    found = route_of(fallback_of(config), upstream, joining, made, provider)
-    if found.gate is not None and found.gate.needs & {"logprobs", "top_logprobs"}:
+) -> Pipeline:
+    """Make the pipeline of a route's fallback; raises ConfigError if its scorers read logprobs too."""
+    found = pipeline_of(fallback_of(config), upstream, joining, made, provider)
+    if found.route.reads_logprobs:
         raise ConfigError(
             f"routes.{config.name}.fallback.scorers: {config.fallback.scorers[0] if config.fallback else ''} reads "
             "logprobs, which are missing where it is needed; name a scorer of samples, as [agreement]"
@@ -131,7 +132,7 @@ def _context(config: RouteConfig, gate: Gate | None) -> Finder | None:
     return found
 
 
-def _remedies(config: RouteConfig, stronger: Route | None) -> tuple[Remedy, ...]:
+def _remedies(config: RouteConfig, stronger: Pipeline | None) -> tuple[Remedy, ...]:
     """In the order in which they are tried: the same model without the context costs less than a stronger one."""
     rescue: tuple[Remedy, ...] = (Rescue(config.rag.instruct),) if config.rag.rescue else ()
     return rescue if stronger is None else (*rescue, Escalate(stronger))

@@ -56,6 +56,7 @@ def asker_of(
         top_logprobs=top_logprobs,
         bodies=Bodies(server=parts.config.server),
         credentials=credentials_of(parts, route, api_key_env),
+        gatherers=parts.pipelines[route.name].gatherers,
     )
 
 

@@ -71,8 +71,10 @@ async def _ask(
 ) -> None:
     loaded = setting.config(BEFORE)
     parts = app.build(loaded, folder=setting.folder, environ=os.environ)
+    pipeline = next(iter(parts.pipelines.values()))
     asker = Asker(
-        route=parts.routes.routes[0],
+        route=pipeline.route,
+        gatherers=pipeline.gatherers,
         model=setting.model,
         top_logprobs=app.TOP_LOGPROBS,
         bodies=Bodies(server=loaded.server),

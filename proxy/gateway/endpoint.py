@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from proxy.exceptions import BadRequest, HttpError, UpstreamError, UpstreamGarbage, UpstreamStatus
 from proxy.gateway import trace_context
-from proxy.requests import pipeline
 from proxy.requests.deadline import before, deadline_of
 from proxy.requests.exchange import Exchange
+from proxy.requests.pipeline import flow, record_times
 from proxy.requests.upstream_call import ask_upstream
 from proxy.server import asgi
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from proxy.clients.authentication import Caller, Keys
     from proxy.clients.limits import Limits
     from proxy.config import Server
     from proxy.gateway.passthrough import Relay
     from proxy.gateway.tracing import Tracing
-    from proxy.requests.exchange import Judged
+    from proxy.requests.exchange import Outcome
+    from proxy.requests.pipeline import Pipeline
     from proxy.requests.route import Route, RouteTable
     from proxy.server.asgi import Headers, Push, Receive, Scope, Send
     from proxy.server.bodies import Bodies
@@ -43,6 +46,7 @@ class GatedEndpoint:
         surface: Surface,
         over_chat: Surface | None,
         routes: RouteTable,
+        pipelines: Mapping[str, Pipeline],
         keys: Keys,
         relay: Relay,
         server: Server,
@@ -53,6 +57,7 @@ class GatedEndpoint:
         self._surface = surface
         self._over_chat = over_chat
         self._routes = routes
+        self._pipelines = pipelines
         self._keys = keys
         self._relay = relay
         self._server = server
@@ -106,21 +111,27 @@ class GatedEndpoint:
         route = self._routes.find(request.model, caller, _named_route(headers))
         base.append((b"x-idk-route", route.name.encode()))
         credentials = self._keys.credentials(headers) if route.forwards_credentials else None
-        exchange = await self._exchange(route, request, body, credentials)
-        exchange.deadline = deadline_of(route.config.deadline_s, headers)
-        exchange.metered = caller.tokens_per_minute is not None
+        recorder = self._pipelines[route.name].recorder
+        exchange = await self._exchange(
+            route,
+            request,
+            body,
+            credentials,
+            deadline=deadline_of(route.config.deadline_s, headers),
+            usage=caller.tokens_per_minute is not None,
+            id="" if recorder is None else request_id.decode(),
+            drawn=recorder is not None and recorder.drawn(route.config.audit),
+        )
         push = asgi.pusher(scope, send)
-        if route.recorder is not None:
-            exchange.id = request_id.decode()
-            exchange.drawn = route.recorder.drawn(route.config.audit)
         async with asgi.CancelOnDisconnect(receive, asgi.leaving(scope)) as client:
             try:
                 if self._tracing is None:
                     trace_context.take(headers)
                     await self._served(exchange, send, push, base)
                 else:
-                    with self._tracing.span(exchange, scope["headers"]):
-                        await self._served(exchange, send, push, base)
+                    with self._tracing.span(exchange, scope["headers"]) as answered:
+                        traced = msgspec.structs.replace(exchange, on_outcome=answered)
+                        await self._served(traced, send, push, base)
             except UpstreamError as exc:
                 route.upstream_metrics.failed(exc.kind)
                 if not self._lacks_format(exchange, exc):
@@ -128,17 +139,17 @@ class GatedEndpoint:
                 route.upstream.formats.discard(self._surface.name)
                 request = await self._bodies.on_request(len(body), self._surface.parse, body)
                 again = await self._exchange(route, request, body, exchange.credentials)
-                exchange.surface, exchange.request = again.surface, again.request
-                await self._served(exchange, send, push, base)
+                again = msgspec.structs.replace(exchange, surface=again.surface, request=again.request)
+                await self._served(again, send, push, base)
         if caller.limited:
-            await self._limits.used(caller, exchange.paid_tokens)
+            await self._limits.used(caller, exchange.spent.tokens)
         if client.gone:
             route.metrics.cancelled("disconnect")
         else:
-            pipeline.record_times(exchange)
+            record_times(exchange)
 
     async def _exchange(
-        self, route: Route, request: Request, body: bytes, credentials: bytes | None
+        self, route: Route, request: Request, body: bytes, credentials: bytes | None, **fields: Any
     ) -> Exchange:
         """In the client's own format where the upstream speaks it, else translated; raises BadRequest."""
         surface: Surface = self._surface
@@ -152,7 +163,7 @@ class GatedEndpoint:
                 )
             request = await self._bodies.on_request(len(body), over_chat.parse, body)
             surface = over_chat
-        return Exchange(route, surface, request, credentials, bodies=self._bodies, size=len(body))
+        return Exchange(route, surface, request, credentials, bodies=self._bodies, size=len(body), **fields)
 
     def _lacks_format(self, exchange: Exchange, exc: UpstreamError) -> bool:
         """Whether the upstream has no such path, rather than no such model; nothing was sent to the client yet."""
@@ -177,7 +188,8 @@ class GatedEndpoint:
             raise _too_deep() from exc
 
     async def _whole(self, exchange: Exchange, send: Send, base: Headers) -> None:
-        await self._bodies.on_request(exchange.size, pipeline.check, exchange)
+        pipeline = self._pipelines[exchange.route.name]
+        exchange = await self._bodies.on_request(exchange.size, pipeline.prepare, exchange)
         async with before(exchange.deadline):
             reply = await pipeline.answer(exchange)
         headers = [*base, asgi.JSON, *verdict_headers(reply.verdict), *passed_on(reply.upstream_headers)]
@@ -185,23 +197,24 @@ class GatedEndpoint:
         await asgi.respond(send, 200, headers, body)
 
     async def _stream(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
-        await self._bodies.on_request(exchange.size, pipeline.check, exchange)
+        pipeline = self._pipelines[exchange.route.name]
+        exchange = await self._bodies.on_request(exchange.size, pipeline.prepare, exchange)
         async with pipeline.gathering(exchange) as gathered:
             async with before(exchange.deadline):
                 ask, response = await ask_upstream(exchange)
-            judged: Judged | None = None
+            outcome: Outcome | None = None
 
             def headers() -> Headers:
-                known = verdict_headers(judged.verdict) if judged is not None else []
+                known = verdict_headers(outcome.verdict) if outcome is not None else []
                 return [*base, *asgi.EVENT_STREAM, *known, *passed_on(response.headers)]
 
             with asgi.EventStream(send, headers, self._server.keepalive_s, push) as out:
                 try:
                     events = pipeline.reader(exchange, ask)
                     async with before(exchange.deadline):
-                        await pipeline.flow(exchange, events, response, out.push)
-                        judged = await pipeline.close_stream(exchange, events, response, gathered)
-                    end = await self._bodies.on_answer(exchange.received, judged.rendered)
+                        await flow(exchange, events, response, out.push)
+                        outcome = await pipeline.close_stream(exchange, events, response, gathered)
+                    end = await self._bodies.on_answer(exchange.spent.received, outcome.rendered)
                 except (HttpError, RecursionError) as exc:
                     if not out.started:
                         raise

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.exceptions import ConfigError, HttpError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from proxy.requests.exchange import Exchange
+    from proxy.requests.exchange import Exchange, Outcome
     from proxy.server.asgi import Headers
 
 #: ``gen_ai.operation.name`` by surface.
@@ -57,8 +57,8 @@ class Tracing:
         self._tracer = self._provider.get_tracer("idk-proxy")
 
     @contextmanager
-    def span(self, exchange: Exchange, headers: Headers) -> Iterator[None]:
-        """The span of one request, a child of the client's own, in force while the body runs."""
+    def span(self, exchange: Exchange, headers: Headers) -> Iterator[Callable[[Outcome], None]]:
+        """Run the body in the span of one request, a child of the client's; yields what the outcome is given to."""
         carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
         operation = _OPERATIONS[exchange.surface.name]
         with self._tracer.start_as_current_span(
@@ -70,13 +70,11 @@ class Tracing:
             set_status_on_exception=False,
         ) as span:
             try:
-                yield
+                yield lambda outcome: span.set_attributes(dict(_answered(outcome)))
             except HttpError as exc:
                 span.set_attribute("error.type", str(exc.http_status))
                 span.set_status(self._failed)
                 raise
-            finally:
-                span.set_attributes(dict(_answered(exchange)))
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """The trace context of the span in force, for the upstream."""
@@ -119,11 +117,8 @@ def _asked(exchange: Exchange, operation: str) -> Iterator[tuple[str, Any]]:
             yield f"gen_ai.request.{name}", float(request.sampling[name])
 
 
-def _answered(exchange: Exchange) -> Iterator[tuple[str, Any]]:
-    completion, verdict = exchange.completion, exchange.verdict
-    if completion is None or verdict is None:
-        return
-    report = verdict.report
+def _answered(outcome: Outcome) -> Iterator[tuple[str, Any]]:
+    completion, report = outcome.completion, outcome.verdict.report
     if completion.id is not None:
         yield "gen_ai.response.id", completion.id
     if completion.model is not None:

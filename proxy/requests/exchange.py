@@ -1,4 +1,4 @@
-"""One request on its way, what it has cost so far, and the answer that was judged."""
+"""The three parts of one gated request: what came in, what was spent on it, and what came out."""
 
 from __future__ import annotations
 
@@ -22,110 +22,104 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Spent:
-    """What was paid beyond the answer itself. Counts that an upstream did not give are not in it."""
+    """The time, the calls and the tokens that a request has cost so far.
 
+    Times are readings of ``perf_counter``. Tokens that an upstream did not count are missing from the sums.
+    """
+
+    started: float = field(default_factory=perf_counter)
+    #: When the request was sent to the upstream, and when its answer was read; 0.0 before.
+    asked: float = 0.0
+    answered: float = 0.0
+    #: Seconds that the verdict waited for further calls after the answer had arrived.
+    waited: float = 0.0
+    #: Bytes of a streamed answer.
+    received: int = 0
+    #: Tokens of the answer itself: prompt and completion.
+    answer_tokens: int = 0
+    #: Further calls, and their tokens.
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    #: Which limit of the budget kept evidence from being gathered, as a sentence; None if none did.
+    over_budget: str | None = None
 
-    def tokens_of(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
-        """Add what a call was counted to cost."""
+    def add_tokens(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+        """Add the token counts of a further call, as far as the upstream gave them."""
         self.prompt_tokens += prompt_tokens or 0
         self.completion_tokens += completion_tokens or 0
 
     @property
-    def tokens(self) -> int:
-        """Both kinds."""
+    def extra_tokens(self) -> int:
+        """Tokens of all further calls."""
         return self.prompt_tokens + self.completion_tokens
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of the answer and of all further calls."""
+        return self.answer_tokens + self.extra_tokens
 
-@dataclass(slots=True)
-class Exchange:
-    """One request on its way; the times are of ``perf_counter``.
+    @property
+    def extra(self) -> Extra:
+        """The further calls, as the ``idk`` field of a response reports them."""
+        if not self.calls:
+            return NOTHING_MORE
+        return Extra(self.calls, self.prompt_tokens, self.completion_tokens)
 
-    ``held``: nothing may go out before its end, whatever the route's mode is.
+
+class Exchange(msgspec.Struct, frozen=True, eq=False):
+    """One request on its route, as it came in; ``spent`` is the account of what it costs.
+
+    A changed request (with a context found, on another route) is another exchange, made with
+    ``msgspec.structs.replace``, which shares the account.
     """
 
     route: Route
     surface: Surface
     request: Request
+    #: The client's Authorization header, for upstreams that take it; None otherwise.
     credentials: bytes | None
-    held: bool = False
     #: Reads and writes the request's body, which had ``size`` bytes, and its answers.
-    bodies: Bodies = field(default_factory=Bodies)
+    bodies: Bodies = msgspec.field(default_factory=Bodies)
     size: int = 0
-    started: float = field(default_factory=perf_counter)
-    asked: float = 0.0
-    answered: float = 0.0
-    #: Bytes of a streamed answer.
-    received: int = 0
-    #: The response's ``x-request-id``; empty where the request is another one's remedy.
+    #: The response's ``x-request-id``. It is empty for a request that a remedy makes, which is not recorded.
     id: str = ""
-    #: Whether it is in the audit sample: then its whole answer is wanted, whatever the gate will say.
+    #: Whether the request is in the audit sample. Then the whole answer is wanted, whatever the verdict.
     drawn: bool = False
-    #: Seconds that the verdict waited for other upstream calls once the answer was there.
-    waited: float = 0.0
-    #: The answer that was judged in the end, and how; None before. (What was judged holds its exchange: a cycle.)
-    completion: Completion | None = None
-    verdict: Verdict | None = None
-    #: When it must be over, on the loop's clock; None: whenever it is.
-    deadline: float | None = None
-    #: Whether its tokens must be counted, also where the client does not ask for them.
-    metered: bool = False
-    #: Of the answer itself, as far as the upstream counted them.
-    tokens: int = 0
-    #: None until something is spent: most requests never do.
-    spent: Spent | None = None
-    #: Whether it came with context, None where the route cannot tell; and that context.
-    context: bool | None = None
-    #: Whether it asks without its context because the answer with it was withheld.
-    rescued: bool = False
-    found: Found | None = None
-    #: The request as a person reads it, where the route's worked examples were put before its question.
-    given: Request | None = None
-    #: Whether its verdict is counted: that of another one's remedy is counted with it.
+    #: Whether nothing may be sent before the verdict, whatever the route's mode.
+    held: bool = False
+    #: Whether a stream must end with its token counts even if the client does not ask for them.
+    usage: bool = False
+    #: Whether the verdict counts in the metrics. A rescue's is counted with the request that it rescues.
     counted: bool = True
-    #: Why the budget of further calls was not enough; None where it was.
-    over_budget: str | None = None
+    #: The event loop's time at which the request must be over; None if there is no deadline.
+    deadline: float | None = None
+    #: Whether the request has context, and which; None if the route does not look for context.
+    context: bool | None = None
+    found: Found | None = None
+    #: Whether the request asks without its context because the answer with context was withheld.
+    rescued: bool = False
+    #: The request before the route added to its prompt; None if the route adds nothing.
+    given: Request | None = None
+    #: Called with the outcome, before anything of it is sent.
+    on_outcome: Callable[[Outcome], None] | None = None
+    spent: Spent = msgspec.field(default_factory=Spent)
 
-    def another(self, route: Route, surface: Surface, request: Request, **differing: Any) -> Exchange:
-        """Return a further exchange for the same client, with its credentials and its body limits."""
-        differing |= {"bodies": self.bodies, "size": self.size}
-        return Exchange(route, surface, request, self.credentials, **differing)
+    def another(self, route: Route, surface: Surface, request: Request, **fields: Any) -> Exchange:
+        """Return an exchange of the same client with another request: same credentials and body limits."""
+        fields |= {"bodies": self.bodies, "size": self.size}
+        return Exchange(route, surface, request, self.credentials, **fields)
 
     @property
     def gate(self) -> Gate:
-        """The route's gate; a route that is off has none and never comes here."""
+        """The route's gate. Requests on routes without one (``mode: off``) are never gated."""
         if self.route.gate is None:
-            raise AssertionError("a route that is off was gated")
+            raise AssertionError(f"a request on the route {self.route.config.name}, which is off, was gated")
         return self.route.gate
 
     @property
-    def ask(self) -> Ask:
-        """What the upstream is asked beside what the client asked for."""
-        route, gate = self.route, self.gate
-        upstream = route.upstream
-        abilities, model = upstream.abilities, self.model
-        reads = (
-            bool(gate.needs & {"logprobs", "top_logprobs"})
-            and upstream.gives_logprobs
-            and abilities.takes(model, "logprobs")
-        )
-        wanted = self.request.top_logprobs if self.request.logprobs else 0
-        tops = route.top_logprobs
-        return Ask(
-            model=route.config.model,
-            params=route.config.params,
-            logprobs=reads,
-            top_logprobs=max(tops, wanted) if reads and abilities.takes(model, "top_logprobs") else wanted,
-            alternatives=tops,
-            usage=self.held or self.metered or bool(route.remedies),
-            gate_tools=route.config.gate_tools,
-        )
-
-    @property
     def model(self) -> str:
-        """What the upstream is asked for."""
+        """The model that the upstream is asked for."""
         return self.route.config.model or self.request.model
 
     @property
@@ -134,32 +128,29 @@ class Exchange:
         return self.held or self.route.holds
 
     @property
-    def spending(self) -> Spent:
-        """Where further calls are counted."""
-        if self.spent is None:
-            self.spent = Spent()
-        return self.spent
-
-    @property
-    def paid_tokens(self) -> int:
-        """All that was paid for, as far as upstreams counted it."""
-        return self.tokens + (0 if self.spent is None else self.spent.tokens)
-
-    @property
-    def extra(self) -> Extra:
-        """What was spent until now."""
-        spent = self.spent
-        return (
-            NOTHING_MORE
-            if spent is None
-            else Extra(spent.calls, spent.prompt_tokens, spent.completion_tokens)
+    def ask(self) -> Ask:
+        """What the upstream is asked for in addition to what the client asked for."""
+        route, request = self.route, self.request
+        upstream, config, model = route.upstream, route.config, self.model
+        abilities = upstream.abilities
+        reads = route.reads_logprobs and upstream.gives_logprobs and abilities.takes(model, "logprobs")
+        wanted = request.top_logprobs if request.logprobs else 0
+        tops = route.top_logprobs
+        return Ask(
+            model=config.model,
+            params=config.params,
+            logprobs=reads,
+            top_logprobs=max(tops, wanted) if reads and abilities.takes(model, "top_logprobs") else wanted,
+            alternatives=tops,
+            usage=self.held or self.usage,
+            gate_tools=config.gate_tools,
         )
 
 
-class Judged(msgspec.Struct, frozen=True):
-    """A completion with its verdict, of which nothing has gone out (or, streamed, all but its end).
+class Outcome(msgspec.Struct, frozen=True, eq=False):
+    """A judged answer of which nothing was sent yet (of a stream that flows: all but its end).
 
-    ``finish`` makes what is left to send under a verdict.
+    ``finish`` makes the bytes that are left to send, by a verdict.
     """
 
     exchange: Exchange
@@ -170,9 +161,9 @@ class Judged(msgspec.Struct, frozen=True):
 
     @property
     def withheld(self) -> bool:
-        """Whether the whole answer is: nothing of it would go out."""
+        """Whether every choice of the answer is withheld."""
         return len(self.verdict.withheld) == len(self.completion.choices) > 0
 
     def rendered(self) -> bytes:
-        """What is left to send."""
+        """Return the bytes that are left to send."""
         return self.finish(self.completion, self.verdict)

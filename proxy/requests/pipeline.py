@@ -1,15 +1,15 @@
-"""The path of a gated request: ask the upstream, gather and read the evidence, judge it, render what goes out.
+"""The path of a gated request: ask the upstream, gather the evidence, judge it, and render the response.
 
-It knows no wire format (surfaces do) and no HTTP server (``proxy.gateway.endpoint`` does).
+The pipeline knows no wire format (surfaces do) and no HTTP server (``proxy.gateway.endpoint`` does).
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -19,22 +19,22 @@ from gating.sampled import decide
 from gating.scorers.agreement import weakest_first
 from gating.types import Decision, Evidence, Unmeasured
 from proxy.exceptions import BadRequest, UpstreamGarbage, UpstreamStatus
-from proxy.requests.evidence import NO_GATHERING, Gathering
-from proxy.requests.evidence.base import is_judged
-from proxy.requests.exchange import Exchange, Judged
-from proxy.requests.prompt.prompting import prompted, prompts
+from proxy.requests.evidence.gathering import NO_GATHERING, Gathering, is_judged
+from proxy.requests.exchange import Outcome
 from proxy.requests.upstream_call import ask_upstream
 from proxy.server.bodies import LARGE_ANSWER, in_pieces
-from proxy.surfaces.contract import Ask, Report, Sentence, Verdict, report_choices
+from proxy.surfaces.contract import Report, Sentence, Verdict, report_choices
 from proxy.upstreams.encoding import too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
-    from proxy.requests.evidence.base import NoGathering
+    from proxy.requests.evidence.gathering import Gatherer, NoGathering
+    from proxy.requests.exchange import Exchange
+    from proxy.requests.route import Route
     from proxy.server.asgi import Push, Wait
-    from proxy.surfaces.contract import Choice, ChoiceReport, Completion, StreamReader, Watch
+    from proxy.surfaces.contract import Ask, Choice, ChoiceReport, Completion, StreamReader, Watch
     from proxy.upstreams.transport import Response
 
 #: The parameters of the wire formats that bound an answer's tokens.
@@ -43,18 +43,207 @@ _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 #: Finding the words of a text takes ten times as long as reading JSON of that size.
 _WORDS_COST = 10
 
+_CUT_SHORT = Unmeasured("its length limit cut it off")
 
-def check(exchange: Exchange) -> None:
-    """Refuse what the route does not allow, and find the request's context; raises BadRequest."""
-    _find_context(exchange)
-    if exchange.request.ungateable is not None and exchange.route.holds:
-        raise BadRequest(
-            f"{exchange.request.ungateable}; this route withholds what it cannot measure",
-            code="ungateable",
-            param=exchange.request.ungateable.partition(":")[0],
+
+class Remedy(Protocol):
+    """A way to another answer when a whole answer is withheld. One object serves all requests of a route."""
+
+    async def __call__(self, outcome: Outcome, pipeline: Pipeline) -> Outcome:
+        """Return what is sent in place of ``outcome``, which is withheld whole.
+
+        ``pipeline`` is the one that withheld it. The remedy's own exchanges are ``held``. If an upstream fails,
+        the abstention is returned; nothing is raised.
+        """
+        ...
+
+
+class Recorder(Protocol):
+    """Keeps the decisions, and draws the audit sample."""
+
+    def drawn(self, share: float) -> bool:
+        """Return whether the next request is in the audit sample."""
+        ...
+
+    def record(self, exchange: Exchange, completion: Completion, verdict: Verdict) -> None:
+        """Queue one judged request for the store; never waits."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """One route with the services that work on its requests.
+
+    ``gatherers`` bring the evidence that the gate needs beyond the answer's own logprobs. ``remedies`` are tried in
+    their order when the gate withholds a whole answer. ``lower`` judges what this route's gate cannot measure.
+    """
+
+    route: Route
+    gatherers: tuple[Gatherer, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+    lower: Pipeline | None = None
+    recorder: Recorder | None = None
+
+    def prepare(self, exchange: Exchange) -> Exchange:
+        """Return the exchange with its context found and the route's additions to the prompt made.
+
+        Raises BadRequest if the route does not allow the request.
+        """
+        route, request = self.route, exchange.request
+        if route.context is not None or request.context:
+            exchange = _with_passages(exchange)
+        if route.adds_to_prompt:
+            exchange = _with_additions(exchange)
+        if request.ungateable is not None and route.holds:
+            raise BadRequest(
+                f"{request.ungateable}; this route withholds what it cannot measure",
+                code="ungateable",
+                param=request.ungateable.partition(":")[0],
+            )
+        if request.threshold is not None:
+            _check_threshold(exchange)
+        return exchange if not self.remedies else msgspec.structs.replace(exchange, usage=True)
+
+    async def answer(self, exchange: Exchange) -> Outcome:
+        """Return the answer with its final verdict, after all remedies; a stream is held to its end.
+
+        Raises HttpError's kinds.
+        """
+        async with self.gathering(exchange) as gathered:
+            ask, response = await ask_upstream(exchange)
+            if exchange.request.stream:
+                events = self.reader(exchange, ask)
+                await flow(exchange, events, response, _nowhere)
+                return await self.close_stream(exchange, events, response, gathered)
+            try:
+                body = await response.read(exchange.bodies.max_answer_bytes)
+            finally:
+                response.close()
+            exchange.spent.answered = perf_counter()
+            completion = await exchange.bodies.read_answer(body, exchange.surface.read, ask)
+            if len(completion.choices) > exchange.request.n:
+                raise UpstreamGarbage("the upstream's answer has more choices than were asked for")
+            completion = await gathered.finish(completion)
+        finish = partial(exchange.surface.render, exchange.request, ask)
+        return await self._final(exchange, completion, finish, response)
+
+    def gathering(self, exchange: Exchange) -> Gathering | NoGathering:
+        """Return the context manager that gathers the evidence which the answer does not bring itself."""
+        if not self.gatherers or not self.route.applies(exchange.request):
+            return NO_GATHERING
+        return Gathering(self.gatherers, exchange)
+
+    def reader(self, exchange: Exchange, ask: Ask) -> StreamReader:
+        """Return a reader of the upstream's events, which holds them if the route enforces."""
+        route, request = self.route, exchange.request
+        watching: Callable[[], Watch] | None = None
+        # Words before a tool call are no answer: with tools on offer the end must be seen.
+        wanted = request.tools or exchange.drawn
+        if route.holds and ask.logprobs and not wanted and route.applies(request):
+            watching = early_abstention(
+                exchange.gate, max_tokens=_most_tokens(exchange), threshold=request.threshold
+            )
+        return exchange.surface.stream(request, ask, hold=exchange.holds, watch=watching)
+
+    async def close_stream(
+        self,
+        exchange: Exchange,
+        events: StreamReader,
+        response: Response,
+        gathered: Gathering | NoGathering,
+    ) -> Outcome:
+        """Return the verdict at the end of a stream, with everything that waited for it."""
+        cancelled = events.settled
+        with _redacted(exchange):
+            completion = await exchange.bodies.on_answer(exchange.spent.received, events.completion)
+        if cancelled:
+            self.route.metrics.cancelled("abstained")
+        else:
+            completion = await gathered.finish(completion)
+        finish = partial(events.finish, cancelled=cancelled)
+        return await self._final(exchange, completion, finish, response, cancelled=cancelled)
+
+    async def _final(
+        self,
+        exchange: Exchange,
+        completion: Completion,
+        finish: Callable[[Completion, Verdict], bytes],
+        response: Response,
+        *,
+        cancelled: bool = False,
+    ) -> Outcome:
+        """Judge the answer, try the remedies if all of it is withheld, then count and record the verdict."""
+        if exchange.context is not None:
+            completion = await exchange.bodies.on_request(
+                _reading_cost(exchange), _in_context, exchange, completion
+            )
+        exchange.spent.answer_tokens = (completion.prompt_tokens or 0) + (completion.completion_tokens or 0)
+        verdict, judge = self.judge(exchange, completion, cancelled=cancelled), self
+        if self.lower is not None and any(d.reason == "unmeasured" for d in verdict.decisions):
+            judge = self.lower
+            exchange = msgspec.structs.replace(exchange, route=judge.route)
+            async with judge.gathering(exchange) as gathered:
+                completion = await gathered.finish(completion)
+            verdict = judge.judge(exchange, completion)
+        outcome = Outcome(exchange, completion, verdict, finish, upstream_headers=response.headers)
+        for remedy in judge.remedies:
+            if outcome.withheld:
+                outcome = await remedy(outcome, judge)
+        if exchange.counted:
+            count(exchange.route, outcome.verdict)
+        if exchange.id and judge.recorder is not None:
+            judge.recorder.record(exchange, outcome.completion, outcome.verdict)
+        if exchange.on_outcome is not None:
+            exchange.on_outcome(outcome)
+        return outcome
+
+    def judge(self, exchange: Exchange, completion: Completion, *, cancelled: bool = False) -> Verdict:
+        """Return the gate's decision on each choice."""
+        route, choices = self.route, completion.choices
+        applies = route.applies(exchange.request)
+        decisions = tuple(self._decide(exchange, choice, applies=applies) for choice in choices)
+        if cancelled:
+            # A cut answer is never served, whatever was said of the part that came.
+            decisions = tuple(replace(d, decision="abstain", reason="below_threshold") for d in decisions)
+        over_budget = exchange.spent.over_budget
+        if over_budget is not None:
+            decisions = tuple(
+                replace(d, reason="budget", detail=over_budget) if d.reason == "unmeasured" else d
+                for d in decisions
+            )
+        withheld = frozenset(
+            choice.index
+            for choice, decision in zip(choices, decisions, strict=True)
+            if route.holds and not decision.served and not choice.refusal
         )
-    if exchange.request.threshold is None:
-        return
+        report = Report(
+            route=route.config.name,
+            mode=route.config.mode,
+            policy=route.policy,
+            certified=not route.revoked and _certified(exchange, choices, applies=applies),
+            choices=_reported(exchange, choices, decisions, withheld),
+            extra=exchange.spent.extra,
+        )
+        return Verdict(decisions, withheld, report, route.config.abstain_text)
+
+    def _decide(self, exchange: Exchange, choice: Choice, *, applies: bool) -> Decision:
+        gate, threshold, config = exchange.gate, exchange.request.threshold, self.route.config
+        evidence = choice.evidence
+        if choice.refusal or (choice.tool_call and not config.gate_tools):
+            limit = gate.limit_for(evidence) if threshold is None else threshold
+            said = ("abstain", "upstream_abstained") if choice.refusal else ("answer", "tool_call")
+            return Decision(*said, threshold=limit)
+        if choice.finish_reason == "length" and config.on_length == "unmeasured":
+            evidence = Evidence(evidence.answer, token_logprobs=_CUT_SHORT)
+        if not self.gatherers or "samples" not in gate.needs:
+            return gate.decide(evidence, threshold=threshold, applies=applies)
+        return decide(
+            gate, evidence, config.samples, threshold=threshold, applies=applies, level=config.sampling.level
+        )
+
+
+def _check_threshold(exchange: Exchange) -> None:
+    """Raise BadRequest if the request brings its own threshold and the route does not take one."""
     if not exchange.route.config.allow_override:
         raise BadRequest(
             "idk: this route does not let a request bring its own threshold (allow_override)", param="idk"
@@ -63,101 +252,32 @@ def check(exchange: Exchange) -> None:
         raise BadRequest("idk: a threshold is on the confidence, and this route has no policy", param="idk")
 
 
-def _find_context(exchange: Exchange) -> None:
-    """What of the request is context; what the route puts around a question is put around both of its forms."""
-    _find_passages(exchange)
+def _with_additions(exchange: Exchange) -> Exchange:
+    """Add the route's examples and target to the question, in its forms with and without context."""
     route, surface, found = exchange.route, exchange.surface, exchange.found
-    if not prompts(route):
-        return
-    exchange.given = exchange.request
-    exchange.request = prompted(route, surface, exchange.request)
     if found is not None and found.without is not None:
-        exchange.found = replace(found, without=prompted(route, surface, found.without))
+        found = replace(found, without=route.prompted(surface, found.without))
+    request = route.prompted(surface, exchange.request)
+    return msgspec.structs.replace(exchange, given=exchange.request, request=request, found=found)
 
 
-def _find_passages(exchange: Exchange) -> None:
+def _with_passages(exchange: Exchange) -> Exchange:
+    """Find the request's passages; raises BadRequest if it has some of its own and the route takes none."""
     request, finder = exchange.request, exchange.route.context
     if finder is None:
-        if request.context:
-            raise BadRequest(
-                "idk: this route takes no context; set its rag.context (`request`, for this field alone)",
-                param="idk",
-            )
-        return
-    exchange.found = finder.find(exchange.surface, request)
-    if exchange.found is not None:
-        exchange.context, exchange.request = True, exchange.found.request
-    elif finder.tells:
-        exchange.context = False
-
-
-async def answer(exchange: Exchange) -> Judged:
-    """Everything up to the verdict that is final, remedies and all; a stream is held to its end.
-
-    Raises HttpError's kinds.
-    """
-    async with gathering(exchange) as gathered:
-        ask, response = await ask_upstream(exchange)
-        if exchange.request.stream:
-            events = reader(exchange, ask)
-            await flow(exchange, events, response, _nowhere)
-            return await close_stream(exchange, events, response, gathered)
-        try:
-            body = await response.read(exchange.bodies.max_answer_bytes)
-        finally:
-            response.close()
-        exchange.answered = perf_counter()
-        completion = await exchange.bodies.read_answer(body, exchange.surface.read, ask)
-        if len(completion.choices) > exchange.request.n:
-            raise UpstreamGarbage("the upstream's answer has more choices than were asked for")
-        completion = await gathered.finish(completion)
-    finish = partial(exchange.surface.render, exchange.request, ask)
-    return await _final(exchange, completion, finish, response)
-
-
-def gathering(exchange: Exchange) -> Gathering | NoGathering:
-    """What gathers the evidence that the answer does not bring itself, while the body of ``async with`` runs."""
-    route = exchange.route
-    if not route.gatherers or not route.applies(exchange.request):
-        return NO_GATHERING
-    return Gathering(route.gatherers, exchange)
-
-
-async def _final(
-    exchange: Exchange,
-    completion: Completion,
-    finish: Callable[[Completion, Verdict], bytes],
-    response: Response,
-    *,
-    cancelled: bool = False,
-) -> Judged:
-    """The verdict that stands, counted: where the first withholds everything the route's remedies were tried."""
-    if exchange.context is not None:
-        completion = await exchange.bodies.on_request(
-            _reading_cost(exchange), _in_context, exchange, completion
+        raise BadRequest(
+            "idk: this route takes no context; set its rag.context (`request`, for this field alone)",
+            param="idk",
         )
-    exchange.tokens = (completion.prompt_tokens or 0) + (completion.completion_tokens or 0)
-    verdict = judge(exchange, completion, cancelled=cancelled)
-    if exchange.route.lower is not None and any(d.reason == "unmeasured" for d in verdict.decisions):
-        exchange.route = exchange.route.lower
-        async with gathering(exchange) as gathered:
-            completion = await gathered.finish(completion)
-        verdict = judge(exchange, completion)
-    judged = Judged(exchange, completion, verdict, finish, upstream_headers=response.headers)
-    for remedy in exchange.route.remedies:
-        if judged.withheld:
-            judged = await remedy(judged, answer)
-    exchange.completion, exchange.verdict = judged.completion, judged.verdict
-    if exchange.counted:
-        count(exchange, judged.verdict)
-    if exchange.id:
-        record(exchange, judged.completion, judged.verdict)
-    return judged
+    found = finder.find(exchange.surface, request)
+    if found is not None:
+        return msgspec.structs.replace(exchange, found=found, context=True, request=found.request)
+    return msgspec.structs.replace(exchange, context=False) if finder.tells else exchange
 
 
-def count(exchange: Exchange, verdict: Verdict) -> None:
-    """Count what was decided, and what was paid beyond the answer."""
-    metrics = exchange.route.metrics
+def count(route: Route, verdict: Verdict) -> None:
+    """Count the decisions, and the tokens of further calls, in the route's metrics."""
+    metrics = route.metrics
     for decision in verdict.decisions:
         metrics.decided(decision)
     extra = verdict.report.extra
@@ -166,39 +286,10 @@ def count(exchange: Exchange, verdict: Verdict) -> None:
         metrics.extra_tokens("completion", extra.completion_tokens)
 
 
-def judge(exchange: Exchange, completion: Completion, *, cancelled: bool = False) -> Verdict:
-    """The gate's word on each choice."""
-    route, choices = exchange.route, completion.choices
-    applies = route.applies(exchange.request)
-    decisions = tuple(_decide(exchange, choice, applies=applies) for choice in choices)
-    if cancelled:
-        # A cut answer is never served, whatever was said of the part that came.
-        decisions = tuple(replace(d, decision="abstain", reason="below_threshold") for d in decisions)
-    if exchange.over_budget is not None:
-        decisions = tuple(
-            replace(d, reason="budget", detail=exchange.over_budget) if d.reason == "unmeasured" else d
-            for d in decisions
-        )
-    withheld = frozenset(
-        choice.index
-        for choice, decision in zip(completion.choices, decisions, strict=True)
-        if route.holds and not decision.served and not choice.refusal
-    )
-    report = Report(
-        route=route.name,
-        mode=route.config.mode,
-        policy=route.policy,
-        certified=not route.revoked and _certified(exchange, choices, applies=applies),
-        choices=_reported(exchange, choices, decisions, withheld),
-        extra=exchange.extra,
-    )
-    return Verdict(decisions, withheld, report, route.config.abstain_text)
-
-
 def _reported(
     exchange: Exchange, choices: Sequence[Choice], decisions: Sequence[Decision], withheld: AbstractSet[int]
 ) -> tuple[ChoiceReport, ...]:
-    """The decisions for ``idk.choices``; the sentences of an answer only where it goes out."""
+    """Return the decisions for ``idk.choices``, with the sentences of answers that are sent."""
     reports = report_choices(decisions, choices)
     if not exchange.request.verbose:
         return reports
@@ -222,7 +313,7 @@ def _reading_cost(exchange: Exchange) -> int:
 
 
 def _in_context(exchange: Exchange, completion: Completion) -> Completion:
-    """The completion, whose evidence says under which condition it was given."""
+    """Return the completion with the condition of its answers (with context, without, rescued) in their evidence."""
     found, words = exchange.found, None
     if found is not None and exchange.gate.reads_words:
         words = words_of(found.question, found.passages)
@@ -239,7 +330,7 @@ def _in_context(exchange: Exchange, completion: Completion) -> Completion:
 
 
 def _certified(exchange: Exchange, choices: Sequence[Choice], *, applies: bool) -> bool:
-    """Whether a certificate covers every choice; where conditions are known it must be that of its own."""
+    """Return whether a certificate covers every choice: its condition's own, if the route knows conditions."""
     gate, threshold = exchange.gate, exchange.request.threshold
     if exchange.context is None:
         return gate.certified(threshold, applies=applies)
@@ -248,46 +339,8 @@ def _certified(exchange: Exchange, choices: Sequence[Choice], *, applies: bool) 
     )
 
 
-def _decide(exchange: Exchange, choice: Choice, *, applies: bool) -> Decision:
-    gate, threshold, config = exchange.gate, exchange.request.threshold, exchange.route.config
-    evidence = choice.evidence
-    if choice.refusal or (choice.tool_call and not config.gate_tools):
-        limit = gate.limit_for(evidence) if threshold is None else threshold
-        said = ("abstain", "upstream_abstained") if choice.refusal else ("answer", "tool_call")
-        return Decision(*said, threshold=limit)
-    if choice.finish_reason == "length" and config.on_length == "unmeasured":
-        evidence = Evidence(evidence.answer, token_logprobs=_CUT_SHORT)
-    if not exchange.route.gatherers or "samples" not in gate.needs:
-        return gate.decide(evidence, threshold=threshold, applies=applies)
-    return decide(
-        gate, evidence, config.samples, threshold=threshold, applies=applies, level=config.sampling.level
-    )
-
-
-_CUT_SHORT = Unmeasured("its length limit cut it off")
-
-
-def record(exchange: Exchange, completion: Completion, verdict: Verdict) -> None:
-    """Queue the verdict for the store, where there is one."""
-    if exchange.route.recorder is not None:
-        exchange.route.recorder.record(exchange, completion, verdict)
-
-
-def reader(exchange: Exchange, ask: Ask) -> StreamReader:
-    """A reader of the upstream's events that holds them where the route enforces."""
-    route, request = exchange.route, exchange.request
-    watching: Callable[[], Watch] | None = None
-    # Words before a tool call are no answer: with tools on offer the end must be seen.
-    wanted = request.tools or exchange.drawn
-    if route.holds and ask.logprobs and not wanted and route.applies(request):
-        watching = early_abstention(
-            exchange.gate, max_tokens=_most_tokens(exchange), threshold=request.threshold
-        )
-    return exchange.surface.stream(request, ask, hold=exchange.holds, watch=watching)
-
-
 def _most_tokens(exchange: Exchange) -> int | None:
-    """How long the answer can become; the route's own parameters stand over the client's."""
+    """Return the most tokens that the answer can have. The route's parameters replace the client's."""
     params = exchange.route.config.params
     limits = [int(params[name]) for name in _LIMITS if name in params]
     return max([*limits, exchange.request.max_tokens or 0]) or None
@@ -295,7 +348,7 @@ def _most_tokens(exchange: Exchange) -> int | None:
 
 @contextmanager
 def _redacted(exchange: Exchange) -> Iterator[None]:
-    """An error that stands in the stream is the upstream's own text: no secret may go out in it."""
+    """Remove secrets from an error that the upstream sends inside its stream."""
     try:
         yield
     except UpstreamStatus as exc:
@@ -303,7 +356,7 @@ def _redacted(exchange: Exchange) -> Iterator[None]:
 
 
 class _Settled(Exception):
-    """Nothing that could still come matters."""
+    """Stops reading a stream whose remaining events cannot change the verdict."""
 
 
 def _nowhere(data: bytes) -> None:
@@ -311,9 +364,9 @@ def _nowhere(data: bytes) -> None:
 
 
 async def flow(exchange: Exchange, events: StreamReader, response: Response, out: Push) -> None:
-    """Give ``out`` what may go as it comes (nothing while holding), until the stream ends or is settled.
+    """Pass the events on to ``out`` (none while holding), until the stream ends or its verdict is settled.
 
-    Raises UpstreamTooLarge over the exchange's ``limit``: the reader keeps what it has read.
+    Raises UpstreamTooLarge if the stream exceeds the limit on answers: the reader keeps all that it reads.
     """
     size, limit = 0, exchange.bodies.max_answer_bytes
 
@@ -341,31 +394,16 @@ async def flow(exchange: Exchange, events: StreamReader, response: Response, out
         pass  # a reader that settles holds: nothing was ready
     finally:
         response.close()
-        exchange.answered = perf_counter()
-        exchange.received = size
-
-
-async def close_stream(
-    exchange: Exchange, events: StreamReader, response: Response, gathered: Gathering | NoGathering
-) -> Judged:
-    """The end of the stream: the verdict, and everything that waited for it."""
-    cancelled = events.settled
-    with _redacted(exchange):
-        completion = await exchange.bodies.on_answer(exchange.received, events.completion)
-    if cancelled:
-        exchange.route.metrics.cancelled("abstained")
-    else:
-        completion = await gathered.finish(completion)
-    finish = partial(events.finish, cancelled=cancelled)
-    return await _final(exchange, completion, finish, response, cancelled=cancelled)
+        exchange.spent.answered = perf_counter()
+        exchange.spent.received = size
 
 
 def record_times(exchange: Exchange) -> None:
-    """Count a request's durations once it is over; what the upstream took is not the proxy's."""
+    """Count a request's durations once it is over; the upstream's time is not counted as the proxy's."""
     ended = perf_counter()
-    route = exchange.route
-    route.metrics.request_s.observe(ended - exchange.started)
-    if exchange.asked and exchange.answered:
-        upstream = exchange.answered - exchange.asked
+    route, spent = exchange.route, exchange.spent
+    route.metrics.request_s.observe(ended - spent.started)
+    if spent.asked and spent.answered:
+        upstream = spent.answered - spent.asked
         route.upstream_metrics.duration_s.observe(upstream)
-        route.metrics.overhead_s.observe(ended - exchange.started - upstream - exchange.waited)
+        route.metrics.overhead_s.observe(ended - spent.started - upstream - spent.waited)

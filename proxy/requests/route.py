@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gating.policy import OF_SAMPLES, OF_VECTORS, Policy
 from proxy.exceptions import Forbidden, NotFound
+from proxy.requests.prompt.additions import prompted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,15 +18,14 @@ if TYPE_CHECKING:
     from gating.gate import Gate
     from proxy.clients.authentication import Caller
     from proxy.config import Route as RouteConfig
-    from proxy.control.recording import Recorder
     from proxy.metrics import RouteMetrics, UpstreamMetrics
-    from proxy.requests.evidence import Gatherer
+    from proxy.requests.prompt.additions import Examples
     from proxy.requests.prompt.context import Finder
-    from proxy.requests.prompt.examples import Examples
-    from proxy.requests.remedies import Remedy
-    from proxy.surfaces.contract import Request
+    from proxy.surfaces.contract import Request, Surface
     from proxy.upstreams.client import UpstreamClient
 
+#: The needs of scorers that an answer's logprobs meet.
+_LOGPROBS: Final = frozenset({"logprobs", "top_logprobs"})
 #: Model names that clients sent lately; what is not among them is matched again. Bounded: clients choose them.
 _REMEMBERED = 1_024
 #: A longer name is no model's: the memory of those names is bounded in bytes too.
@@ -34,7 +34,11 @@ _LONGEST_NAME = 1_024
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route with its parts joined; ``gate`` is None where its mode is off."""
+    """What one route's requests are judged by: its configuration, its policy, and the upstream that it asks.
+
+    The services that work on its requests (gatherers, remedies, the recorder) belong to its ``Pipeline``.
+    ``gate`` is None if the route's mode is ``off``.
+    """
 
     config: RouteConfig
     upstream: UpstreamClient
@@ -50,13 +54,6 @@ class Route:
     revoked: bool = False
     #: Whether its policy applies to nothing any more, for the same reason (``on_alarm`` or ``on_drift: abstain``).
     closed: bool = False
-    recorder: Recorder | None = None
-    #: What brings the evidence that the gate needs and an answer does not hold.
-    gatherers: tuple[Gatherer, ...] = ()
-    #: The same route with the gate that judges what this one cannot measure.
-    lower: Route | None = None
-    #: What may bring another answer where the gate withholds everything, in the order in which they are tried.
-    remedies: tuple[Remedy, ...] = ()
     #: Worked examples that are put before every question.
     examples: Examples | None = None
     #: Where a request's context stands; None where nobody said.
@@ -80,6 +77,20 @@ class Route:
     def holds(self) -> bool:
         """Whether an answer waits for its verdict."""
         return self.config.mode == "enforce"
+
+    @property
+    def adds_to_prompt(self) -> bool:
+        """Whether the route adds examples or a confidence target to its questions."""
+        return self.examples is not None or self.config.confidence_prompt is not None
+
+    def prompted(self, surface: Surface, request: Request) -> Request:
+        """Return the request with the route's examples and target added to its last question."""
+        return prompted(self.examples, self.config.confidence_prompt, surface, request)
+
+    @property
+    def reads_logprobs(self) -> bool:
+        """Whether the gate's scorers read token logprobs."""
+        return self.gate is not None and not self.gate.needs.isdisjoint(_LOGPROBS)
 
     def applies(self, request: Request) -> bool:
         """Whether the request is like those that the route's policy was fitted on."""

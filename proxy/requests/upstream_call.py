@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 async def ask_upstream(exchange: Exchange) -> tuple[Ask, Response]:
     """The upstream's answer, its head read. One that refuses logprobs is asked again without, and remembered."""
     ask = exchange.ask
-    exchange.asked = perf_counter()
+    exchange.spent.asked = perf_counter()
     while True:
         try:
             return ask, await post(exchange, ask)
@@ -61,8 +61,7 @@ async def read(exchange: Exchange, response: Response, ask: Ask) -> Completion:
 
 async def further(exchange: Exchange, ask: Ask) -> Completion:
     """One further call, whole, counted as spent; raises UpstreamError's kinds."""
-    spending = exchange.spending
-    spending.calls += 1
+    exchange.spent.calls += 1
     completion = await read(exchange, await post(exchange, ask), ask)
-    spending.tokens_of(completion.prompt_tokens, completion.completion_tokens)
+    exchange.spent.add_tokens(completion.prompt_tokens, completion.completion_tokens)
     return completion

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gating import Evidence
-from proxy.requests.exchange import Exchange, Judged
+from proxy.requests.exchange import Exchange, Outcome
 from proxy.surfaces.contract import Completion, Request, Verdict
 from proxy.upstreams.http1.response import Http1Response
 from tests.fakes import answer, says
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: What a request and its answer are made of.
-KINDS = (Exchange, Judged, Request, Completion, Evidence, Verdict, Http1Response)
+KINDS = (Exchange, Outcome, Request, Completion, Evidence, Verdict, Http1Response)
 ROUTES = {
     "serves": {"mode": "enforce", "scorers": ["mean_logprob"], "score_threshold": -10.0},
     "withholds": {"mode": "enforce", "scorers": ["mean_logprob"], "score_threshold": 0.0},

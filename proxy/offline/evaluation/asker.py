@@ -17,15 +17,14 @@ from proxy.exceptions import HttpError, UpstreamGarbage
 from proxy.offline.evaluation.contexts import MARK
 from proxy.records import Observed, Record, reduced_embeddings
 from proxy.requests.evidence import Answer
-from proxy.requests.evidence.base import is_judged
 from proxy.requests.evidence.embeddings import Embedded
+from proxy.requests.evidence.gathering import is_judged
 from proxy.requests.evidence.meanings import Judged
 from proxy.requests.evidence.p_true import AskedTrue
 from proxy.requests.evidence.samples import draw
 from proxy.requests.evidence.verbalised import AskedInWords
 from proxy.requests.exchange import Exchange
 from proxy.requests.prompt.context import SEPARATOR, TEMPLATE, filled
-from proxy.requests.prompt.prompting import prompted
 from proxy.requests.route import SAMPLING, fingerprint
 from proxy.requests.upstream_call import ask_upstream, read
 from proxy.surfaces import SURFACES
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from gating.grading import Label
     from proxy.offline.evaluation.judge import Judge
     from proxy.records import Question
+    from proxy.requests.evidence import Gatherer
     from proxy.requests.route import Route
     from proxy.server.bodies import Bodies
 
@@ -85,6 +85,8 @@ class Asker:
     samples: int = 0
     judge: Judge | None = None
     credentials: bytes | None = None
+    #: The route's gatherers: those of the model's own confidence and of compared samples are used.
+    gatherers: tuple[Gatherer, ...] = ()
     #: The closed-book answers, shared by all conditions of a question.
     closed: ClosedBook = field(default_factory=ClosedBook)
 
@@ -155,7 +157,7 @@ class Asker:
         answer = Answer()
         found: dict[str, float] = {}
         answer.has_come(msgspec.structs.replace(completion, choices=completion.choices[:1]))
-        for gatherer in self.route.gatherers:
+        for gatherer in self.gatherers:
             if isinstance(gatherer, AskedTrue | AskedInWords):
                 (fields,) = await gatherer(exchange, answer)
                 found |= {name: value for name, value in fields.items() if value is not None}
@@ -183,7 +185,7 @@ class Asker:
             return {}
         given, found = Answer(), dict[str, Any]()
         given.has_come(Completion((choice,), None, None))
-        for gatherer in self.route.gatherers:
+        for gatherer in self.gatherers:
             if isinstance(gatherer, Embedded | Judged):
                 for fields in await gatherer(self._exchange(messages, {}), given):
                     found |= fields
@@ -209,10 +211,8 @@ class Asker:
     def _exchange(self, messages: Sequence[Mapping[str, str]], more: Mapping[str, float | int]) -> Exchange:
         surface = SURFACES["chat"]
         request = surface.parse(self._body(messages, more))
-        request = prompted(self.route, surface, request)
-        observing = replace(
-            self._sampling_route, gate=_OBSERVE, policy=None, top_logprobs=self.top_logprobs, remedies=()
-        )
+        request = self.route.prompted(surface, request)
+        observing = replace(self._sampling_route, gate=_OBSERVE, policy=None, top_logprobs=self.top_logprobs)
         return Exchange(observing, surface, request, self.credentials, bodies=self.bodies)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.requests.evidence.base import NO_GATHERING, Answer, Gatherer, Gathering, OverBudget
+from proxy.requests.evidence.gathering import NO_GATHERING, Answer, Gatherer, Gathering, OverBudget
 from proxy.requests.evidence.local import Benches
 from proxy.requests.evidence.making import GATHERERS, gatherers_of
 

@@ -46,7 +46,7 @@ class Aside:
             raise UpstreamGarbage("the upstream takes no chat completions, in which questions are asked")
         model = route.config.model or exchange.request.model
         request = await exchange.bodies.on_request(exchange.size, self._request, model, content)
-        aside = exchange.another(route, self.chat, request, spent=exchange.spending)
+        aside = exchange.another(route, self.chat, request, spent=exchange.spent)
         ask = Ask(
             model=None,
             params={"temperature": 0.0},

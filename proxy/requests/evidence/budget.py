@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxy.requests.evidence.base import OverBudget
+from proxy.requests.evidence.gathering import OverBudget
 
 if TYPE_CHECKING:
     from proxy.requests.exchange import Exchange
@@ -48,7 +48,7 @@ def tokens_left(exchange: Exchange, completion: Completion) -> int | None:
         return None
     if completion.prompt_tokens is None:
         raise OverBudget("tokens: the upstream does not count them, so they cannot be bounded")
-    left = most - (0 if exchange.spent is None else exchange.spent.tokens)
+    left = most - exchange.spent.extra_tokens
     if left < 1:
         raise OverBudget(f"tokens: all {most} are spent")
     return left

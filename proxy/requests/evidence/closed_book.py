@@ -11,7 +11,7 @@ from proxy.requests.upstream_call import further
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.requests.evidence.base import Answer, Fields
+    from proxy.requests.evidence.gathering import Answer, Fields
     from proxy.requests.exchange import Exchange
     from proxy.surfaces.contract import Request
 
@@ -31,9 +31,7 @@ class ClosedBook:
             return [{"closed_book": choice.evidence} for choice in (await answer.get()).choices]
         if found.without is None:
             return ()
-        asked = exchange.another(
-            exchange.route, exchange.surface, plain(found.without), spent=exchange.spending
-        )
+        asked = exchange.another(exchange.route, exchange.surface, plain(found.without), spent=exchange.spent)
         completion = await further(asked, asked.ask)
         closed_book = completion.choices[0].evidence if completion.choices else None
         return [{"closed_book": closed_book} for _ in (await answer.get()).choices]

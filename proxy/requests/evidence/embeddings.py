@@ -13,8 +13,8 @@ from proxy.requests.evidence.budget import check_question
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.requests.evidence.base import Answer, Fields
     from proxy.requests.evidence.budget import Slots
+    from proxy.requests.evidence.gathering import Answer, Fields
     from proxy.requests.exchange import Exchange
     from proxy.surfaces.contract import Completion
     from proxy.upstreams.client import UpstreamClient
@@ -81,7 +81,7 @@ class FromUpstream:
         """As the upstream gives them; raises UpstreamError's kinds, OverBudget."""
         check_question(exchange, completion)
         body = msgspec.json.encode({"model": self.model, "input": texts})
-        exchange.spending.calls += 1
+        exchange.spent.calls += 1
         granted = self.slots.take(1)
         try:
             response = await self.upstream.post(PATH, body, exchange.credentials)
@@ -91,7 +91,7 @@ class FromUpstream:
                 response.close()
         finally:
             self.slots.give(granted)
-        exchange.spending.tokens_of(read.usage.prompt_tokens if read.usage else None, None)
+        exchange.spent.add_tokens(read.usage.prompt_tokens if read.usage else None, None)
         vectors = {vector.index: vector.embedding for vector in read.data}
         if vectors.keys() != set(range(len(texts))):
             raise UpstreamGarbage("the upstream did not embed every text")

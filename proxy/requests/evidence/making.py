@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gating.gate import Gate
     from gating.scorers import Need
     from proxy.config import Route as RouteConfig
-    from proxy.requests.evidence.base import Gatherer
+    from proxy.requests.evidence.gathering import Gatherer
     from proxy.requests.evidence.local import Benches
     from proxy.requests.route import Route
     from proxy.surfaces.contract import Surface

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.requests.evidence.asides import Aside
-    from proxy.requests.evidence.base import Answer, Fields
+    from proxy.requests.evidence.gathering import Answer, Fields
     from proxy.requests.exchange import Exchange
     from proxy.surfaces.contract import Completion
 

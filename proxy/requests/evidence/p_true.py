@@ -13,13 +13,13 @@ import msgspec
 
 from proxy.exceptions import UNREADABLE
 from proxy.requests.evidence.asides import conversation
-from proxy.requests.evidence.base import is_judged
+from proxy.requests.evidence.gathering import is_judged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.requests.evidence.asides import Aside
-    from proxy.requests.evidence.base import Answer, Fields
+    from proxy.requests.evidence.gathering import Answer, Fields
     from proxy.requests.exchange import Exchange
 
 #: Vendors give up to 20 alternatives, and all at least 5: both letters are among them, or one is next to 0.

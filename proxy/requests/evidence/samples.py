@@ -18,8 +18,8 @@ import msgspec
 from gating.sampled import SILENT, fewest, is_open
 from proxy.config import Budget
 from proxy.exceptions import HttpError, UpstreamError, UpstreamGarbage, UpstreamStatus
-from proxy.requests.evidence.base import Answer, OverBudget, is_judged
 from proxy.requests.evidence.budget import Slots, tokens_left
+from proxy.requests.evidence.gathering import Answer, OverBudget, is_judged
 from proxy.requests.upstream_call import further
 from proxy.surfaces.contract import Ask
 from proxy.upstreams.abilities import is_refusal, refuses
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.config import Route as RouteConfig
-    from proxy.requests.evidence.base import Fields
+    from proxy.requests.evidence.gathering import Fields
     from proxy.requests.exchange import Exchange
     from proxy.surfaces.contract import Choice, Completion
 
@@ -103,13 +103,13 @@ class Drawing:
             while len(self.samples) < self.most and not self.failed and self.are_wanted():
                 await self._draw(self._asks(self._batch()))
         except OverBudget as exc:
-            self.exchange.over_budget = str(exc)
+            self.exchange.spent.over_budget = str(exc)
             return
         if self.most == self.config.samples:
             return
         completion, drawn = await self.answer.get(), tuple(self.samples)
         if any(is_judged(choice) and self._is_open(choice, drawn) for choice in completion.choices):
-            self.exchange.over_budget = f"samples: {self.most} of {self.config.samples} may be drawn"
+            self.exchange.spent.over_budget = f"samples: {self.most} of {self.config.samples} may be drawn"
 
     def are_wanted(self) -> bool:
         """Whether a further sample is to be drawn; before the answer is there nobody knows better."""
@@ -242,7 +242,7 @@ class Drawing:
         if len(completion.choices) < ask.samples:
             abilities.refuse(model, "n")
         elif len(said) < ask.samples:
-            exchange.over_budget = "tokens: a sample was cut off by what was left of them"
+            exchange.spent.over_budget = "tokens: a sample was cut off by what was left of them"
             self.failed = True
         if not completion.choices:
             self.failed = True

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from gating.types import Unmeasured
 from gating.verbalised import verbalised_confidence
 from proxy.requests.evidence.asides import conversation
-from proxy.requests.evidence.base import is_judged
+from proxy.requests.evidence.gathering import is_judged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.requests.evidence.asides import Aside
-    from proxy.requests.evidence.base import Answer, Fields
+    from proxy.requests.evidence.gathering import Answer, Fields
     from proxy.requests.exchange import Exchange
 
 PROMPT = """Question: {question}

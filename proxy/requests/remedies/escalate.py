@@ -1,4 +1,4 @@
-"""Ask a stronger route, whose own gate decides, where this one withholds the whole answer."""
+"""The escalation: if the whole answer is withheld, another route is asked, and its own gate decides."""
 
 from __future__ import annotations
 
@@ -11,62 +11,61 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.exceptions import HttpError, UpstreamError
-from proxy.requests.remedies.base import handed_on, kept
+from proxy.requests.remedies.reports import handed_on, kept
 
 if TYPE_CHECKING:
-    from proxy.requests.exchange import Exchange, Judged
-    from proxy.requests.remedies.base import Ask
-    from proxy.requests.route import Route
+    from proxy.requests.exchange import Exchange, Outcome
+    from proxy.requests.pipeline import Pipeline
 
 logger = logging.getLogger("idk")
 
 
 @dataclass(frozen=True, slots=True)
 class Escalate:
-    """Hands a request on to ``route``, and with it to whatever that one turns to; see ``Remedy``.
+    """Hands a request to the ``stronger`` route's pipeline, which may use remedies in turn.
 
-    A policy of ``route`` was fitted on its own requests, and those that another route could not answer are
-    harder: no certificate of it covers them.
+    The stronger route's policy was fitted on that route's own requests. Those that another route could not answer are
+    harder, so its certificate does not cover them.
     """
 
-    route: Route
+    stronger: Pipeline
 
-    async def __call__(self, judged: Judged, answer: Ask) -> Judged:
-        """The stronger route's answer, where its gate lets any of it out; else the first abstention."""
-        first, began = judged.exchange, perf_counter()
+    async def __call__(self, outcome: Outcome, pipeline: Pipeline) -> Outcome:
+        """Return the stronger route's answer if its gate serves any of it, otherwise the first abstention."""
+        first, began = outcome.exchange, perf_counter()
+        route = self.stronger.route
         second = self._exchange(first)
         try:
             async with asyncio.timeout(first.route.config.budget.timeout_s):
-                other = await answer(second)
+                other = await self.stronger.answer(second)
         except TimeoutError:
             other, reason = None, "budget"
         except HttpError as exc:
             other, reason = None, None
-            logger.warning("%s: escalated to %s: %s", first.route.name, self.route.name, exc)
+            logger.warning("%s: escalated to %s: %s", first.route.name, route.name, exc)
             if isinstance(exc, UpstreamError):
-                self.route.upstream_metrics.failed(exc.kind)
-        first.waited += perf_counter() - began
+                route.upstream_metrics.failed(exc.kind)
+        first.spent.waited += perf_counter() - began
         if other is None:
-            return judged if reason is None else _for(judged, reason)
+            return outcome if reason is None else _for(outcome, reason)
         if other.withheld:
-            return kept(judged, other)
-        return handed_on(judged, other, "escalate", certified=False)
+            return kept(outcome, other)
+        return handed_on(outcome, other, "escalate", certified=False)
 
     def _exchange(self, first: Exchange) -> Exchange:
-        """The same request on the stronger route; a threshold of its own only where that route takes one."""
-        config, gate = self.route.config, self.route.gate
+        """Return the same request on the stronger route, with its own threshold only if that route takes one."""
+        route = self.stronger.route
+        config, gate = route.config, route.gate
         request = first.request
         if not (config.allow_override and gate is not None and gate.limit is not None):
             request = msgspec.structs.replace(request, threshold=None)
-        second = first.another(self.route, first.surface, request, held=request.stream)
-        if self.route.context is not None:
-            second.found, second.context = first.found, first.context
-        return second
+        context = {} if route.context is None else {"found": first.found, "context": first.context}
+        return first.another(route, first.surface, request, held=request.stream, **context)
 
 
-def _for(judged: Judged, reason: str) -> Judged:
-    """The same abstention for another reason."""
-    verdict = judged.verdict
+def _for(outcome: Outcome, reason: str) -> Outcome:
+    """Return the same abstention with another reason."""
+    verdict = outcome.verdict
     decisions = tuple(replace(each, reason=reason) for each in verdict.decisions)
     choices = tuple(
         msgspec.structs.replace(each, reason=decision.reason)
@@ -74,5 +73,5 @@ def _for(judged: Judged, reason: str) -> Judged:
     )
     report = msgspec.structs.replace(verdict.report, choices=choices)
     return msgspec.structs.replace(
-        judged, verdict=msgspec.structs.replace(verdict, decisions=decisions, report=report)
+        outcome, verdict=msgspec.structs.replace(verdict, decisions=decisions, report=report)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +15,8 @@ from gating.gate import Uncalibrated
 from proxy.config import Route as RouteConfig
 from proxy.exceptions import BadRequest
 from proxy.metrics import Metrics
-from proxy.requests import pipeline
 from proxy.requests.exchange import Exchange
+from proxy.requests.pipeline import Pipeline, count
 from proxy.requests.route import Route
 from proxy.surfaces.chat.surface import Chat
 from proxy.surfaces.contract import Choice, Completion
@@ -62,8 +63,8 @@ def choice(*logprobs, index=0, text="Paris", **fields):
 
 def judge(*choices, cancelled=False, **given):
     found, metrics = exchange(**given)
-    verdict = pipeline.judge(found, Completion(choices, None, None), cancelled=cancelled)
-    pipeline.count(found, verdict)
+    verdict = Pipeline(found.route).judge(found, Completion(choices, None, None), cancelled=cancelled)
+    count(found.route, verdict)
     for decision in verdict.decisions:
         labels = {"route": "r", "decision": decision.decision, "reason": decision.reason}
         same = [
@@ -187,13 +188,14 @@ def test_a_requests_own_threshold_is_applied():
 def test_a_threshold_that_the_route_does_not_take_is_refused(given, said):
     found, _ = exchange(**given, idk={"threshold": 0.5})
     with pytest.raises(BadRequest, match=said) as raised:
-        pipeline.check(found)
+        Pipeline(found.route).prepare(found)
     assert raised.value.param == "idk"
 
 
 def test_one_that_it_takes_is_not():
-    pipeline.check(exchange(gate=Gate(POLICY), config={"allow_override": True}, idk={"wrong_cost": 3})[0])
-    pipeline.check(exchange()[0])
+    given = {"gate": Gate(POLICY), "config": {"allow_override": True}, "idk": {"wrong_cost": 3}}
+    for found, _ in (exchange(**given), exchange()):
+        assert Pipeline(found.route).prepare(found) is found
 
 
 @pytest.mark.parametrize(("given", "logprobs", "top"), [
@@ -204,7 +206,7 @@ def test_the_upstream_is_asked_for_what_the_gate_and_the_client_need(given, logp
     found, _ = exchange(**given)
     if asked is not None:
         wish = {"model": "m", "messages": [1], "logprobs": True, "top_logprobs": asked}
-        found.request = CHAT.parse(json.dumps(wish).encode())
+        found = msgspec.structs.replace(found, request=CHAT.parse(json.dumps(wish).encode()))
     assert found.ask.logprobs is logprobs
     assert found.ask.top_logprobs == max(top, asked or 0)
 
@@ -212,7 +214,7 @@ def test_the_upstream_is_asked_for_what_the_gate_and_the_client_need(given, logp
 def test_a_route_that_is_off_has_no_gate():
     found, _ = exchange()
     route = Route(found.route.config, None, None, None, found.route.metrics, found.route.upstream_metrics, 0)
-    with pytest.raises(AssertionError, match="off was gated"):
+    with pytest.raises(AssertionError, match="which is off, was gated"):
         _ = Exchange(route, CHAT, found.request, None).gate
 
 
@@ -222,7 +224,7 @@ def test_a_route_that_is_off_has_no_gate():
 def settles(*, texts=30, logprob=-5.0, **given):
     """After how many tokens of a hopeless answer the stream is settled, or None."""
     found, _ = exchange(**given, stream=True)
-    reader = pipeline.reader(found, found.ask)
+    reader = Pipeline(found.route).reader(found, found.ask)
     for number in range(texts):
         token = {"token": "a", "logprob": logprob}
         part = {"index": 0, "delta": {"content": "a"}, "logprobs": {"content": [token]}}

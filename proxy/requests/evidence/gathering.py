@@ -71,7 +71,7 @@ class Gatherer(Protocol):
     async def __call__(self, exchange: Exchange, answer: Answer) -> Sequence[Fields]:
         """Fields of the evidence of each choice (n,), in the completion's order.
 
-        Calls are counted in ``exchange.spending``. Raises HttpError where an upstream fails, OverBudget.
+        Calls are counted in ``exchange.spent``. Raises HttpError where an upstream fails, OverBudget.
         """
         ...
 
@@ -113,8 +113,8 @@ class Gathering:
                 late = [self._begin(each, answer) for each in self._gatherers if not each.early]
                 completion = _enriched(completion, await asyncio.gather(*late))
         except TimeoutError:
-            exchange.over_budget = f"timeout_s: {timeout_s:g} s were not enough"
-        exchange.waited += perf_counter() - began
+            exchange.spent.over_budget = f"timeout_s: {timeout_s:g} s were not enough"
+        exchange.spent.waited += perf_counter() - began
         return completion
 
     def _begin(self, gatherer: Gatherer, answer: Answer) -> asyncio.Task[Sequence[Fields]]:
@@ -128,7 +128,7 @@ async def _safely(gatherer: Gatherer, exchange: Exchange, answer: Answer) -> Seq
     try:
         return await gatherer(exchange, answer)
     except OverBudget as exc:
-        exchange.over_budget = str(exc)
+        exchange.spent.over_budget = str(exc)
     except HttpError as exc:
         logger.warning("%s: %s: %s", exchange.route.name, type(gatherer).__name__, exc)
         if isinstance(exc, UpstreamError):

@@ -1,4 +1,4 @@
-"""Worked examples before a question: with context and without, in evaluation and live, named in fingerprints."""
+"""What a route adds to a question: worked examples and the confidence target, both named in fingerprints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 
 from proxy.config import Example
 from proxy.exceptions import ConfigError
-from proxy.requests.prompt.examples import Examples, load
+from proxy.requests.prompt.additions import Examples, load
+from proxy.requests.route import fingerprint
 from tests.fakes import answer, says
 from tests.proxy.offline.evaluation.evaluating import evaluate
 from tests.proxy.requests.remedies.replies import DECLINES, GATE, SURE, said, texts
@@ -61,3 +62,28 @@ def test_what_is_no_example_is_one_line(tmp_path, content, message):
         (tmp_path / "none.jsonl").write_text(content)
     with pytest.raises(ConfigError, match=message):
         load("none.jsonl", tmp_path, "r.rag.examples")
+
+
+# The confidence target
+
+TARGETED = {"name": "r", "scorers": ["mean_logprob"], "confidence_prompt": 0.75}
+
+
+async def test_the_model_is_told_what_a_mistake_costs(serving, upstream):
+    async with serving(TARGETED) as running:
+        prompt = upstream.script(answer(says("Paris")))
+        told = (
+            f"{prompt}\n\nAnswer only if you are > 0.75 confident, since mistakes are penalized 3 points, while "
+            'correct answers receive 1 point, and an answer of "I don\'t know" receives 0 points.'
+        )
+        upstream._replies[told] = upstream._replies[prompt]
+        got = await running.chat(prompt)
+        assert got.json["choices"][0]["message"]["content"] == "Paris"
+        assert "confident," not in json.dumps(got.json["choices"])
+        assert upstream.call(told).json["messages"][-1]["content"] == told
+
+
+async def test_answers_to_another_target_are_others(serving):
+    async with serving(TARGETED) as running:
+        (route,) = running.parts.routes.routes
+        assert fingerprint(route, "m", {})["confidence_prompt"] == 0.75

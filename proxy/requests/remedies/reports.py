@@ -1,40 +1,24 @@
-"""What a remedy is: where the verdict withholds a whole answer, it may bring another that is served instead."""
+"""Reports of a remedy: an answer that is served in place of an abstention, or an abstention that stays."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from proxy.surfaces.contract import Extra, Step, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from proxy.requests.exchange import Exchange, Judged
+    from proxy.requests.exchange import Outcome
     from proxy.surfaces.contract import Report
 
-    #: Asks, gathers, judges and remedies another exchange, and holds what came of it. Raises HttpError.
-    Ask = Callable[[Exchange], Awaitable[Judged]]
 
+def handed_on(first: Outcome, second: Outcome, decision: str, *, certified: bool) -> Outcome:
+    """Return the ``second`` outcome in place of the first. Choices that its gate serves are reported as ``decision``.
 
-class Remedy(Protocol):
-    """One object for a route, shared by its requests."""
-
-    async def __call__(self, judged: Judged, answer: Ask) -> Judged:
-        """What shall go out in place of ``judged``, which is withheld whole; see ``handed_on`` and ``kept``.
-
-        The other ``Exchange`` is to be ``held``. A failing upstream is not raised: the abstention stands.
-        """
-        ...
-
-
-def handed_on(first: Judged, second: Judged, decision: str, *, certified: bool) -> Judged:
-    """The ``second`` answer in place of the first: what its gate serves is reported as ``decision``.
-
-    The first answer was paid for too, and counts as a further call. ``certified`` is whether the certificate
-    of the second gate's policy holds for the requests that come to it so.
+    The first answer counts as a further call. ``certified`` says whether the certificate of the second gate's policy
+    covers requests that reach it through a remedy.
     """
     given = second.verdict
     served = [each.decision == "answer" for each in given.decisions]
@@ -58,8 +42,8 @@ def handed_on(first: Judged, second: Judged, decision: str, *, certified: bool) 
     return msgspec.structs.replace(second, verdict=verdict)
 
 
-def kept(first: Judged, second: Judged) -> Judged:
-    """The first answer's abstention, after a ``second`` answer that was no better and was paid for."""
+def kept(first: Outcome, second: Outcome) -> Outcome:
+    """Return the first abstention, with the cost of a ``second`` answer that was withheld too."""
     given = second.verdict.report
     report = msgspec.structs.replace(
         first.verdict.report,
@@ -75,9 +59,12 @@ def _steps(report: Report) -> tuple[Step, ...]:
     return (Step(report.route, report.policy, report.certified, report.choices),)
 
 
-def _of_answer(judged: Judged) -> Extra:
-    """What an answer cost that does not go out. Of a stream that was cut no count came: at least what was read."""
-    completion = judged.completion
+def _of_answer(outcome: Outcome) -> Extra:
+    """Return the cost of an answer that is not sent.
+
+    A cancelled stream has no token counts; the tokens that were read are a lower bound.
+    """
+    completion = outcome.completion
     counted = completion.completion_tokens
     if counted is None:
         logprobs = (choice.evidence.token_logprobs for choice in completion.choices)

@@ -1,9 +1,10 @@
-"""Worked examples that a route puts before a question, some of them answered "I don't know".
+"""Text that a route adds to the user's last message: worked examples before it, a confidence target after it.
 
-A model that sees questions declined, because neither passages nor knowledge suffice, declines such questions
-itself, and refuses less of what it knows: the form at inference time of what Zhou et al. 2025
-(arXiv:2509.01476) found of in-context fine-tuning. They are text before the user's last message, so that every
-wire format takes them.
+Worked examples, some of them answered "I don't know", teach a model to decline what neither the passages nor its
+knowledge answer, and to refuse less of what it knows. This is the inference-time form of what Zhou et al. 2025
+(arXiv:2509.01476) found for in-context fine-tuning. The target's wording is that of Kalai et al. 2025, "Why Language
+Models Hallucinate" (arXiv:2509.04664), section 4.2: a model that is told the price of a wrong answer can weigh it.
+Whether it does, the labels show. Both are text of a message, so every wire format takes them.
 """
 
 from __future__ import annotations
@@ -26,23 +27,27 @@ if TYPE_CHECKING:
 
 _BEFORE = "Worked examples:"
 _AFTER = "Now the question:"
+TARGET = (
+    "Answer only if you are > {target:g} confident, since mistakes are penalized {cost:g} points, while correct "
+    'answers receive 1 point, and an answer of "I don\'t know" receives 0 points.'
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """The ``text`` that is put in front, and what names it in a fingerprint."""
+    """Worked examples as ``text`` before a question, and the ``digest`` that names them in a fingerprint."""
 
     text: str
     digest: str
 
     @classmethod
     def of(cls, examples: Sequence[Example]) -> Examples:
-        """Rendered, in their order."""
+        """Render examples in their order."""
         text = SEPARATOR.join([_BEFORE, *map(_rendered, examples), _AFTER])
         return cls(text, hashlib.sha256(text.encode()).hexdigest()[:12])
 
     def before(self, surface: Surface, request: Request) -> Request:
-        """The request with the examples before its last question."""
+        """Return the request with the examples before its last question."""
         return edited_last(surface, request, lambda asked: f"{self.text}{SEPARATOR}{asked}")
 
 
@@ -51,7 +56,7 @@ def _rendered(example: Example) -> str:
 
 
 def load(given: str | Sequence[Example], folder: Path, place: str) -> Examples:
-    """Those that are given, or those of the file of that name, one JSON object a line; raises ConfigError."""
+    """Return the examples of a list, or of a file with one JSON object a line; raises ConfigError."""
     if not isinstance(given, str):
         return Examples.of(given)
     path = folder / given
@@ -72,3 +77,13 @@ def load(given: str | Sequence[Example], folder: Path, place: str) -> Examples:
     if not found:
         raise ConfigError(f"{place}: {path}: holds no example")
     return Examples.of(found)
+
+
+def prompted(examples: Examples | None, target: float | None, surface: Surface, request: Request) -> Request:
+    """Return the request with the examples before its last question and the confidence target after it."""
+    if examples is not None:
+        request = examples.before(surface, request)
+    if target is None:
+        return request
+    words = TARGET.format(target=target, cost=round(target / (1.0 - target), 4))
+    return edited_last(surface, request, lambda asked: f"{asked}{SEPARATOR}{words}")
