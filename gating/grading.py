@@ -56,7 +56,7 @@ _SEVERAL_NUMBERS = re.compile(
 _NOT = re.compile(r"\b(?:not|isnt|wasnt|never)\W+$")
 _YEAR = re.compile(r"1\d{3}|20\d{2}")
 
-_FOUND = "FOUND"  # stands for an accepted answer; folded text has no capitals
+_FOUND = "FOUND"  # replaces an accepted answer; folded text has no capitals
 _DENIED = re.compile(
     r"(?:\b(?:not|never|no|neither|nor|unlike|except|without|cannot|(?:is|was|are|were|do|does|did|ca|has|have|wo)nt)"
     r"|\b(?:rather|other) than|\binstead of)(?:[^\w,;:.]+(?!but\b)\w+){0,2}[^\w,;:.]+"
@@ -135,7 +135,7 @@ def _right_text(answer: str, wanted: Sequence[str], _: Sequence[str]) -> bool:
 
 
 def _names(sentence: str, wanted: Sequence[str]) -> bool:
-    """Whether a short statement gives an accepted answer, and it alone."""
+    """Return whether a short statement gives an accepted answer, and no other."""
     if len(sentence.split()) > MAX_STATEMENT_WORDS:
         return False
     marked = _whole_words(wanted).sub(_FOUND, fold(sentence))
@@ -172,7 +172,7 @@ def _right_number(answer: str, wanted: Sequence[str], _: Sequence[str]) -> bool:
 
 
 def stated_number(text: str, *, is_year: bool) -> float | None:
-    """The one number that a folded answer comes to, or None where there is none or it leaves a choice."""
+    """Return the number that a folded answer concludes with, or None where there is none or it is ambiguous."""
     if conclusions := list(CONCLUSION.finditer(text)):
         return _read(conclusions[-1])
     numbers = list(_ANY_NUMBER.finditer(text))
@@ -185,7 +185,7 @@ def stated_number(text: str, *, is_year: bool) -> float | None:
 
 
 def lone_number(text: str) -> float | None:
-    """The number that a normalised text is and no more, or None."""
+    """Return the number that a normalised text consists of, or None where it is anything else."""
     match = _WHOLE_NUMBER.fullmatch(text)
     return _read(match) if match else None
 
@@ -221,7 +221,7 @@ def _right_choice(answer: str, wanted: Sequence[str], choices: Sequence[str]) ->
 
 
 def stated_letter(answer: str) -> str | None:
-    """The letter of a choice that an answer gives ("B", "B. weather", "The answer is B"), in lower case."""
+    """Return the letter of the choice that an answer gives ("B", "B. weather", "The answer is B") in lower case."""
     letter = _LONE_LETTER.fullmatch(answer) or _MARKED_LETTER.match(answer) or _NAMED_LETTER.search(answer)
     return letter[1].lower() if letter else None
 

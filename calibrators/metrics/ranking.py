@@ -36,8 +36,8 @@ def auroc_interval(scores: ArrayLike, correct: ArrayLike, level: float = 0.95) -
     """Return an interval ``(low, high)`` in [0, 1] for ``auroc`` with about ``level`` coverage; None where it is None.
 
     The method is Newcombe's (2006, "Confidence intervals for an effect size measure based on the Mann-Whitney
-    statistic", part 2, method 5), with Hanley & McNeil's (1982) variance: the values θ within z of their own
-    standard errors of the estimate. Unlike DeLong's interval, it has a positive width at 0 and 1, which are
+    statistic", part 2, method 5), with Hanley & McNeil's (1982) variance: the values θ whose distance from
+    the estimate is at most z standard errors at θ. Unlike DeLong's interval, it has a positive width at 0 and 1, which are
     common with few labels.
     """
     if not 0 < level < 1:

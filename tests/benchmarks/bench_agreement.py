@@ -71,7 +71,7 @@ class Answers:
 
     @classmethod
     def read(cls, path: Path) -> Answers:
-        """Those of a file of records."""
+        """Read the answers of a file of records."""
         records = [record for record, _ in lines(path, Record)]
         kept = [
             record for record in records if record.label != "abstained" and not is_abstention(record.answer)
@@ -90,7 +90,7 @@ class Answers:
         )
 
     def scores(self, name: str, k: int) -> Scores:
-        """What a scorer says of each with its first ``k`` samples."""
+        """Return a scorer's score for each answer with its first ``k`` samples."""
         return [SCORERS[name].score(first(one, k)) for one in self.evidence]
 
     def rouge(self, k: int) -> Scores:
@@ -104,7 +104,7 @@ class Answers:
 
 
 def first(evidence: Evidence, k: int) -> Evidence:
-    """With the first ``k`` samples alone."""
+    """Return the evidence with only its first ``k`` samples."""
     vectors = evidence.embeddings
     return replace(
         evidence, samples=evidence.samples[:k], embeddings=None if vectors is None else vectors[: 1 + k]
@@ -158,7 +158,7 @@ def rouge_l(one: Text, other: Text) -> float:
 
 
 def singles(answers: Answers, ks: Sequence[int] = K) -> list[str]:
-    """The table of scorers alone, for each number of samples."""
+    """Return the table of single scorers, for each number of samples."""
     table = ["| scorer | " + " | ".join(f"k = {k}" for k in ks) + " |", "| --- |" + " --- |" * len(ks)]
     for name in (*OF_LOGPROBS, *OF_SAMPLES, "rouge_l (no scorer)"):
         if name in OF_LOGPROBS:
@@ -173,7 +173,7 @@ def singles(answers: Answers, ks: Sequence[int] = K) -> list[str]:
 
 
 def combinations(answers: Answers, seeds: int) -> list[str]:
-    """The table of scorers joined, and what that gains over the best of them alone."""
+    """Return the table of combinations, with their gain over the best single scorer."""
     table = [
         "| joined, k = 5 | AUROC | best alone | gain over it | splits with a gain |",
         "| --- | --- | --- | --- | --- |",
@@ -193,7 +193,7 @@ def combinations(answers: Answers, seeds: int) -> list[str]:
 
 
 def verdict(answers: Answers, seeds: int) -> str:
-    """The best of the joined against the best logprob scorer alone, on the same held-out questions."""
+    """Compare the best combination with the best logprob scorer, on the same held-out questions."""
     joined = {
         names: np.mean([areas["joined"] for areas in held_out(answers, names, K[-1], seeds)])
         for names in COMBINED
@@ -215,7 +215,7 @@ WRONG_COST = 3.0
 
 
 def ways(ks: Sequence[int]) -> dict[str, tuple[tuple[str, ...], int, Wait]]:
-    """The ways to draw: the scorers, how many samples, how they are waited for; with the most, logprobs as well."""
+    """Return the ways to draw samples: scorers, number of samples, and when they are drawn."""
     both, most = ("mean_logprob", "agreement"), ks[-1]
     return {
         "k = 0: mean_logprob": (("mean_logprob",), 0, "none"),
@@ -227,7 +227,7 @@ def ways(ks: Sequence[int]) -> dict[str, tuple[tuple[str, ...], int, Wait]]:
 
 
 def prices(answers: Answers, seeds: int, ks: Sequence[int] = (1, 2, 3, 5)) -> list[str]:
-    """What each way to draw samples costs, and what an answer is worth with it, on held-out questions."""
+    """Return the cost of each way to draw samples and the value of an answer with it, on held-out questions."""
     table = [
         "| evidence | score at t = .75 | answered | wrong among them | samples | extra tokens |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -254,7 +254,7 @@ def prices(answers: Answers, seeds: int, ks: Sequence[int] = (1, 2, 3, 5)) -> li
 
 
 def fitted(answers: Answers, rows: np.ndarray, scorers: Sequence[str], k: int, seed: int) -> Gate:
-    """A gate by a policy tuned on these rows, at the cost of a wrong answer."""
+    """Return the gate of a policy tuned on these rows for a cost of wrong answers."""
     collector = Collector()
     for row in rows:
         evidence = first(answers.evidence[row], k)

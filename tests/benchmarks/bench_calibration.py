@@ -48,7 +48,7 @@ NAMES = (*CALIBRATORS, "auto")
 
 
 def fitted(name: str, scores: Floats, correct: Floats, seed: int) -> Callable[[Floats], Floats]:
-    """A calibrator by name, as a function of scores."""
+    """Fit the named calibrator and return its prediction function."""
     if name == "auto":
         return auto(scores, correct, seed=seed).calibrator.predict
     return CALIBRATORS[name]().fit(scores, correct).predict
@@ -79,7 +79,7 @@ class Cell:
 
 
 def scorer_cells(graded: Graded, seeds: int) -> list[Cell]:
-    """Every scorer under every calibrator: half of the questions fit, the other half is measured."""
+    """Evaluate every scorer with every calibrator: half of the questions fit, the other half is measured."""
     cells = []
     rows = np.flatnonzero(graded.labelled)
     halves = [
@@ -100,7 +100,7 @@ def scorer_cells(graded: Graded, seeds: int) -> list[Cell]:
 
 
 def measures(confidence: Floats, correct: Floats) -> dict[str, float | None]:
-    """The table's columns."""
+    """Return the columns of the table for one split."""
     return {
         "AUROC": auroc(confidence, correct),
         "Brier skill": brier_skill(confidence, correct),
@@ -201,7 +201,7 @@ def difference(one: Race, name: str) -> tuple[float, float]:
 
 
 def is_worse(one: Race, name: str) -> bool:
-    """Whether ours loses by more than two standard errors and what the two solvers' tolerances leave."""
+    """Return whether our calibrator is worse by more than two standard errors plus the tolerances of the solvers."""
     mean, error = difference(one, name)
     return mean > max(1e-5, 2 * error)
 
@@ -232,7 +232,7 @@ def race_table(races: Sequence[Race]) -> list[str]:
 
 
 def verdicts(races: Sequence[Race]) -> list[str]:
-    """What the races show, counted."""
+    """Summarise the comparisons as counts."""
     lines = []
     for name in NAMES:
         worse = [
@@ -298,7 +298,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def introduction(seeds: int, seconds: float) -> str:
-    """What was measured, and with what."""
+    """Return the introduction: what was measured, and with which versions."""
     versions = (
         f"Python {platform.python_version()}, numpy {np.__version__}, scikit-learn {sklearn.__version__}"
     )

@@ -40,7 +40,7 @@ BATCH = 100
 
 
 def alarms(risk: float, target: float, *, runs: int, horizon: int, seed: int = 0) -> Floats:
-    """The label (runs,) at which each run alarms, from 1; inf where none does within ``horizon`` labels."""
+    """Return the number of labels (runs,) until each run's alarm; inf without an alarm within ``horizon`` labels."""
     rng = np.random.default_rng([seed, round(1e6 * risk), round(1e6 * target)])
     delays = []
     for start in range(0, runs, BATCH):
@@ -64,7 +64,7 @@ def log_e_after_each(wrong: NDArray[np.bool_], target: float) -> Floats:
 
 
 def stake_at_once(wrong: NDArray[np.bool_], target: float) -> Floats:
-    """What the evidence were with the whole stake put in before the first label: (runs, n) -> the same shape."""
+    """Compute the evidence with the whole stake invested before the first label: (runs, n) -> the same shape."""
     bet = np.array(bets(target))
     factor = 1.0 + bet * (wrong[..., None] - target)
     log_wealth: Floats = np.cumsum(np.log(factor), axis=1)
@@ -117,7 +117,7 @@ def report(
     runs: int,
     seconds: float,
 ) -> str:
-    """The tables as Markdown."""
+    """Return the tables as Markdown."""
     lines = [
         f"""# How soon a risen risk is seen
 
@@ -152,7 +152,7 @@ Beside it, what they were if the whole stake stood on the first label (the mean 
 def broken(
     table: Sequence[tuple[float, float, float, Floats]], after: Sequence[tuple[int, float, Floats]]
 ) -> list[str]:
-    """What is not as promised, in words."""
+    """Return a sentence for each promise that the measurements do not keep."""
     false = [
         f"target {target}: {share:.3f} false alarms at risk {risk}"
         for target, risk, share, _ in table

@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.bench_evaluate [--questions 100000] [--concurrency 64] [--kills 2]
 
-asks an upstream of its own on loopback, which counts how often each question came; prints what was seen and writes
-it to tests/benchmarks/EVALUATE.md. 1 where a question was lost, or kept twice, or asked again though it was not
-under way at a kill.
+starts an upstream on loopback that counts the requests for each question, prints the measurements and writes them
+to tests/benchmarks/EVALUATE.md. The exit status is 1 where a question was lost, kept twice, or
+asked again though it was not in flight at a kill.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SLACK_MB = 15.0
 
 
 def completion(number: int) -> bytes:
-    """The answer to a question, right for the even ones, with its logprobs."""
+    """Return the response to a question with logprobs; answers to even questions are right."""
     said = str(number if number % 2 == 0 else number + 1)
     tokens = [{"token": said, "logprob": -0.1, "bytes": list(said.encode()), "top_logprobs": []}]
     choice = {
@@ -97,11 +97,11 @@ class Seen:
         return self.asked.total() - len(self.asked)
 
     def grown_mb(self) -> float:
-        """What the process held at the end beyond what it held after a tenth of its last run."""
+        """Return the growth of memory in MB between a tenth of the last run and its end."""
         return self.memory[-1][1] - self.memory[len(self.memory) // 10][1] if self.memory else 0.0
 
     def broken(self) -> list[str]:
-        """What is not as promised, in words."""
+        """Return a sentence for each promise that the measurements do not keep."""
         wrong = []
         if self.status != 0:
             wrong.append(f"the last run ended with status {self.status}")
@@ -146,7 +146,7 @@ async def evaluate(folder: Path, seen: Seen, kills: int) -> None:
 
 
 async def run(folder: Path, seen: Seen, stop: int | None) -> None:
-    """One `idk evaluate`, killed once so many questions were asked."""
+    """Run `idk evaluate` once and kill it after ``stop`` questions."""
     files = ("--config", "idk.yaml", "--data", "questions.jsonl", "--out", "records.jsonl")
     options = ("--route", "support", "--concurrency", str(seen.concurrency))
     process = await asyncio.create_subprocess_exec(
@@ -166,7 +166,7 @@ async def run(folder: Path, seen: Seen, stop: int | None) -> None:
 
 
 def report(seen: Seen) -> str:
-    """What was seen, as Markdown."""
+    """Return the measurements as Markdown."""
     early = seen.memory[len(seen.memory) // 10] if seen.memory else (0, 0.0)
     last = seen.memory[-1] if seen.memory else (0, 0.0)
     options = f"--questions {seen.questions} --concurrency {seen.concurrency} --kills {seen.kills}"
@@ -177,7 +177,7 @@ def report(seen: Seen) -> str:
         "records at the end": f"{len(seen.records):,}",
         "questions with a record": f"{len(set(seen.records)):,}",
         "questions asked": f"{len(seen.asked):,}",
-        "requests beyond one for each": f"{seen.again:,}; up to {under_way:,} were under way at the kills",
+        "requests beyond one for each": f"{seen.again:,}; up to {under_way:,} were in flight at the kills",
         "time in all": f"{seen.seconds:.0f} s",
         f"memory of the last run after {early[0]:,} questions": f"{early[1]:.0f} MB",
         "memory of the last run at the end": f"{last[1]:.0f} MB",

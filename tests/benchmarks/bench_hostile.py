@@ -78,7 +78,7 @@ ATTACKS: Final[dict[str, Attack]] = {
 
 
 def body_of(surface: str, model: str, attack: Attack, upstream: FakeUpstream) -> bytes:
-    """A request, whose prompt the fake upstream knows."""
+    """Return a request body whose prompt selects the fake upstream's behaviour."""
     prompt = attack.prompt()
     upstream.script(answer(says("Par", "is")), prompt=prompt)
     whole = json.dumps({"model": model, **DOORS[surface].asks(prompt)}, ensure_ascii=not attack.utf8)
@@ -99,7 +99,7 @@ class Seen:
 
 
 def run(surfaces: tuple[str, ...] = tuple(DOORS), names: tuple[str, ...] = tuple(ATTACKS)) -> Iterator[Seen]:
-    """Every attack on every surface, direct and translated."""
+    """Run every attack on every surface, direct and translated."""
     with FakeUpstream() as upstream, watched(upstream.base_url) as url:
         for surface in surfaces:
             for model in ("direct", "translated") if surface not in ("chat", "completions") else ("direct",):
@@ -112,7 +112,7 @@ def run(surfaces: tuple[str, ...] = tuple(DOORS), names: tuple[str, ...] = tuple
 
 
 def _sent(url: str, body: bytes, at_once: int) -> str:
-    """What becomes of it."""
+    """Send the request and return the outcome."""
     with ThreadPoolExecutor(at_once) as clients:
         sent = [clients.submit(status, url, body) for _ in range(at_once)]
     return ", ".join(sorted({each.result() for each in sent}))
@@ -126,7 +126,8 @@ def main() -> None:
         "Written by `make bench-hostile`: the longest that anything kept the loop, which everything else waits for:",
         "the lesser of the time and of the processor time between two turns of a timer. Where that is over 25 ms, the",
         "least and the most of three tries, and what of the most the process was in the kernel: where memory is",
-        "handed out, 20 MB in five thousand pages, nobody else has a turn. At the default bounds, on two shared cores.",
+        "handed out, 20 MB in five thousand pages, no other request is processed. At the default bounds, on two shared",
+        "cores.",
         "",
         "| surface | upstream | request | bytes | status | longest, ms | in the kernel |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: |",

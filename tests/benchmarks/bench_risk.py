@@ -150,7 +150,7 @@ def simulate(setting: tuple[str, float, int], draws: int, seed: int = 0) -> Outc
 
 
 def rate_above_delta(violations: int, draws: int, level: float) -> bool:
-    """Whether the violations exclude a rate <= delta at ``level`` (Clopper-Pearson, by scipy)."""
+    """Return whether the violations exclude a rate <= delta at ``level`` (Clopper-Pearson, by scipy)."""
     return bool(violations > 0 and beta.ppf(level, violations, draws - violations + 1) > DELTA)
 
 
@@ -161,12 +161,12 @@ def lead(outcome: Outcome, other: str) -> tuple[float, float]:
 
 
 def beyond_chance(mean: float, error: float) -> bool:
-    """Whether a lead is a lag, by two standard errors."""
+    """Return whether a mean difference is below 0 by more than two standard errors."""
     return mean < -2 * error
 
 
 def report(outcomes: Sequence[Outcome], draws: int, seconds: float) -> str:
-    """The table as Markdown."""
+    """Return the table as Markdown."""
     invalid = [key for key, rule in RULES.items() if not rule.valid]
     error = np.sqrt(DELTA * (1 - DELTA) / draws)
     versions = f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}"
@@ -202,7 +202,7 @@ Not valid, and shown for that: {", ".join(invalid)}.
 
 
 def verdicts(outcomes: Sequence[Outcome], draws: int) -> list[str]:
-    """What the table shows, counted."""
+    """Summarise the table as counts."""
     lines = []
     for key, rule in RULES.items():
         worst = max(outcome.violations[key] for outcome in outcomes)

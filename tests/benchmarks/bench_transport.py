@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.bench_transport [--requests N] [--rounds R] [--concurrency C]
 
-The server is nginx with fixed bodies, in processes of its own. The transports take turns, round by round, so
+The server is nginx with fixed bodies, in separate processes. The transports take turns, round by round, so
 that what disturbs the machine disturbs both; the medians are compared.
 """
 

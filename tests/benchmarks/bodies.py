@@ -35,13 +35,13 @@ class Reply:
     cut: bool = False
 
     def write(self, path: Path) -> None:
-        """In the form that upstream.c reads: one line of numbers, then the frames."""
+        """Write the format that upstream.c reads: one line of numbers, then the frames."""
         numbers = [self.pace_us, int(self.cut), len(self.frames), *map(len, self.frames)]
         path.write_bytes(" ".join(map(str, numbers)).encode() + b"\n" + b"".join(self.frames))
 
 
 def request(model: str, *, stream: bool, asks: bool) -> bytes:
-    """A client's body; ``asks`` is whether the client itself wants the logprobs."""
+    """Return a client's request body; ``asks`` says whether the client itself requests logprobs."""
     body: dict[str, Any] = {
         "model": model,
         "messages": [{"role": "user", "content": "What does the answer to this question depend on?"}],

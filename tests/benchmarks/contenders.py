@@ -1,4 +1,4 @@
-"""Who runs in the benchmark: one table, one function for each on how to install and start it."""
+"""The servers in the benchmark: one table, with a function for each that installs and starts it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Contender:
 
     ``gates``: it reads logprobs, so it matters whether the client asked for them. ``abstains``: the answer
     must be "I don't know.". ``holds``: a stream comes only when it is whole. ``slow``: measured for longer,
-    because requests under way when the load ends are paid for but not counted.
+    because requests in flight when the load ends are paid for but not counted.
     """
 
     title: str
@@ -73,7 +73,7 @@ class Contender:
 
 
 def nginx(site: Site) -> Launch:
-    """A plain reverse proxy with kept-alive upstream connections: what no gateway can undercut."""
+    """Start nginx as a plain reverse proxy with kept-alive upstream connections, a lower bound for gateways."""
     path = install.program("nginx", "nginx-light")
     user = "user root;" if os.geteuid() == 0 else ""
     temporary = " ".join(
@@ -100,7 +100,7 @@ def nginx(site: Site) -> Launch:
 
 
 def raw(site: Site) -> Launch:
-    """The least in Python (raw_asgi.py), in this environment."""
+    """Start the minimal Python proxy (raw_asgi.py) in this environment."""
     app = "tests.benchmarks.raw_asgi:app"
     server = ("--host", "127.0.0.1", "--port", str(site.port), "--no-access-log", "--log-level", "warning")
     here = Path(sys.executable).parent
@@ -152,7 +152,7 @@ def portkey(site: Site) -> Launch:
 
 
 def idk(mode: str, score_threshold: float | None = None) -> Callable[[Site], Launch]:
-    """idk as it stands in this environment, one route for every model."""
+    """Start idk from this environment, with one route for every model."""
 
     def launch(site: Site) -> Launch:
         route: dict[str, object] = {"name": "bench", "models": ["*"], "upstream": "bench", "mode": mode}

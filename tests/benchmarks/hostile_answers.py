@@ -129,7 +129,7 @@ def _repeated(item: str, most: int = MOST - 2_000) -> str:
 
 
 def _beside(form: Form, field: str) -> bytes:
-    """A usual answer with one more field."""
+    """Return an ordinary answer with one more field."""
     return f"{form.whole(form.part('x'))[:-1]},{field}}}".encode()
 
 
@@ -150,7 +150,7 @@ def _no_number(form: Form) -> str:
 
 
 def _most(item: str) -> int:
-    """The bytes of as many of them as may be, with their commas."""
+    """Return the bytes of as many items as the limit allows, with commas."""
     each = max(item.count('"') // 2, 4 * item.count("{"), 2)
     return (199_000 // each) * (len(item) + 1)
 
@@ -225,7 +225,7 @@ class Told:
 
 
 def run(forms: tuple[str, ...] = tuple(FORMS)) -> Iterator[Told]:
-    """Every answer in every format, to a client that asks in the same; the chat's to those of other surfaces too."""
+    """Send every answer in every format to a client of the same surface; chat answers to the other surfaces too."""
     with FakeUpstream() as upstream, watched(upstream.base_url) as url:
         for surface in forms:
             for model in ("direct", "translated") if surface in ("responses", "messages") else ("direct",):

@@ -32,7 +32,7 @@ class Missing(Exception):
 
 
 def program(name: str, package: str) -> str:
-    """The path of a program that Debian's ``package`` brings."""
+    """Return the path of a program from the Debian ``package``."""
     path = _which(name)
     if path is None:
         if shutil.which("apt-get") is None or os.geteuid() != 0:
@@ -45,7 +45,7 @@ def program(name: str, package: str) -> str:
 
 
 def compiled(source: Path) -> Path:
-    """The program that a C source of this package makes, built again when the source is newer."""
+    """Compile a C source of this package, if it is newer than the program, and return the program's path."""
     target = CACHE / "bin" / source.stem
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def compiled(source: Path) -> Path:
 
 
 def python_environment(name: str, *packages: str) -> Path:
-    """The ``bin`` directory of a virtual environment of its own that has these packages."""
+    """Return the ``bin`` directory of a separate virtual environment with these packages."""
     home = CACHE / name
     done = home / ".installed"
     if not done.exists() or done.read_text() != "\n".join(packages):
@@ -66,7 +66,7 @@ def python_environment(name: str, *packages: str) -> Path:
 
 
 def npm_package(name: str) -> Path:
-    """The directory of an npm package, installed under the cache."""
+    """Install an npm package under the cache and return its directory."""
     home = CACHE / "npm"
     path = home / "node_modules" / name
     if not path.exists():
@@ -79,20 +79,20 @@ def npm_package(name: str) -> Path:
 
 
 def version(*command: str) -> str:
-    """The first version number that a command prints."""
+    """Return the first version number that a command prints."""
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     found = re.search(r"\d+(\.\d+)+", answer.stdout + answer.stderr)
     return found.group() if found else "unknown"
 
 
 def python_version(bin_dir: Path, package: str) -> str:
-    """The version of a package in that environment."""
+    """Return the version of a package in the environment of ``bin_dir``."""
     script = f"import importlib.metadata as m; print(m.version({package!r}))"
     return version(str(bin_dir / "python"), "-c", script)
 
 
 def npm_version(path: Path) -> str:
-    """The version that an npm package's own manifest gives."""
+    """Return the version in the manifest of an npm package."""
     return str(json.loads((path / "package.json").read_text())["version"])
 
 

@@ -28,7 +28,7 @@ class Scenario:
 
     @property
     def asking(self) -> Scenario:
-        """The same with the client asking for logprobs."""
+        """Return the scenario with the client requesting logprobs."""
         return replace(self, asks=True)
 
     @property
@@ -67,7 +67,7 @@ class Load:
         return f"wrk {install.version(self._wrk, '-v')}" if self._wrk else "client.c for want of wrk"
 
     def run(self, port: int, headers: Mapping[str, str], scenario: Scenario, seconds: float) -> Run:
-        """The scenario against 127.0.0.1:port for so long."""
+        """Run the scenario against 127.0.0.1:port for ``seconds``."""
         if self._wrk and not scenario.stream:
             return self._with_wrk(self._wrk, port, headers, scenario, seconds)
         head = "".join(f"{k}: {v}\r\n" for k, v in {**_HEADERS, **headers}.items())

@@ -1,12 +1,12 @@
 """A server whose loop is watched: the longest time that anything kept it.
 
-The server is a process of its own, and a timer on its loop reads the clock and the process's processor time once a
+The server is a separate process, and a timer on its loop reads the clock and the process's processor time once a
 millisecond. What kept the loop between two readings is at most the time that passed, which others on the machine
 lengthen, and at most the processor time that the process spent, to which its threads may have added while the loop went
 on: the lesser of both is taken. A processor that others share lengthens both; so does, where several bodies come at
 once, the order in which threads get their turns. What looks long is tried again: the least and the most are both told,
 and how much of the most the process was in the kernel, which hands memory out a page at a time at its first touch:
-20 MB have five thousand, and while one call into C fills them nobody else has a turn.
+20 MB have five thousand, and while one call into C fills them no other request is processed.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Watched:
             await self._app(scope, receive, send)
 
     async def _tell(self, send: Any) -> None:
-        """The longest since the last reading, the step that just ended among them."""
+        """Respond with the longest block since the last reading, including the step that just ended."""
         self._ticked.clear()
         await self._ticked.wait()
         said, self._longest = json.dumps(self._longest).encode(), NOTHING
@@ -99,7 +99,7 @@ def _clocks() -> _Clocks:
 
 
 def _serve(upstream: str, listener: socket.socket) -> None:
-    """The server's process."""
+    """Run the server's process."""
     routes = [
         {"name": name, "models": [name], "upstream": each, "mode": "enforce", "scorers": ["mean_logprob"],
          "score_threshold": -0.5, "rag": {"context": r"(?s)<c>((?:(?:a+)+)+|.*?)</c>"}}
@@ -116,7 +116,7 @@ def _serve(upstream: str, listener: socket.socket) -> None:
 
 @contextmanager
 def watched(base_url: str) -> Iterator[str]:
-    """The address of a proxy before this upstream; its path READING tells the longest since it was asked."""
+    """Yield the address of a proxy for this upstream; READING returns the longest block since the last call."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         process = get_context("spawn").Process(target=_serve, args=(base_url, listener))
@@ -131,7 +131,7 @@ def watched(base_url: str) -> Iterator[str]:
 
 
 def longest(url: str) -> Longest:
-    """How long the loop was kept at the most since the last time that this was asked."""
+    """Return the longest time for which the loop was blocked since the last call."""
     return Longest(*httpx.get(url + READING, **PLAIN).json())
 
 
@@ -143,13 +143,13 @@ class Kept(NamedTuple):
 
     @property
     def cells(self) -> str:
-        """For a table, in milliseconds; what the kernel took of it where that is worth a look."""
+        """Format for a table, in milliseconds, with the kernel's share where it is large."""
         least, most, kernel = (f"{1e3 * each:.0f}" for each in (self.least.whole_s, *self.most))
         return f"{least if least == most else f'{least}-{most}'} | {kernel if self.most.whole_s > LONG_S else ''}"
 
 
 def tried(url: str, send: Callable[[], str]) -> tuple[str, Kept]:
-    """What ``send`` gives, and how long it kept the loop: TRIES times where the first took over LONG_S."""
+    """Return the result of ``send`` and how long it blocked the loop; repeat TRIES times where that exceeds LONG_S."""
     found: list[Longest] = []
     while not found or (max(found).whole_s > LONG_S and len(found) < TRIES):
         longest(url)
@@ -159,7 +159,7 @@ def tried(url: str, send: Callable[[], str]) -> tuple[str, Kept]:
 
 
 def status(url: str, body: bytes) -> str:
-    """What becomes of a request."""
+    """Send a request and return the status or the error."""
     try:
         return str(httpx.post(url, content=body, **PLAIN).status_code)
     except httpx.TransportError:

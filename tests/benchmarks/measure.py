@@ -26,7 +26,7 @@ class Broken(Exception):
 
 
 def cores() -> tuple[str, str]:
-    """For the servers and for the load with its upstream, as taskset writes them."""
+    """Return the cores for the servers and for the load with its upstream, in taskset's notation."""
     usable = sorted(os.sched_getaffinity(0))
     if len(usable) < 2:
         raise Broken("two cores are needed: one for the server that is measured, one for the load")
@@ -34,27 +34,27 @@ def cores() -> tuple[str, str]:
 
 
 def pinned(core: str, *command: str) -> tuple[str, ...]:
-    """The command, kept on these cores where taskset exists."""
+    """Return the command, pinned to these cores where taskset exists."""
     taskset = shutil.which("taskset")
     return (taskset, "-c", core, *command) if taskset else command
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a free port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def wait_until_open(port: int) -> None:
-    """Until somebody listens on the port; raises Broken."""
+    """Wait until a server listens on the port; raises Broken after a timeout."""
     deadline = time.monotonic() + START_S
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), REPLY_S).close()
         except ConnectionRefusedError:
             if time.monotonic() > deadline:
-                raise Broken(f"nobody listens on port {port}") from None
+                raise Broken(f"no server listens on port {port}") from None
             time.sleep(0.01)
         else:
             return
@@ -83,7 +83,7 @@ class Server:
         return self._process.pid
 
     def wait_for_200(self, headers: Mapping[str, str], body: bytes) -> float:
-        """Seconds from the start to the first answer with status 200; raises Broken with the log's end."""
+        """Return the seconds from the start to the first status 200; raises Broken with the end of the log."""
         last = "nothing listened"
         while time.monotonic() < self._started + START_S and self._process.poll() is None:
             try:
@@ -107,7 +107,7 @@ class Server:
         return sum(memory_kb(pid, "VmRSS") for pid in _tree(self.pid)) * 1024 / 1e6
 
     def settle(self) -> None:
-        """Waits until what the last load left under way is done, so that it is not charged to the next."""
+        """Wait until requests of the last load are finished, so that they do not count for the next."""
         deadline = time.monotonic() + SETTLE_S
         before = self.cpu_s()
         while time.monotonic() < deadline:
@@ -131,7 +131,7 @@ class Server:
 
 
 def post(port: int, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
-    """Status and body of one completion on a connection of its own."""
+    """Return status and body of one completion, on a separate connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=REPLY_S)
     try:
         connection.request(
@@ -149,7 +149,7 @@ def cpu_s(pid: int) -> float:
 
 
 def memory_kb(pid: int, name: str) -> int:
-    """A field of /proc/PID/status, in KiB; 0 for a process that has ended."""
+    """Read a field of /proc/PID/status, in KiB; 0 for a process that has ended."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith(name + ":"):

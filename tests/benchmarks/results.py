@@ -56,14 +56,14 @@ class Results:
     def figure(
         self, contender: str, scenario: Scenario, read: Callable[[Sample], float | None]
     ) -> Spread | None:
-        """A figure of each round's sample, over the rounds; None where it was not measured."""
+        """Return the spread of a figure over the rounds; None where it was not measured."""
         key = (contender, scenario)
         return spread([read(samples[key]) for samples in self.rounds if key in samples])
 
     def against(
         self, contender: str, base: str, scenario: Scenario, compare: Callable[[Sample, Sample], float | None]
     ) -> Spread | None:
-        """A comparison of two contenders within each round, over the rounds.
+        """Return the spread over the rounds of a comparison of two contenders within each round.
 
         The base is measured with the client asking: contenders that do not gate do the same either way.
         """

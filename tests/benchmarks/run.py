@@ -29,8 +29,8 @@ SLOW = 3  # times as long for slow contenders
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How long and how much is measured."""
+class RunSize:
+    """The number of rounds, their length in seconds, the concurrencies and the number of starts."""
 
     rounds: int
     seconds: float
@@ -42,7 +42,7 @@ class Plan:
         return [Scenario(m, s, a, c) for m, s in kinds for a in (True, False) for c in self.concurrencies]
 
 
-FULL, QUICK = Plan(5, 3, (1, 16, 64), STARTS), Plan(1, 1, (1, 16, 64), 1)
+FULL, QUICK = RunSize(5, 3, (1, 16, 64), STARTS), RunSize(1, 1, (1, 16, 64), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class Running:
 class Bench:
     """One run: an upstream, the contenders that could be started, and what was found."""
 
-    def __init__(self, plan: Plan, directory: Path, stack: ExitStack) -> None:
-        self.plan = plan
+    def __init__(self, size: RunSize, directory: Path, stack: ExitStack) -> None:
+        self.size = size
         self._directory = directory
         self._stack = stack
         self._server_core, load_core = measure.cores()
@@ -90,7 +90,7 @@ class Bench:
     def _launch(self, name: str, contender: Contender) -> Running:
         assert contender.launch is not None
         body = bodies.request("bench-small", stream=False, asks=True)
-        for attempt in range(self.plan.starts):
+        for attempt in range(self.size.starts):
             directory = self._directory / f"{name}-{attempt}"
             directory.mkdir()
             site = Site(directory, measure.free_port(), self._upstream_port)
@@ -104,7 +104,7 @@ class Bench:
                 server.stop()
                 raise
             self.results.start_s.setdefault(name, []).append(took)
-            if attempt < self.plan.starts - 1:
+            if attempt < self.size.starts - 1:
                 server.stop()
         self._stack.callback(server.stop)
         self.results.facts[contender.title] = launch.version
@@ -113,9 +113,9 @@ class Bench:
 
     def measure(self) -> None:
         """Rounds of every scenario with the contenders in turn, each round beginning with another one."""
-        scenarios = self.plan.scenarios()
+        scenarios = self.size.scenarios()
         fit = {(r.name, s) for r in self._running for s in scenarios if self._answers(r, s)}
-        for number in range(self.plan.rounds):
+        for number in range(self.size.rounds):
             samples: dict[tuple[str, Scenario], Sample] = {}
             turn = number % len(self._running)
             for scenario in scenarios:
@@ -126,15 +126,15 @@ class Bench:
             for running in self._running:
                 if running.server:
                     self.results.rss_mb.setdefault(running.name, []).append(running.server.rss_mb())
-            _say(f"round {number + 1} of {self.plan.rounds} is done")
+            _say(f"round {number + 1} of {self.size.rounds} is done")
 
     def _answers(self, running: Running, scenario: Scenario) -> bool:
-        """Whether it is to be measured: it gates or the client asks, and it answers rightly. Warms it up."""
+        """Warm up the server and return whether it answers correctly and gates (or the client asks)."""
         if not scenario.asks and not running.contender.gates:
             return False
         try:
             _check(running, scenario)
-            if scenario.concurrency == max(self.plan.concurrencies):
+            if scenario.concurrency == max(self.size.concurrencies):
                 self.load.run(running.port, running.headers, scenario, WARM_S)
         except (measure.Broken, OSError, ValueError, LookupError, TypeError) as exc:
             kind = f"{running.name}, {report.NAMES[scenario.model, scenario.stream]}, asks: {scenario.asks}"
@@ -144,7 +144,7 @@ class Bench:
         return True
 
     def _sample(self, running: Running, scenario: Scenario) -> Sample:
-        seconds = self.plan.seconds * (SLOW if running.contender.slow else 1)
+        seconds = self.size.seconds * (SLOW if running.contender.slow else 1)
         if running.server is None:
             return Sample(self.load.run(running.port, running.headers, scenario, seconds), None)
         running.server.settle()
@@ -225,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(names) - set(CONTENDERS):
         parser.error(f"--only: no contender {', '.join(sorted(unknown))}; there are {', '.join(CONTENDERS)}")
     base = QUICK if options.quick else FULL
-    plan = Plan(
+    size = RunSize(
         options.rounds or base.rounds, options.seconds or base.seconds, base.concurrencies, base.starts
     )
     # A part of the benchmark does not overwrite the whole one's results.
@@ -233,12 +233,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="idk-bench-")))
-            bench = Bench(plan, directory, stack)
+            bench = Bench(size, directory, stack)
             for name in names if "direct" in names else ["direct", *names]:
                 bench.start(name)
             bench.measure()
             bench.results.facts["rounds"] = (
-                f"{plan.rounds} of {plan.seconds:g} s, slow contenders {SLOW} times as long"
+                f"{size.rounds} of {size.seconds:g} s, slow contenders {SLOW} times as long"
             )
     except (install.Missing, measure.Broken) as exc:
         _say(f"the benchmark cannot run here: {exc}")

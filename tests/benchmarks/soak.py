@@ -125,7 +125,7 @@ class Client:
 
 
 async def soak(port: int, requests: int, seed: int, tally: Tally) -> None:
-    """So many requests of the mixture, CONCURRENCY at a time."""
+    """Send ``requests`` requests of the mixture, CONCURRENCY at a time."""
     draw = random.Random(seed)
     kinds = draw.choices(KINDS, [k.weight for k in KINDS], k=requests)
     left = iter(kinds)
@@ -149,7 +149,7 @@ async def soak(port: int, requests: int, seed: int, tally: Tally) -> None:
 
 
 async def hold(port: int, count: int) -> None:
-    """So many held streams of 1 MB at once; raises Broken unless all come whole."""
+    """Hold ``count`` streams of 1 MB at once; raises Broken unless all are complete."""
     clients = [Client(port) for _ in range(count)]
     body = bodies.request("pass/bench-mega", stream=True, asks=True)
     answers = await asyncio.gather(*(c.ask(body) for c in clients))

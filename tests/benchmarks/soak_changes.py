@@ -37,7 +37,7 @@ class Changes:
     made: Counter[str] = field(default_factory=Counter)
 
     def config(self) -> dict[str, Any]:
-        """With thresholds anew each time, between what the sure and the unsure answers score."""
+        """Return the configuration with new thresholds, between the scores of the sure and the unsure answers."""
         least = round(self.random.uniform(-2.0, -0.5), 3)
         fake = {
             "base_url": self.base_url,
@@ -58,7 +58,7 @@ class Changes:
         }  # fmt: skip
 
     def write(self) -> Path:
-        """The whole file, in one step."""
+        """Write the configuration atomically and return its path."""
         path, beside = self.folder / "idk.yaml", self.folder / "idk.yaml.new"
         beside.write_text(yaml.safe_dump(self.config(), sort_keys=False))
         beside.replace(path)
@@ -97,7 +97,7 @@ class Changes:
             await store.aclose()
 
     async def first_push(self) -> None:
-        """The version that the routes start with."""
+        """Push the policy version that the routes start with."""
         store = make_store(STORE, self.folder, Sealer(None))
         await store.open()
         await store.push_policy(POLICY, fitted_policy().to_dict(), "soak", time.time())

@@ -59,7 +59,7 @@ class Sample(NamedTuple):
         )  # fmt: skip
 
     def row(self) -> str:
-        """Of the table of minutes."""
+        """Return a row of the table of minutes."""
         figures = (self.requests, f"{self.rss_mb:.1f}", self.descriptors, self.sockets, self.labels)
         return f"| {self.at_s / 60:.1f} | " + " | ".join(map(str, figures)) + " |"
 
@@ -78,7 +78,7 @@ class Run(NamedTuple):
     lost: int
 
     def faults(self) -> list[str]:
-        """Why it fails; nothing where it does not."""
+        """Return the reasons for a failure; empty if there is none."""
         middle, end = self.samples[len(self.samples) // 2], self.samples[-1]
         found = []
         if self.tally.wrong:
@@ -131,13 +131,13 @@ async def _traffic(
             with suppress(asyncio.CancelledError):
                 await task
     changes.write()
-    await asyncio.sleep(2.0)  # what was under way has ended, and idle connections are those that stay
+    await asyncio.sleep(2.0)  # requests in flight have ended, and only idle connections remain
     samples.append(Sample.of(process, began, clients.tally))
     return samples
 
 
 async def _lost(folder: Path, labels: Sequence[tuple[str, str]]) -> int:
-    """How many acknowledged labels the store does not give back."""
+    """Return the number of acknowledged labels that are missing in the store."""
     store = make_store(STORE, folder, Sealer(None))
     await store.open()
     try:
@@ -150,7 +150,7 @@ async def _lost(folder: Path, labels: Sequence[tuple[str, str]]) -> int:
 
 
 def run(minutes: float, rate: float, seed: int, folder: Path) -> Run:
-    """The whole of it, in ``folder``."""
+    """Run the soak test in ``folder``."""
     tally, random = Tally(), Random(seed)
     with SoakUpstream() as upstream:
         changes = Changes(folder, upstream.base_url, Random(seed + 1))
@@ -176,9 +176,9 @@ def rendered(found: Run) -> str:
         "",
         "Written by `make soak`: one process under mixed traffic, chat and responses, whole and streamed,",
         f"enforcing and observing. {FAULTED:.0%} of the requests meet a fault of the table of `make test-faults`,",
-        f"{LEAVES:.0%} of the clients leave, {PASSED:.0%} are passed through, {LABELLED:.0%} get a label. Meanwhile",
-        "`idk.yaml` is rewritten every five seconds, a fifth of the times half of it first, and a policy is pushed or",
-        "rolled back every seven.",
+        f"{LEAVES:.0%} of the clients leave, {PASSED:.0%} are passed through, {LABELLED:.0%} get a label.",
+        "During the run, `idk.yaml` is rewritten every five seconds, a fifth of the times half of it first, and a",
+        "policy is pushed or rolled back every seven.",
         "",
         f"{found.minutes:g} minutes at {found.rate:g} requests a second, seed {found.seed}, Python "
         f"{platform.python_version()}, {platform.system()} {platform.machine()}: "
@@ -198,7 +198,7 @@ def rendered(found: Run) -> str:
         "| ---: | ---: | ---: | ---: | ---: | ---: |",
         *(one.row() for one in found.samples),
         "",
-        f"What the proxy said meanwhile (its warnings and errors by their first words): {_said(found.said)}.",
+        f"Warnings and errors in the proxy's log, by their first words: {_said(found.said)}.",
         "",
     ]  # fmt: skip
     return "\n".join(lines)

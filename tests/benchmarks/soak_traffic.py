@@ -59,7 +59,7 @@ class Tally:
 
 
 def draw(random: Random, number: int) -> Asked:
-    """The next request."""
+    """Draw the next request."""
     route = random.choice(tuple(ROUTES))
     fault = None
     if random.random() < FAULTED:
@@ -133,9 +133,9 @@ class Clients:
         return await client.post(f"{self._url}{door.path}", json=body)
 
     def _judge(self, asked: Asked, got: httpx.Response) -> bool:
-        """Whether it is an answer that was judged, and can be labelled.
+        """Check a response and return whether it holds a judged answer that can be labelled.
 
-        Raises AssertionError (or whatever reading it raises) where the answer is not one that it may be.
+        Raises AssertionError (or a parser's error) where the response is not one of those allowed.
         """
         if asked.passed:
             assert (got.status_code, got.content) == (200, EMBEDDED)

@@ -24,12 +24,12 @@ class Target:
     at_least: bool = False
 
     def met(self, value: float, bound: float) -> bool:
-        """Whether the figure keeps the bound."""
+        """Return whether the figure keeps the bound."""
         return value >= bound if self.at_least else value <= bound
 
 
 def both(model: str, *, stream: bool = False, concurrency: int = 16) -> list[Scenario]:
-    """The scenario with the client asking for logprobs, and not."""
+    """Return the scenario with and without the client requesting logprobs."""
     return [Scenario(model, stream, asks, concurrency) for asks in (True, False)]
 
 

@@ -13,7 +13,7 @@ from calibrators.metrics import log_loss
 
 
 def two_groups(draw, n_a=400, n_b=400):
-    """The same scores mean less in group b: passages inflate confidence."""
+    """Draw two groups; equal scores mean a lower probability in group b, as passages inflate scores."""
     a, b = draw(n_a, seed=1, offset=1.0), draw(n_b, seed=2, offset=-1.5)
     groups = ["a"] * n_a + ["b"] * n_b
     return np.r_[a[0], b[0]], np.r_[a[1], b[1]], groups

@@ -167,7 +167,7 @@ def test_one_prediction_is_quick(kind, draw):
 
 @pytest.mark.parametrize("n", [2, 1_000_000])
 def test_two_levels_are_enough_for_beta_and_not_too_many_labels(n):
-    """Its two features are then one and the same line, whose Hessian is singular."""
+    """On two levels the two features of beta calibration are collinear, so the Hessian is singular."""
     scores, correct = np.repeat([-1.0, 1.0], n // 2), np.resize([1, 0, 0, 0], n)
     correct[n // 2 :] = 1 - correct[n // 2 :]
     fitted = BetaCalibrator().fit(scores, correct)

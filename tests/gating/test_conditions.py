@@ -1,4 +1,4 @@
-"""Conditions: with passages and without, each with a calibrator, a threshold and a certificate of its own."""
+"""Conditions: with passages and without, each with its own calibrator, threshold and certificate."""
 
 from __future__ import annotations
 

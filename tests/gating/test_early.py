@@ -22,7 +22,7 @@ LOGPROB = st.one_of(
 
 
 def policy(scorer, kind):
-    """A calibrator fitted on the scorer's own log-odds, with labels that follow them."""
+    """Return a policy whose calibrator is fitted on the scorer's log-odds, with labels that follow them."""
     rng = np.random.default_rng(3)
     combination = Single(SCORERS[scorer])
     answers = [
@@ -38,7 +38,7 @@ POLICIES = {(scorer, kind): policy(scorer, kind) for scorer in BOUNDS for kind i
 
 
 def settles_at(make, logprobs):
-    """How many tokens came before the watch said so, or None."""
+    """Return the number of tokens after which the abstention is settled, or None."""
     watched = make()
     for count, logprob in enumerate(logprobs, start=1):
         watched.add([logprob])

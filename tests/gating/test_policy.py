@@ -171,7 +171,7 @@ def test_the_contracts_keys_are_there_and_unknown_ones_are_left_aside():
 
 
 def test_a_certificate_of_other_answers_is_refused():
-    """Whoever changes what a policy says it was fitted on takes its certificate with it."""
+    """A policy whose fingerprint is edited has a certificate that no longer belongs to it."""
     signed = saved()
     signed["certificate"]["fingerprint"] = dict(signed["fingerprint"])
     assert Policy.load(signed).certificate.fingerprint == signed["fingerprint"]

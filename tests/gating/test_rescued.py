@@ -1,4 +1,4 @@
-"""Rescued answers: a group of their own, learnt from what the other thresholds withhold, and never certified."""
+"""Rescued answers: a separate group, fitted on answers that other thresholds withhold, and never certified."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def asked(n=1500, *, seed=0, declined=0.5):
 
 
 def graded(*args, told=True, **how):
-    """Both, and of those with passages what they are without."""
+    """Return graded answers without and with passages, the latter with their counterparts without passages."""
     made = Collector()
     for row, (closed, opened, label, refuses) in enumerate(asked(*args, **how)):
         made.add(closed, label, str(row))
@@ -102,7 +102,7 @@ def test_it_changes_nothing_for_the_others():
 
 
 def rescued(gate, seed):
-    """Whether each answer is wrong that a rescue serves."""
+    """Return for each answer that a rescue serves whether it is wrong."""
     return [
         label == "incorrect"
         for closed, opened, label, _ in asked(seed=seed)
@@ -112,7 +112,7 @@ def rescued(gate, seed):
 
 @pytest.mark.parametrize("target", [0.25, 0.3])
 def test_what_is_rescued_keeps_to_the_target(target):
-    """By the threshold of all answers without passages it would not: these are the harder questions."""
+    """With the threshold of all answers without passages the risk is too high, because these questions are harder."""
     wrong = {True: [], False: []}
     for told, draws in ((True, 24), (False, 4)):
         for seed in range(draws):

@@ -1,4 +1,4 @@
-"""From graded answers to a policy, through its public doors."""
+"""Tuning from graded answers to a policy, through the public functions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LABELS = ("incorrect", "correct")
 
 
 def evidence(score, **features):
-    """An answer whose mean, minimum, sum and first logprob are all ``score``."""
+    """Return an answer whose mean, minimum, sum and first logprob are all ``score``."""
     return Evidence("Paris", token_logprobs=[score], features=features)
 
 
@@ -447,7 +447,7 @@ def test_a_certificate_is_false_no_more_often_than_promised():
 
 
 def test_samples_that_would_cost_calls_are_not_chosen_unasked():
-    """Agreement tells right from wrong exactly here, and still nobody pays for it without having named it."""
+    """Agreement separates right from wrong perfectly here, but scorers with further calls must be named."""
     made = Collector()
     scores, labels = drawn(200)
     for row, (score, label) in enumerate(zip(scores, labels, strict=True)):

@@ -42,7 +42,7 @@ def threads(figures: Figures) -> list[Thread]:
 
 
 def rendered(figures: Figures) -> str:
-    """The section."""
+    """Return the section as Markdown."""
     cpu = {
         model: {
             who: median(

@@ -30,7 +30,7 @@ class Seen:
 async def ask(
     url: str, body: bytes, clients: int, goes_on: Callable[[int], bool], key: str = KEY
 ) -> list[Seen]:
-    """So many clients, each asking again as soon as it has its answer, while ``goes_on`` of the number sent."""
+    """Run the clients, each sending again after its response, while ``goes_on`` returns True for the number sent."""
     seen: list[Seen] = []
     sent = 0
 

@@ -22,7 +22,7 @@ IDLE_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one request, less what the replicas ask of Redis when there is none."""
+    """The Redis cost of one request, without the background cost of idle replicas."""
 
     key: str
     requests: int
@@ -37,7 +37,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """In a second, of one replica that nobody asks anything."""
+    """The Redis cost of one idle replica in a second."""
 
     commands: float
     bytes_in: float
@@ -67,7 +67,7 @@ class _Now:
 
     @classmethod
     def of(cls, client: redis.Redis) -> _Now:
-        """The node's own figures; reading them is two commands, which nobody will miss."""
+        """Read the node's counters; this takes two commands, which are negligible."""
         info: dict[str, Any] = client.info("everything")
         calls = {
             name.removeprefix("cmdstat_"): each["calls"]
@@ -87,7 +87,7 @@ class _Now:
 
 
 def idle(fleet: Fleet) -> Idle:
-    """What the replicas ask of Redis when nobody asks them."""
+    """Measure the Redis cost of idle replicas."""
     fleet.settle()
     with fleet.client() as client:
         before = _Now.of(client)
@@ -103,7 +103,7 @@ def idle(fleet: Fleet) -> Idle:
 
 
 def cost(fleet: Fleet, body: bytes, key: str, requests: int, at_rest: Idle) -> Cost:
-    """So many requests of this key through all replicas."""
+    """Measure the Redis cost of ``requests`` requests with this key through all replicas."""
     fleet.settle()
     with fleet.client() as client:
         before = _Now.of(client)

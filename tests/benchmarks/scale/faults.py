@@ -23,7 +23,7 @@ DEADLINE_S: Final = 20.0
 
 
 def pushed(fleet: Fleet, body: bytes) -> list[float]:
-    """Seconds from the end of a push until an answer that it judged has come, by replica."""
+    """Return for each replica the seconds from a push until an answer was judged by the new policy."""
     headers = {"authorization": f"Bearer {KEY}"}
     took = [0.0] * len(fleet.replicas)
     version = 0
@@ -52,14 +52,14 @@ def pushed(fleet: Fleet, body: bytes) -> list[float]:
 
 
 def passed(fleet: Fleet, body: bytes, key: str, requests: int, clients: int) -> Counter[int]:
-    """The statuses of so many requests of one key through all replicas."""
+    """Count the statuses of ``requests`` requests with one key through all replicas."""
     seen = asyncio.run(ask(fleet.url, body, clients, lambda sent: sent < requests, key))
     return Counter(each.status for each in seen)
 
 
 @dataclass(frozen=True, slots=True)
 class Blow:
-    """What was sent and answered; ``elsewhere``: lost though no killed replica had them under way."""
+    """What was sent and answered; ``elsewhere``: lost although no killed replica had them in flight."""
 
     sent: int
     answered: int
@@ -98,7 +98,7 @@ def a_node_dies(fleet: Fleet, body: bytes) -> Blow:
 
 
 def nothing_happens(fleet: Fleet, body: bytes) -> Blow:
-    """The same load, and no blow: what the others are compared with."""
+    """Run the load without a fault, for comparison."""
     fleet.settle()
     counted, kept = fleet.counted(), fleet.kept()
     seen, _ = asyncio.run(ask_during(fleet.url, body, CLIENTS, [], BEFORE_S + AWAY_S + AFTER_S))

@@ -65,7 +65,7 @@ class Fleet:
         return process.pid, f"http://127.0.0.1:{port}"
 
     def client(self) -> redis.Redis:
-        """Of the node that holds every key."""
+        """Return a client of the node that holds every key."""
         return self.holder.client()
 
     def kill(self, place: int) -> None:
@@ -78,16 +78,16 @@ class Fleet:
         self.replicas[place] = self._start(self.ports[place])
 
     def counted(self) -> float:
-        """The choices that the replicas say they have judged, added up."""
+        """Return the number of judged choices in the metrics of all replicas."""
         return sum(each.metric_sum("idk_requests_total") for each in self.replicas)
 
     def kept(self) -> int:
-        """How many decisions the store holds."""
+        """Return the number of decisions in the store."""
         with self.client() as client:
             return int(client.zcard("{idk}:at"))
 
     def settle(self) -> None:
-        """Until no more is written, for several gatherings of the recorder."""
+        """Wait until the recorders have written everything."""
         last: int | None = None
         until, since = time.monotonic() + SETTLE_S, time.monotonic()
         while time.monotonic() < until and time.monotonic() - since < RESTS_S:
@@ -108,12 +108,12 @@ class Fleet:
         }
 
     async def in_store(self, call: Callable[[Store], Awaitable[Any]]) -> Any:
-        """What ``call`` finds in the store."""
+        """Return the result of ``call`` on the store."""
         return await in_store(self.cluster.url, self.folder, call)
 
 
 async def in_store(url: str, folder: Path, call: Callable[[Store], Awaitable[Any]]) -> Any:
-    """What ``call`` finds in the store of this URL, by a client of its own."""
+    """Return the result of ``call`` on the store of this URL, with a separate client."""
     store = make_store(url, folder, Sealer(None))
     await store.open()
     try:
@@ -129,7 +129,7 @@ async def push(store: Store, threshold: float) -> int:
 
 
 def configuration(upstream: str, store: str, keys: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """One route for every model, enforcing a policy of the store."""
+    """Return a configuration with one route for every model, which enforces a policy of the store."""
     named = [
         {"name": name, "sha256": hashlib.sha256(name.encode()).hexdigest(), **limits}
         for name, limits in {KEY: {}, **keys}.items()
@@ -146,7 +146,7 @@ def configuration(upstream: str, store: str, keys: Mapping[str, Mapping[str, int
 def fleet(
     folder: Path, upstream: str, replicas: int, keys: Mapping[str, Mapping[str, int]]
 ) -> Iterator[Fleet]:
-    """All of it, started and answering; the store holds policy 1."""
+    """Start all servers, wait until they answer, and yield them; the store holds policy 1."""
     with ExitStack() as stack:
         cluster = stack.enter_context(three_nodes(folder / "redis", *DURABLE))
         asyncio.run(in_store(cluster.url, folder, lambda store: push(store, 0.0)))

@@ -48,7 +48,7 @@ class Figures:
 
 
 def broken(figures: Figures) -> Iterator[str]:
-    """What was not seen as it is promised."""
+    """Yield a sentence for each promise that the measurements do not keep."""
     slowest = max(max(each) for each in figures.pushed)
     if slowest >= PUSH_S:
         yield f"a policy was in force {slowest:.2f} s after its push"
@@ -58,7 +58,7 @@ def broken(figures: Figures) -> Iterator[str]:
     for name in ("nothing", "replica", "node"):
         for blow in getattr(figures, name):
             if blow.elsewhere:
-                yield f"{name}: {blow.elsewhere} requests lost that no killed replica had under way"
+                yield f"{name}: {blow.elsewhere} requests lost that no killed replica had in flight"
             if blow.counted:
                 yield f"{name}: the replicas count {blow.counted:+} requests"
             if blow.recorded and name != "replica":
@@ -66,7 +66,7 @@ def broken(figures: Figures) -> Iterator[str]:
 
 
 def rendered(figures: Figures) -> str:
-    """The whole page."""
+    """Return the whole page as Markdown."""
     parts = (_head, _carried, _shared, _costs)
     return "\n".join(part(figures) for part in parts) + "\n" + arithmetic.rendered(figures)
 

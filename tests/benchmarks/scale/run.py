@@ -30,7 +30,7 @@ KEYS = {"requests": {"requests_per_minute": 10**6}, "both": ROOM}
 
 
 def _limited(rounds: int) -> list[tuple[str, int]]:
-    """A key for each try, with how many ask at once."""
+    """Return a key for each round, with the number of concurrent clients."""
     return [(f"limited-{clients}-{n}", clients) for clients in (1, 16) for n in range(rounds)]
 
 

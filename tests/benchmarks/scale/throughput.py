@@ -36,7 +36,7 @@ class Carried:
 
 
 def carried(fleet: Fleet, upstream: Server, load: Load, model: str, replicas: int, seconds: float) -> Carried:
-    """One run of wrk, through the balancer before so many replicas (one, or all)."""
+    """Run wrk once, through the balancer in front of ``replicas`` replicas (one, or all)."""
     url = fleet.url_of_one if replicas == 1 else fleet.url
     scenario = Scenario(model, stream=False, asks=False, concurrency=CLIENTS)
     spent = {**fleet.cpu_s(), "upstream": upstream.cpu_s()}
@@ -60,7 +60,7 @@ def carried(fleet: Fleet, upstream: Server, load: Load, model: str, replicas: in
 
 
 def _machine_s() -> float:
-    """Seconds in which the machine's cores did anything, since it started."""
+    """Return the busy seconds of all cores since the machine started."""
     with Path("/proc/stat").open(encoding="ascii") as file:
         user, nice, system, _, _, irq, soft, *_ = map(int, file.readline().split()[1:])
     return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")

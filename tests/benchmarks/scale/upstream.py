@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from tests.benchmarks.measure import Server
 
-#: Its body comes so long after its head: some requests are under way at any moment, as with a model.
+#: Its body comes so long after its head: some requests are in flight at any moment, as with a model.
 SLOW: Final = "bench-slow"
 SLOW_US: Final = 50_000
 
 
 @contextmanager
 def upstream(directory: Path) -> Iterator[Server]:
-    """The running process, on any core."""
+    """Start the upstream on any core and yield it."""
     (whole,) = bodies.replies()["bench-small"].frames
     head, _, body = whole.partition(b"\r\n\r\n")
     replies = {name: bodies.replies()[name] for name in MODELS}
@@ -33,5 +33,5 @@ def upstream(directory: Path) -> Iterator[Server]:
 
 
 def cores() -> str:
-    """All of them, as taskset writes them."""
+    """Return all cores in taskset's notation."""
     return ",".join(map(str, sorted(os.sched_getaffinity(0))))

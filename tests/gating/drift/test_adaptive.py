@@ -34,7 +34,7 @@ def test_it_comes_back():
 
 @given(st.lists(st.booleans(), min_size=1, max_size=300))
 def test_the_long_run(labels):
-    """Whatever the labels are: at threshold 1 nothing goes out, and there are none."""
+    """The bound holds for any labels; at threshold 1 no answer is served, so there are no labels."""
     threshold, seen, wrong = FLOOR, 0, 0
     for fails in labels:
         if threshold < 1.0:

@@ -99,7 +99,7 @@ def test_what_is_no_logprob_is_unmeasured(name):
     )
 )
 def test_entropy_with_the_tail_as_one_outcome(places):
-    """Of each place the last weight is the tail, which is not shown."""
+    """The last weight at each position is the probability of all other tokens, which servers do not show."""
     entropies, shown = [], []
     for weights in places:
         p = np.array(weights) / sum(weights)
