@@ -37,8 +37,8 @@ def auroc_interval(scores: ArrayLike, correct: ArrayLike, level: float = 0.95) -
 
     The method is Newcombe's (2006, "Confidence intervals for an effect size measure based on the Mann-Whitney
     statistic", part 2, method 5), with Hanley & McNeil's (1982) variance: the values θ whose distance from
-    the estimate is at most z standard errors at θ. Unlike DeLong's interval, it has a positive width at 0 and 1, which are
-    common with few labels.
+    the estimate is at most z standard errors at θ. Unlike DeLong's interval, it has a positive width at 0 and 1,
+    which are common with few labels.
     """
     if not 0 < level < 1:
         raise CalibrationError(f"level is {level}: between 0 and 1 is needed")
