@@ -9,7 +9,7 @@ from proxy.app.routes import Joining, pipeline_of
 from proxy.control.policies import StoreSnapshot
 from proxy.gateway import trace_context
 from proxy.metrics import InForce, Metrics
-from proxy.requests.evidence import Benches
+from proxy.requests.evidence import LocalModels
 from proxy.requests.route import Route, RouteTable, in_order
 from proxy.upstreams import make_upstreams
 
@@ -37,7 +37,7 @@ class Parts:
     upstreams: Mapping[str, UpstreamClient]
     tracing: Tracing | None = None
     #: The models that work in this process.
-    benches: Benches = field(default_factory=Benches)
+    local_models: LocalModels = field(default_factory=LocalModels)
     #: Those of the store, beside the configuration's.
     keys: tuple[StoredKey, ...] = ()
 
@@ -70,14 +70,16 @@ def build(
     else:
         context = trace_context.taken if tracing is None else tracing.headers
         upstreams = make_upstreams(config.upstreams, environ, metrics, context)
-    benches = Benches() if before is None else before.benches
-    joining = Joining(folder, metrics, snapshot, recorder, upstreams, benches, workers=config.server.workers)
+    local_models = LocalModels() if before is None else before.local_models
+    joining = Joining(
+        folder, metrics, snapshot, recorder, upstreams, local_models, workers=config.server.workers
+    )
     made: dict[str, Pipeline] = {}
     for each in in_order(config.routes):
         made[each.name] = pipeline_of(each, upstreams[each.upstream], joining, made, _provider(config, each))
     routes = [made[route.name].route for route in config.routes]
     metrics.in_force(_in_force(route) for route in routes)
-    return Parts(config, metrics, RouteTable(routes), made, upstreams, tracing, benches, snapshot.keys)
+    return Parts(config, metrics, RouteTable(routes), made, upstreams, tracing, local_models, snapshot.keys)
 
 
 def _in_force(route: Route) -> InForce:

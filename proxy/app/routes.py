@@ -9,7 +9,7 @@ from gating.policy import Policy
 from proxy.app.gates import gate_of
 from proxy.config import Rag, fallback_of
 from proxy.exceptions import ConfigError
-from proxy.requests.evidence import gatherers_of
+from proxy.requests.evidence import make_gatherers
 from proxy.requests.pipeline import Pipeline
 from proxy.requests.prompt.additions import load as load_examples
 from proxy.requests.prompt.context import finder
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from proxy.config import Route as RouteConfig
     from proxy.control.policies import StoreSnapshot
     from proxy.metrics import Metrics
-    from proxy.requests.evidence import Benches
+    from proxy.requests.evidence import LocalModels
     from proxy.requests.pipeline import Recorder, Remedy
     from proxy.requests.prompt.context import Finder
     from proxy.upstreams.client import UpstreamClient
@@ -43,7 +43,7 @@ class Joining:
     snapshot: StoreSnapshot
     recorder: Recorder | None
     upstreams: Mapping[str, UpstreamClient]
-    benches: Benches
+    local_models: LocalModels
     workers: int
 
 
@@ -82,13 +82,13 @@ def pipeline_of(
         return Pipeline(route, recorder=joining.recorder)
     return Pipeline(
         route,
-        gatherers=gatherers_of(
+        gatherers=make_gatherers(
             gate,
             config,
             workers=joining.workers,
             chat=SURFACES["chat"],
             upstreams=joining.upstreams,
-            benches=joining.benches,
+            local_models=joining.local_models,
             judge=None if judge is None else judge.route,
         ),
         remedies=_remedies(config, stronger),

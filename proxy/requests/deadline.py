@@ -1,4 +1,4 @@
-"""The time that a whole request may take, whatever its parts may: the route's, or the client's own if that is less."""
+"""The deadline of a whole request: the route's, or the client's if that is earlier."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from proxy.server.asgi import Headers
 
-#: In which OpenAI's and Anthropic's SDKs tell how many seconds they wait.
+#: The header in which OpenAI's and Anthropic's SDKs say how many seconds they wait.
 _CLIENTS: Final = b"x-stainless-timeout"
 _NONE: Final = nullcontext()
 
 
 def deadline_of(limit_s: float | None, headers: Headers) -> float | None:
-    """When a request that begins now must be over, on the loop's clock; None: whenever it is."""
+    """Return the event loop's time at which a request that starts now must be over; None if there is no limit."""
     if limit_s is None:
         return None
     said = asgi.header(headers, _CLIENTS)
@@ -33,7 +33,7 @@ def deadline_of(limit_s: float | None, headers: Headers) -> float | None:
 
 
 def before(deadline: float | None) -> AbstractAsyncContextManager[None]:
-    """Ends its body at the deadline with an UpstreamTimeout."""
+    """Return a context manager that raises UpstreamTimeout at the deadline."""
     return _NONE if deadline is None else _before(deadline)
 
 

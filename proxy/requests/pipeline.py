@@ -262,7 +262,7 @@ def _with_additions(exchange: Exchange) -> Exchange:
 
 
 def _with_passages(exchange: Exchange) -> Exchange:
-    """Find the request's passages; raises BadRequest if it has some of its own and the route takes none."""
+    """Find the request's passages; raises BadRequest if the request brings some and the route takes none."""
     request, finder = exchange.request, exchange.route.context
     if finder is None:
         raise BadRequest(

@@ -1,4 +1,4 @@
-"""Which route a request takes, and everything that a route brings with it."""
+"""Routes: the configuration and policy by which a request is judged, and the table that finds a request's route."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 #: The needs of scorers that an answer's logprobs meet.
 _LOGPROBS: Final = frozenset({"logprobs", "top_logprobs"})
-#: Model names that clients sent lately; what is not among them is matched again. Bounded: clients choose them.
+#: How many recent model names are cached; clients choose them, so the cache is bounded.
 _REMEMBERED = 1_024
-#: A longer name is no model's: the memory of those names is bounded in bytes too.
+#: Longer model names are not looked up, so that the cache is bounded in bytes too.
 _LONGEST_NAME = 1_024
 
 
@@ -48,19 +48,19 @@ class Route:
     upstream_metrics: UpstreamMetrics
     #: How many alternatives of each token the scorers read.
     top_logprobs: int
-    #: What no other policy shares: ``support@3``, or a file's name and digest.
+    #: The policy's unique version: ``support@3``, or a file's name and digest.
     version: str | None = None
-    #: Whether the policy's certificate holds no longer: labels have refuted it, or confidences have moved.
+    #: Whether the certificate is revoked, because labels refuted it or confidences drifted.
     revoked: bool = False
-    #: Whether its policy applies to nothing any more, for the same reason (``on_alarm`` or ``on_drift: abstain``).
+    #: Whether the policy applies to no request any more (``on_alarm: abstain`` or ``on_drift: abstain``).
     closed: bool = False
-    #: Worked examples that are put before every question.
+    #: Worked examples before every question.
     examples: Examples | None = None
-    #: Where a request's context stands; None where nobody said.
+    #: Finds the context of requests; None if the route has no ``rag`` section.
     context: Finder | None = None
-    #: Whether the client's own Authorization goes on, to its upstream or to one of those that it may turn to.
+    #: Whether the client's Authorization is sent to the route's upstream or to that of a route that it asks.
     forwards_credentials: bool = False
-    #: LiteLLM's name of the upstream's provider; OpenAI's for what speaks its format.
+    #: LiteLLM's name of the upstream's provider; ``openai`` for upstreams that speak OpenAI's format.
     provider: str = "openai"
 
     @property
@@ -70,7 +70,7 @@ class Route:
 
     @property
     def name(self) -> str:
-        """As in the configuration."""
+        """The route's name in the configuration."""
         return self.config.name
 
     @property
@@ -93,7 +93,7 @@ class Route:
         return self.gate is not None and not self.gate.needs.isdisjoint(_LOGPROBS)
 
     def applies(self, request: Request) -> bool:
-        """Whether the request is like those that the route's policy was fitted on."""
+        """Return whether the route's policy was fitted on requests like this one."""
         if self.closed:
             return False
         rule = self.gate.rule if self.gate is not None else None
@@ -103,7 +103,7 @@ class Route:
 
 
 def fingerprint(route: Route, model: str, sampling: Mapping[str, float]) -> dict[str, object]:
-    """What an answer is made with, as far as its confidence depends on it."""
+    """Return what an answer is made with, as far as its confidence depends on it."""
     config = route.config
     made_with: dict[str, object] = {"upstream": config.upstream, "model": config.model or model}
     for name in SAMPLING:
@@ -123,17 +123,17 @@ def fingerprint(route: Route, model: str, sampling: Mapping[str, float]) -> dict
     return made_with
 
 
-#: The sampling parameters of the wire formats that change what is answered, or how sure it looks.
+#: The sampling parameters of the wire formats that change the answer or its confidence.
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 
 
 def turns_to(route: RouteConfig) -> list[str]:
-    """The names of the routes that it may ask."""
+    """Return the names of the routes that a route may ask."""
     return [name for name in (route.escalate_to, route.judge) if name is not None]
 
 
 def in_order(routes: Sequence[RouteConfig]) -> list[RouteConfig]:
-    """The routes so that each comes after those that it turns to; there is no circle among them."""
+    """Sort the routes so that each comes after the routes that it asks; the configuration has no cycles."""
     by_name = {route.name: route for route in routes}
     found: dict[str, RouteConfig] = {}
 
@@ -163,7 +163,7 @@ class RouteTable:
         self._match = lru_cache(maxsize=_REMEMBERED)(self._first_match)
 
     def find(self, model: str, caller: Caller, name: str | None = None) -> Route:
-        """The route of a request by its ``x-idk-route``, or else by its model; raises NotFound or Forbidden."""
+        """Return a request's route by its ``x-idk-route`` or its model; raises NotFound or Forbidden."""
         if name is not None:
             route = self._by_name.get(name)
             if route is None or not caller.may_use(name):
@@ -179,11 +179,11 @@ class RouteTable:
         return route
 
     def _first_match(self, model: str) -> Route | None:
-        """By the patterns; a route's own name, which ``/v1/models`` lists, is the last resort."""
+        """Return the first route whose patterns match, or the route that has this name."""
         return next(
             (route for pattern, route in self._patterns if pattern.match(model)), self._by_name.get(model)
         )
 
     def usable(self, caller: Caller) -> list[Route]:
-        """The routes that a caller may use."""
+        """Return the routes that a caller may use."""
         return [route for route in self.routes if caller.may_use(route.name)]

@@ -1,4 +1,4 @@
-"""Asking a route's upstream: for the answer, and for whatever else the gate needs of it."""
+"""Calls to a route's upstream: for the answer, and for further evidence."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 async def ask_upstream(exchange: Exchange) -> tuple[Ask, Response]:
-    """The upstream's answer, its head read. One that refuses logprobs is asked again without, and remembered."""
+    """Send the request and return the response with its head read. If the upstream refuses logprobs, ask without."""
     ask = exchange.ask
     exchange.spent.asked = perf_counter()
     while True:
         try:
             return ask, await post(exchange, ask)
         except UpstreamStatus as exc:
-            # Where the client itself asked for logprobs, the refusal is its answer.
+            # If the client itself asked for logprobs, it gets the upstream's refusal.
             less = None if exchange.request.logprobs else _with_less(exchange, ask, exc)
             if less is None:
                 raise
@@ -32,7 +32,7 @@ async def ask_upstream(exchange: Exchange) -> tuple[Ask, Response]:
 
 
 def _with_less(exchange: Exchange, ask: Ask, exc: UpstreamStatus) -> Ask | None:
-    """The same without what was refused, which is remembered; None where that is nothing of ours."""
+    """Return the ask without what was refused, and remember that; None if the proxy did not ask for it."""
     abilities, model = exchange.route.upstream.abilities, exchange.model
     if ask.top_logprobs and refuses(exc, "top_logprobs"):
         abilities.refuse(model, "top_logprobs")
@@ -44,7 +44,7 @@ def _with_less(exchange: Exchange, ask: Ask, exc: UpstreamStatus) -> Ask | None:
 
 
 async def post(exchange: Exchange, ask: Ask) -> Response:
-    """Send the request as ``ask`` has it; raises UpstreamError's kinds."""
+    """Send the request with the additions of ``ask``; raises UpstreamError's kinds."""
     body = await exchange.bodies.on_request(exchange.size, exchange.surface.outgoing, exchange.request, ask)
     upstream = exchange.route.upstream
     return await upstream.post(exchange.surface.path, body, exchange.credentials, fresh=ask.samples > 0)
@@ -60,7 +60,7 @@ async def read(exchange: Exchange, response: Response, ask: Ask) -> Completion:
 
 
 async def further(exchange: Exchange, ask: Ask) -> Completion:
-    """One further call, whole, counted as spent; raises UpstreamError's kinds."""
+    """Make one further call, not streamed, and add its cost to the account; raises UpstreamError's kinds."""
     exchange.spent.calls += 1
     completion = await read(exchange, await post(exchange, ask), ask)
     exchange.spent.add_tokens(completion.prompt_tokens, completion.completion_tokens)

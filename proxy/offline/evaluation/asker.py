@@ -17,12 +17,12 @@ from proxy.exceptions import HttpError, UpstreamGarbage
 from proxy.offline.evaluation.contexts import MARK
 from proxy.records import Observed, Record, reduced_embeddings
 from proxy.requests.evidence import Answer
-from proxy.requests.evidence.embeddings import Embedded
+from proxy.requests.evidence.embeddings import AnswerVectors
 from proxy.requests.evidence.gathering import is_judged
-from proxy.requests.evidence.meanings import Judged
-from proxy.requests.evidence.p_true import AskedTrue
+from proxy.requests.evidence.meanings import Meanings
+from proxy.requests.evidence.p_true import PTrue
 from proxy.requests.evidence.samples import draw
-from proxy.requests.evidence.verbalised import AskedInWords
+from proxy.requests.evidence.verbalised import Verbalised
 from proxy.requests.exchange import Exchange
 from proxy.requests.prompt.context import SEPARATOR, TEMPLATE, filled
 from proxy.requests.route import SAMPLING, fingerprint
@@ -158,7 +158,7 @@ class Asker:
         found: dict[str, float] = {}
         answer.has_come(msgspec.structs.replace(completion, choices=completion.choices[:1]))
         for gatherer in self.gatherers:
-            if isinstance(gatherer, AskedTrue | AskedInWords):
+            if isinstance(gatherer, PTrue | Verbalised):
                 (fields,) = await gatherer(exchange, answer)
                 found |= {name: value for name, value in fields.items() if value is not None}
         return found
@@ -186,7 +186,7 @@ class Asker:
         given, found = Answer(), dict[str, Any]()
         given.has_come(Completion((choice,), None, None))
         for gatherer in self.gatherers:
-            if isinstance(gatherer, Embedded | Judged):
+            if isinstance(gatherer, AnswerVectors | Meanings):
                 for fields in await gatherer(self._exchange(messages, {}), given):
                     found |= fields
         return found

@@ -1,18 +1,18 @@
-"""The evidence that an answer does not bring itself."""
+"""Evidence beyond the logprobs that an answer brings itself: samples, closed-book answers, stated confidence."""
 
 from __future__ import annotations
 
+from proxy.requests.evidence.gatherers import GATHERERS, make_gatherers
 from proxy.requests.evidence.gathering import NO_GATHERING, Answer, Gatherer, Gathering, OverBudget
-from proxy.requests.evidence.local import Benches
-from proxy.requests.evidence.making import GATHERERS, gatherers_of
+from proxy.requests.evidence.local import LocalModels
 
 __all__ = [
     "GATHERERS",
     "NO_GATHERING",
     "Answer",
-    "Benches",
     "Gatherer",
     "Gathering",
+    "LocalModels",
     "OverBudget",
-    "gatherers_of",
+    "make_gatherers",
 ]

@@ -1,4 +1,4 @@
-"""What further calls a request and its route may make: samples, tokens, calls at one time."""
+"""Limits on further calls: the concurrent calls of a route and the tokens of a request."""
 
 from __future__ import annotations
 
@@ -11,37 +11,39 @@ if TYPE_CHECKING:
     from proxy.requests.exchange import Exchange
     from proxy.surfaces.contract import Completion
 
-#: The tokens that a question about an answer adds to both.
+#: Tokens that a question about an answer adds to the prompt and the answer.
 OVERHEAD_TOKENS = 200
 
 
 @dataclass(slots=True)
 class Slots:
-    """The calls that a route may have under way at one time; of this process.
+    """The further calls that a route may have in flight at the same time in this process.
 
-    A request takes as many as are free, and makes its calls one after the other where they are fewer than it
-    wants. Where none is free it does not wait for other requests: their calls may take as long as its budget.
+    A request takes as many slots as are free, and makes its calls one after the other if it wants more. If no slot is
+    free, the request does not wait: the calls of other requests may take as long as its whole budget.
     """
 
     free: int
 
     def take(self, wanted: int) -> int:
-        """How many it may use, at least one; raises OverBudget. They are to be given back."""
+        """Take up to ``wanted`` slots and return their number, at least one; raises OverBudget. Give them back later."""
         granted = min(wanted, self.free)
         if granted < 1:
-            raise OverBudget("concurrency: the route has no further call free")
+            raise OverBudget(
+                "concurrency: all of the route's further calls (budget.concurrency) are in flight"
+            )
         self.free -= granted
         return granted
 
     def give(self, granted: int) -> None:
-        """Let others use them."""
+        """Return slots to the pool."""
         self.free += granted
 
 
 def tokens_left(exchange: Exchange, completion: Completion) -> int | None:
-    """How many tokens the request may still spend, or None for no bound; raises OverBudget where none are.
+    """Return how many tokens the request may still spend, or None without a limit; raises OverBudget if none are left.
 
-    What an upstream does not count cannot be bounded, so that nothing more is asked of it.
+    If the upstream does not count tokens, they cannot be bounded, and nothing more is asked of it.
     """
     most = exchange.route.config.budget.tokens
     if most is None:

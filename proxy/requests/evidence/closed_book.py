@@ -1,4 +1,4 @@
-"""The closed-book answer: the same question without its context, asked beside the answer itself."""
+"""The closed-book answer: the same question without its context, asked concurrently with the answer."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from proxy.requests.exchange import Exchange
     from proxy.surfaces.contract import Request
 
-#: How a request asks for a stream or for several answers, in every wire format that does.
+#: Fields that ask for a stream or for several answers, in every wire format.
 _MANNER = ("stream", "stream_options", "n")
 
 
 class ClosedBook:
-    """One further call for a request with context; an answer without any is its own closed-book answer."""
+    """Makes one further call for a request with context; an answer without context is its own closed-book answer."""
 
     early = True
 
     async def __call__(self, exchange: Exchange, answer: Answer) -> Sequence[Fields]:
-        """``closed_book`` for each choice, the same one for all of them."""
+        """Return ``closed_book`` for each choice, the same one for all choices."""
         found = exchange.found
         if found is None:
             return [{"closed_book": choice.evidence} for choice in (await answer.get()).choices]
@@ -38,6 +38,6 @@ class ClosedBook:
 
 
 def plain(request: Request) -> Request:
-    """The request for one whole answer."""
+    """Return the request changed to ask for one answer, not streamed."""
     fields = {name: value for name, value in request.fields.items() if name not in _MANNER}
     return msgspec.structs.replace(request, fields=fields, stream=False, n=1)

@@ -1,4 +1,4 @@
-"""Vectors of the answers and samples: from an upstream's ``/embeddings``, or made in this process."""
+"""Vectors of the answers and samples, from an upstream's ``/embeddings`` or from a model in this process."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ PATH = "/embeddings"
 
 
 class Vectors(Protocol):
-    """What turns texts into vectors."""
+    """A source of vectors for texts."""
 
     async def __call__(
         self, exchange: Exchange, completion: Completion, texts: Sequence[str]
     ) -> Sequence[Sequence[float]] | None:
-        """One (n, d) for each text, or None where they cannot be compared. Raises HttpError, OverBudget."""
+        """Return a vector (n, d) for each text, or None if a text cannot be read whole. Raises HttpError, OverBudget."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
-    """All texts of a request at once; see ``Gatherer``."""
+class AnswerVectors:
+    """Gathers the vectors of all answers and samples of a request in one go; see ``Gatherer``."""
 
     vectors: Vectors
     early: bool = False
 
     async def __call__(self, exchange: Exchange, answer: Answer) -> Sequence[Fields]:
-        """``embeddings`` (1 + k, d) of each choice and its samples; raises HttpError, OverBudget."""
+        """Return ``embeddings`` (1 + k, d) of each choice and its samples; raises HttpError, OverBudget."""
         completion = await answer.get()
         rows = [(choice.evidence.answer, *choice.evidence.samples) for choice in completion.choices]
         texts = list(dict.fromkeys(text for row in rows for text in row))
         if not any(choice.evidence.samples for choice in completion.choices) or not all(texts):
-            return ()  # servers refuse an empty text, which has no direction either
+            return ()  # servers refuse an empty text, and it has no direction
         vectors = await self.vectors(exchange, completion, texts)
         if vectors is None:
             return ()
@@ -68,8 +68,8 @@ class _Vectors(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class FromUpstream:
-    """One further call for all texts; see ``Vectors``."""
+class UpstreamVectors:
+    """Makes one further call for all texts; see ``Vectors``."""
 
     upstream: UpstreamClient
     model: str
@@ -78,7 +78,7 @@ class FromUpstream:
     async def __call__(
         self, exchange: Exchange, completion: Completion, texts: Sequence[str]
     ) -> Sequence[Sequence[float]]:
-        """As the upstream gives them; raises UpstreamError's kinds, OverBudget."""
+        """Return the upstream's vectors; raises UpstreamError's kinds, OverBudget."""
         check_question(exchange, completion)
         body = msgspec.json.encode({"model": self.model, "input": texts})
         exchange.spent.calls += 1

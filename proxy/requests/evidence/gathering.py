@@ -1,7 +1,7 @@
-"""What a gatherer is, and how several of them work beside one answer.
+"""Gathering: how several gatherers bring evidence concurrently with one answer.
 
-The evidence that stands in the answer itself (its logprobs) is there with it. All other evidence is gathered:
-a route has a gatherer for each kind that its gate needs. Those that need not know the answer begin with it.
+An answer brings its logprobs itself. All other evidence is gathered: a route has a gatherer for each kind that its gate
+needs. Gatherers that do not need to know the answer start together with the request for it.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ if TYPE_CHECKING:
     from proxy.requests.exchange import Exchange
     from proxy.surfaces.contract import Choice, Completion
 
-    #: Fields of ``Evidence`` of one choice.
+    #: Fields of the ``Evidence`` of one choice.
     Fields = Mapping[str, Any]
 
 logger = logging.getLogger("idk")
 
 
 class OverBudget(Exception):
-    """The route's budget of further calls does not let the evidence be gathered; says which part of it."""
+    """Raised if the route's budget does not allow the calls that evidence needs; the text names the limit."""
 
 
 class Answer:
-    """The answer as a gatherer sees it: it comes while the gatherer is at work."""
+    """The answer for which a gatherer can wait, since it may arrive while the gatherer works."""
 
     def __init__(self) -> None:
         self._came = asyncio.Event()
         self._completion: Completion | None = None
 
     def has_come(self, completion: Completion) -> None:
-        """Let everyone go on who waits for it."""
+        """Set the answer, and wake the gatherers that wait for it."""
         self._completion = completion
         self._came.set()
 
     @property
     def now(self) -> Completion | None:
-        """It, or None where it has not come."""
+        """The answer, or None if it has not arrived."""
         return self._completion
 
     async def get(self) -> Completion:
-        """It, waited for."""
+        """Wait for the answer and return it."""
         await self._came.wait()
         if self._completion is None:
             raise AssertionError("an answer came without a completion")
@@ -61,15 +61,15 @@ class Answer:
 
 
 class Gatherer(Protocol):
-    """Brings one kind of evidence; one object for a route, shared by its requests."""
+    """Brings one kind of evidence. One object serves all requests of a route."""
 
     @property
     def early(self) -> bool:
-        """Whether it begins with the answer; else it reads it, and the evidence of those that began so."""
+        """Whether the gatherer starts with the request. Others start later, with the evidence of the early ones."""
         ...
 
     async def __call__(self, exchange: Exchange, answer: Answer) -> Sequence[Fields]:
-        """Fields of the evidence of each choice (n,), in the completion's order.
+        """Return fields of the evidence of each choice (n,), in the completion's order.
 
         Calls are counted in ``exchange.spent``. Raises HttpError where an upstream fails, OverBudget.
         """
@@ -77,7 +77,7 @@ class Gatherer(Protocol):
 
 
 class Gathering:
-    """``async with``: one request's gatherers at work. Whatever is under way at its end is cancelled."""
+    """The running gatherers of one request, as an async context manager that cancels them at its end."""
 
     def __init__(self, gatherers: Sequence[Gatherer], exchange: Exchange) -> None:
         self._gatherers = gatherers
@@ -98,7 +98,7 @@ class Gathering:
             await asyncio.wait(self._tasks)
 
     async def finish(self, completion: Completion) -> Completion:
-        """The completion with the evidence that was gathered; what could not be had is missing in it."""
+        """Return the completion with the gathered evidence; evidence that could not be gathered is missing."""
         if not any(map(is_judged, completion.choices)):
             return completion
         exchange = self._exchange
@@ -124,7 +124,7 @@ class Gathering:
 
 
 async def _safely(gatherer: Gatherer, exchange: Exchange, answer: Answer) -> Sequence[Fields]:
-    """What it brings, or nothing: evidence that could not be had is unmeasured, and fails no request."""
+    """Run a gatherer; if it fails, return nothing: missing evidence is unmeasured and fails no request."""
     try:
         return await gatherer(exchange, answer)
     except OverBudget as exc:
@@ -137,7 +137,7 @@ async def _safely(gatherer: Gatherer, exchange: Exchange, answer: Answer) -> Seq
 
 
 def is_judged(choice: Choice) -> bool:
-    """Whether evidence can matter: not of a tool call, nor where the model itself declines."""
+    """Return whether evidence matters for a choice: not for tool calls and refusals of the model."""
     return not (choice.tool_call or choice.refusal or is_abstention(choice.evidence.answer))
 
 
@@ -153,16 +153,16 @@ def _enriched(completion: Completion, found: Sequence[Sequence[Fields]]) -> Comp
 
 
 class NoGathering:
-    """The same for a route that gathers nothing."""
+    """A stand-in for ``Gathering`` on routes without gatherers."""
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Nothing is under way."""
+        """Do nothing."""
 
     async def finish(self, completion: Completion) -> Completion:
-        """It, as it is."""
+        """Return the completion unchanged."""
         return completion
 
 

@@ -1,4 +1,4 @@
-"""Vectors made in this process: the models that a route may name, and the thread in which they work."""
+"""Embedding models in this process, each with its own thread."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
     from proxy.requests.exchange import Exchange
     from proxy.surfaces.contract import Completion
 
-#: Texts that are read together: one request's are worked off in turns with those of others.
+#: Texts that are embedded in one piece of work; requests take turns between the pieces.
 _TOGETHER = 8
 
 
 class Model(Protocol):
-    """Turns texts into vectors, and blocks the while."""
+    """A blocking function from texts to vectors."""
 
     def vectors(self, texts: Sequence[str]) -> list[list[float]] | None:
-        """One (n, d) for each text, or None where it cannot read one of them whole."""
+        """Return a vector (n, d) for each text, or None if one of them is too long for the model."""
         ...
 
 
-#: By the names of ``embeddings.local``. Each raises ConfigError where its extra is not installed.
+#: The models by their names in ``embeddings.local``. Each raises ConfigError if its extra is not installed.
 MODELS: Mapping[str, Callable[[], Model]] = MappingProxyType({"minilm": MiniLM})
 
 
-class Bench:
-    """A model and its one thread: the event loop goes on, and no two requests' texts are in memory at once."""
+class LocalModel:
+    """A model with one thread: the event loop stays free, and texts of two requests are never in memory together."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="idk-embeddings")
 
     async def vectors(self, texts: Sequence[str]) -> list[list[float]] | None:
-        """Those of ``Model``; raises HttpError where it fails."""
+        """Return the vectors of ``Model.vectors``, or raise HttpError if the model fails."""
         loop, found = asyncio.get_running_loop(), list[list[float]]()
         for start in range(0, len(texts), _TOGETHER):
             part = texts[start : start + _TOGETHER]
@@ -55,37 +55,37 @@ class Bench:
         return found
 
 
-class Benches:
-    """Those of one process, which all its routes share, made when the first one names a model."""
+class LocalModels:
+    """The models of one process, shared by its routes and loaded when the first route names one."""
 
     def __init__(self, models: Mapping[str, Callable[[], Model]] = MODELS) -> None:
         self._models = models
-        self._made: dict[str, Bench] = {}
+        self._made: dict[str, LocalModel] = {}
 
-    def get(self, name: str, place: str) -> Bench:
-        """It; raises ConfigError, which begins with ``place``."""
+    def get(self, name: str, place: str) -> LocalModel:
+        """Return the model of a name; raises ConfigError, which begins with ``place``."""
         if name not in self._models:
             known = ", ".join(sorted(self._models))
-            raise ConfigError(f"{place}: `{name}` is no model of the proxy's own; known are {known}")
+            raise ConfigError(f"{place}: `{name}` is not a built-in model; use one of {known}")
         if name not in self._made:
             try:
-                self._made[name] = Bench(self._models[name]())
+                self._made[name] = LocalModel(self._models[name]())
             except ConfigError as exc:
                 raise ConfigError(f"{place}: {name}: {exc}") from exc
         return self._made[name]
 
 
-class Here:
-    """The vectors of one route's texts by a model of this process; see ``Vectors``. It spends no tokens."""
+class LocalVectors:
+    """Vectors by a model in this process, which cost no tokens; see ``Vectors``."""
 
-    def __init__(self, bench: Bench, slots: Slots) -> None:
+    def __init__(self, bench: LocalModel, slots: Slots) -> None:
         self._bench = bench
         self._slots = slots
 
     async def __call__(
         self, exchange: Exchange, completion: Completion, texts: Sequence[str]
     ) -> Sequence[Sequence[float]] | None:
-        """None where a text is too long; raises HttpError, OverBudget."""
+        """Return the vectors, or None if a text is too long; raises HttpError, OverBudget."""
         granted = self._slots.take(1)
         try:
             return await self._bench.vectors(texts)

@@ -1,4 +1,4 @@
-"""Which samples mean the same, as a model judges it: one question for all of a request's answers and samples."""
+"""Groups of equal meaning among answers and samples, as a model judges them in one further call."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import msgspec
 
 from gating.answers import normalise
 from proxy.exceptions import UpstreamGarbage
-from proxy.requests.evidence.asides import conversation
+from proxy.requests.evidence.side_questions import conversation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.requests.evidence.asides import Aside
     from proxy.requests.evidence.gathering import Answer, Fields
+    from proxy.requests.evidence.side_questions import SideQuestions
     from proxy.requests.exchange import Exchange
     from proxy.surfaces.contract import Completion
 
@@ -29,20 +29,20 @@ Answers: {answers}
 
 Reply with a JSON list of {count} whole numbers and nothing else: for each answer, in their order, the number \
 of its meaning, so that answers of the same meaning have the same number."""
-#: What a number, a comma and what a model says around the list take.
+#: Tokens of a number with its comma, and of the words that a model puts around the list.
 _TOKENS_EACH = 4
 _TOKENS_AROUND = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """One further call; none where all texts are the same but for their spelling. See ``Gatherer``."""
+class Meanings:
+    """Makes one further call, or none if all texts are equal after normalisation; see ``Gatherer``."""
 
-    aside: Aside
+    aside: SideQuestions
     early: bool = False
 
     async def __call__(self, exchange: Exchange, answer: Answer) -> Sequence[Fields]:
-        """``meanings`` (1 + k,) of each choice and its samples. Raises UpstreamGarbage where the judge gave none."""
+        """Return ``meanings`` (1 + k,) of each choice and its samples; raises UpstreamGarbage if the judge gave none."""
         completion = await answer.get()
         rows = [(choice.evidence.answer, *choice.evidence.samples) for choice in completion.choices]
         texts = list(dict.fromkeys(normalise(text) or text for row in rows for text in row))

@@ -1,4 +1,4 @@
-"""P(True): the model is shown its answer and asked whether it is true; its one token's probabilities say how sure.
+"""P(True): the model is shown its answer and asked whether it is true; the token probabilities give the confidence.
 
 Kadavath et al. 2022, "Language Models (Mostly) Know What They Know", section 3.
 """
@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.exceptions import UNREADABLE
-from proxy.requests.evidence.asides import conversation
 from proxy.requests.evidence.gathering import is_judged
+from proxy.requests.evidence.side_questions import conversation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.requests.evidence.asides import Aside
     from proxy.requests.evidence.gathering import Answer, Fields
+    from proxy.requests.evidence.side_questions import SideQuestions
     from proxy.requests.exchange import Exchange
 
-#: Vendors give up to 20 alternatives, and all at least 5: both letters are among them, or one is next to 0.
+#: Every vendor gives at least 5 alternatives. A letter that is not among them has a probability near 0.
 TOPS = 5
 PROMPT = """Question: {question}
 
@@ -56,14 +56,14 @@ class _Said(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class AskedTrue:
-    """One further call for each choice; see ``Gatherer``."""
+class PTrue:
+    """Makes one further call for each choice; see ``Gatherer``."""
 
-    aside: Aside
+    aside: SideQuestions
     early: bool = False
 
     async def __call__(self, exchange: Exchange, answer: Answer) -> Sequence[Fields]:
-        """``p_true`` in [0, 1], or nothing where the model gave neither letter or no logprobs."""
+        """Return ``p_true`` in [0, 1], or nothing if the model gave neither letter or no logprobs."""
         completion = await answer.get()
         question = await conversation(exchange)
         found: list[Fields] = []
@@ -78,7 +78,7 @@ class AskedTrue:
 
 
 def probability(body: bytes) -> float | None:
-    """P(A) / (P(A) + P(B)) of the first token of a chat completion; None where it names neither."""
+    """Return P(A) / (P(A) + P(B)) for the first token of a chat completion; None if it names neither letter."""
     try:
         choices = msgspec.json.decode(body, type=_Said).choices
     except UNREADABLE:
@@ -88,7 +88,7 @@ def probability(body: bytes) -> float | None:
     if not tokens:
         return None
     first = tokens[0]
-    # Of one token text there may be several forms ("A", " A"): each is another token, and they add up.
+    # The letter may be several tokens ("A", " A"), whose probabilities add up.
     seen = {top.token: top.logprob for top in (first, *(first.top_logprobs or ())) if top.logprob is not None}
     true, false = (
         sum(exp(min(logprob, 0.0)) for token, logprob in seen.items() if token.strip(" \t\n().") in letters)

@@ -1,7 +1,6 @@
-"""Further samples of the answer: drawn beside it, or after it where they can change the verdict.
+"""Further samples of the answer: drawn concurrently with it, or after it if they can change the verdict.
 
-The k samples of a request are shared by its choices, which are all answers to the one prompt: each choice is
-held against the same samples.
+The choices of a request are answers to one prompt, so all of them are compared with the same k samples.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("idk")
 
-#: Seeds are those of a signed 32 bit integer, which every server takes.
+#: Every server takes seeds of a signed 32-bit integer.
 _SEEDS = 2**31
 
 
@@ -47,11 +46,11 @@ class Samples:
     early: bool = True
 
     async def __call__(self, exchange: Exchange, answer: Answer) -> Sequence[Fields]:
-        """The samples of each choice; they are fewer where no others can change the verdict, or none come."""
+        """Return the samples of each choice: fewer if more cannot change the verdict, or if calls fail."""
         if exchange.request.prompts > 1:
-            return ()  # which choice answers which prompt is its surface's secret
+            return ()  # it is not known which choice answers which prompt
         if self.config.sampling.temperature == 0.0:
-            return ()  # all of them would be the same, whatever the model knows
+            return ()  # all samples would be equal, whatever the model knows
         drawing = Drawing(exchange, answer, self.config, self.slots)
         await drawing.run()
         completion = await answer.get()
@@ -59,7 +58,7 @@ class Samples:
 
 
 async def draw(exchange: Exchange, k: int) -> list[str]:
-    """``k`` samples of a request at its route's sampling, whatever a gate would make of them; for records.
+    """Draw ``k`` samples of a request at its route's sampling for records, without asking the gate.
 
     Raises HttpError where a call fails.
     """
@@ -78,25 +77,25 @@ async def draw(exchange: Exchange, k: int) -> list[str]:
 
 @dataclass(slots=True)
 class Drawing:
-    """The samples of one request as they come."""
+    """The samples of one request while they are drawn."""
 
     exchange: Exchange
     answer: Answer
     config: RouteConfig
     slots: Slots
     samples: list[str] = field(default_factory=list)
-    #: A call brought nothing: what is missing now stays missing.
+    #: Whether a call brought nothing; then no further samples are drawn.
     failed: bool = False
-    #: How one failed, if any did.
+    #: The error of a failed call.
     error: HttpError | None = None
 
     @property
     def most(self) -> int:
-        """How many may be drawn."""
+        """The most samples that may be drawn."""
         return min(self.config.samples, self.config.budget.samples)
 
     async def run(self) -> None:
-        """Draw until none is wanted, all are there, a call fails, or the budget ends."""
+        """Draw until no more are wanted, all are there, a call fails, or the budget ends."""
         if self.config.sampling.wait != "none" or self.config.budget.tokens is not None:
             await self.answer.get()
         try:
@@ -112,16 +111,16 @@ class Drawing:
             self.exchange.spent.over_budget = f"samples: {self.most} of {self.config.samples} may be drawn"
 
     def are_wanted(self) -> bool:
-        """Whether a further sample is to be drawn; before the answer is there nobody knows better."""
+        """Return whether further samples are wanted; until the answer has arrived, they are."""
         return self.answer.now is None or bool(self._open(self.answer.now))
 
     def _open(self, completion: Completion) -> list[Choice]:
-        """The choices that wait for samples; what the route waits for says how that is seen."""
+        """Return the choices that wait for samples, by the route's ``sampling.wait``."""
         judged = [choice for choice in completion.choices if is_judged(choice)]
         wait = self.config.sampling.wait
         if wait == "none":
             return judged  # all are drawn, so that every confidence is of k samples
-        # In the band it is the answer alone that says whether any are drawn, and then all are.
+        # With ``band``, the answer alone decides whether samples are drawn, and then all are.
         samples = tuple(self.samples) if wait == "sequential" else ()
         return [choice for choice in judged if self._is_open(choice, samples)]
 
@@ -135,7 +134,7 @@ class Drawing:
         )
 
     def _batch(self) -> int:
-        """How many to draw now: in sequence the fewest that can settle a verdict, else all."""
+        """Return how many to draw now: the fewest that can settle a verdict (``sequential``), or all."""
         left = self.most - len(self.samples)
         completion, sampling = self.answer.now, self.config.sampling
         if sampling.wait != "sequential" or completion is None:
@@ -154,7 +153,7 @@ class Drawing:
         return min(left, *settling)
 
     def _asks(self, count: int) -> deque[Ask]:
-        """The calls for so many samples: one, where the format and the upstream take ``n``."""
+        """Return the calls for ``count`` samples: one if the format and the upstream take ``n``."""
         exchange = self.exchange
         abilities = exchange.route.upstream.abilities
         whole = count > 1 and exchange.surface.takes_n and abilities.takes(exchange.model, "n")
@@ -176,17 +175,17 @@ class Drawing:
         return deque(msgspec.structs.replace(ask, seed=seed) for seed in self._seeds(calls))
 
     def _seeds(self, calls: int) -> Sequence[int | None]:
-        """A seed for each of several calls: equal requests must not come out of one cache."""
+        """Return a seed for each of several calls, so that equal requests are not answered from one cache."""
         exchange = self.exchange
         if not exchange.route.upstream.abilities.takes(exchange.model, "seed"):
             return [None] * calls
         given = self.config.params.get("seed", exchange.request.seed)
-        # From the client's seed, so that its answers can be had again, and never the answer's own.
+        # Derived from the client's seed, so that results can be repeated, but never equal to the answer's seed.
         first = secrets.randbelow(_SEEDS) if given is None else int(given) + 1 + len(self.samples)
         return [(first + place) % _SEEDS for place in range(calls)]
 
     def _max_tokens(self, count: int, calls: int) -> int | None:
-        """What each sample may take at most, so that all together stay within the budget of tokens."""
+        """Return the most tokens of each sample that keep all samples within the budget of tokens."""
         completion = self.answer.now
         left = None if completion is None else tokens_left(self.exchange, completion)
         if completion is None or left is None:
@@ -221,7 +220,7 @@ class Drawing:
             self.slots.give(granted)
 
     async def _call(self, ask: Ask) -> None:
-        """One call's samples; one that refuses ``n`` or a seed is made again without, and remembered."""
+        """Add the samples of one call. If the upstream refuses ``n`` or a seed, remember it and ask without."""
         exchange = self.exchange
         abilities, model = exchange.route.upstream.abilities, exchange.model
         try:
@@ -256,7 +255,7 @@ class Drawing:
 
 
 def _said(choice: Choice, ask: Ask) -> str | None:
-    """What a sample says; None of one that the budget cut off, which says nothing of how it would have ended."""
+    """Return a sample's text, or None if the budget cut it off, since its end is unknown."""
     if ask.max_tokens is not None and choice.finish_reason == "length":
         return None
     return SILENT if choice.refusal or choice.tool_call else choice.evidence.answer

@@ -1,1 +1,1 @@
-"""What the route adds to a request's prompt, and where the request keeps its context."""
+"""The context of a request, and what a route adds to its prompt."""

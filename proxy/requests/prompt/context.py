@@ -1,9 +1,9 @@
-"""Where a request's context stands: its passages, the request that carries them, and the one without them.
+"""The context of a request: its passages, the request with them, and the request without them.
 
-A route says it by ``rag.context``: ``role:NAME`` or ``name:NAME`` of messages that are passages, ``request``
-(the request's own ``idk.context`` alone), or else a regular expression over message text. Patterns are
-clients' text matched by an operator's expression, so the time must be bounded: RE2 takes time linear in the
-text whatever the pattern is, where Python's ``re`` can take exponential time and ``regex`` only gives up late.
+A route's ``rag.context`` says where the passages are: ``role:NAME`` or ``name:NAME`` of messages that are passages,
+``request`` (only the request's ``idk.context``), or a regular expression over message text. The operator's expression is matched
+against clients' text, so its time must be bounded: RE2 takes time linear in the text for every pattern, where Python's
+``re`` can take exponential time and ``regex`` gives up late.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 
     from proxy.surfaces.contract import Request, Surface
 
-#: The word for the request's own field alone.
+#: The value of ``rag.context`` for the request's ``idk.context`` alone.
 OWN = "request"
-#: Between passages, and how the question follows them; ``idk evaluate`` asks in the same form.
+#: What separates passages, and how the question follows them; ``idk evaluate`` asks in the same form.
 SEPARATOR = "\n\n"
 TEMPLATE = "{context}\n\n{question}"
-#: Put before the question where a rescue may say so (`rag.instruct`).
+#: Put before the question of a rescue (``rag.instruct``).
 INSTRUCTION = (
     "Passages that were found for this question may be irrelevant and are left out. "
     "Answer from what you know; if you do not know the answer, say that you don't know."
 )
-#: Where a pattern may fit in one request. Each costs some microseconds; a passage is a paragraph or more.
+#: The most matches in one request. Each costs some microseconds; a passage is a paragraph or more.
 MOST_PLACES = 10_000
 _SLOT = re.compile(r"\{(?:context|question)\}")
-#: Who asks and who answers: their messages are no passages.
+#: The roles of the conversation itself, whose messages are not passages.
 _SPEAKERS = ("user", "assistant")
 
 
 class Cut(Protocol):
-    """Reads one message's text."""
+    """Cuts the passages out of one message's text."""
 
     def __call__(self, role: str, name: str | None, text: str) -> tuple[str | None, Sequence[str | None]]:
-        """What is left of it without its passages (None: nothing), and the passages; None where a place has none."""
+        """Return the text without its passages (None if empty), and the passages (None for an empty match)."""
         ...
 
 
@@ -55,8 +55,8 @@ class Cut(Protocol):
 class Found:
     """A request's ``passages`` (n,), n >= 1.
 
-    ``request`` is to be asked with them; ``without`` is the same question without them, None where nothing
-    would be left to ask; ``question`` is what the user said last in it.
+    ``request`` asks with the passages. ``without`` asks the same question without them; it is None if nothing would be
+    left to ask. ``question`` is the user's last text in it.
     """
 
     passages: tuple[str, ...]
@@ -67,14 +67,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Finder:
-    """Finds the context of a route's requests. ``tells`` is whether its absence is known too."""
+    """Finds the context of a route's requests. ``tells`` says whether it can also tell that there is none."""
 
     cut: Cut | None
     template: str = TEMPLATE
     tells: bool = True
 
     def find(self, surface: Surface, request: Request) -> Found | None:
-        """The request's context, or None where it has none."""
+        """Return the request's context, or None if it has none."""
         passages = list(request.context)
         question: str | None = None
         places = 0
@@ -85,7 +85,8 @@ class Finder:
             places += len(found)
             if places > MOST_PLACES:
                 raise BodyTooLarge(
-                    f"the context stands in over {MOST_PLACES} places (rag.context)", code="body_too_large"
+                    f"rag.context matches more than {MOST_PLACES} times in the request; send fewer passages",
+                    code="body_too_large",
                 )
             passages.extend(passage for passage in found if passage is not None)
             if role == "user" and kept:
@@ -95,7 +96,7 @@ class Finder:
         without: Request | None = None
         try:
             without = surface.edited(request, edit)
-        except BadRequest:  # a format that has no request without a question says so
+        except BadRequest:  # raised by formats in which a request must have a question
             if not passages:
                 raise
         if not passages:
@@ -109,19 +110,19 @@ class Finder:
 
 
 def instructed(surface: Surface, request: Request) -> Request:
-    """The request with the instruction before its last question."""
+    """Return the request with the instruction before its last question."""
     return edited_last(surface, request, lambda text: f"{INSTRUCTION}{SEPARATOR}{text}")
 
 
 def filled(template: str, context: str, question: str) -> str:
-    """The template with its slots filled, once: a passage that holds a slot's name keeps it."""
+    """Fill the template's slots, once: a slot's name inside a passage is not filled again."""
     values = {"{context}": context, "{question}": question}
     return _SLOT.sub(lambda slot: values[slot[0]], template)
 
 
 @dataclass(slots=True)
 class _Last:
-    """Edits the last of the user's texts; first used to count them (``change`` None)."""
+    """Edits the last of the user's texts, after a first pass with ``change`` None has counted them."""
 
     change: Callable[[str], str] | None = None
     left: int = 0
@@ -137,7 +138,7 @@ class _Last:
 
 
 def edited_last(surface: Surface, request: Request, change: Callable[[str], str]) -> Request:
-    """``change`` made to the last text of the user's."""
+    """Return the request with ``change`` applied to the user's last text."""
     counted = _Last()
     surface.edited(request, counted)
     return surface.edited(request, _Last(change, counted.left))
@@ -145,7 +146,7 @@ def edited_last(surface: Surface, request: Request, change: Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class _Messages:
-    """Whole messages of one role or one name are passages."""
+    """Takes whole messages of one role or one name as passages."""
 
     role: str | None
     name: str | None
@@ -158,12 +159,12 @@ class _Messages:
 
 @dataclass(frozen=True, slots=True)
 class _Matches:
-    """Each match goes; its one group is a passage."""
+    """Cuts out each match of a pattern; its one group is a passage."""
 
     pattern: re2._Regexp = field(repr=False)
 
     def __call__(self, role: str, name: str | None, text: str) -> tuple[str | None, Sequence[str | None]]:
-        # As bytes: of a str RE2 counts the characters up to each match, and holds the interpreter all the while.
+        # As bytes: for a str, RE2 counts the characters up to each match while it holds the interpreter lock.
         whole = encode_text(text)
         kept: list[bytes] = []
         passages: list[str | None] = []
@@ -184,7 +185,7 @@ class _Matches:
 
 
 def finder(context: str | None, template: str | None, place: str) -> Finder:
-    """The finder of a route's ``rag`` section at ``place``; raises ConfigError."""
+    """Make the finder of a route's ``rag`` section at ``place``; raises ConfigError."""
     template = TEMPLATE if template is None else template
     for slot in ("{context}", "{question}"):
         if template.count(slot) != 1:
@@ -220,8 +221,8 @@ def _pattern(text: str, place: str) -> Cut:
         said = exc.args[0] if exc.args else exc
         said = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
         raise ConfigError(
-            f"{place}.context: {text!r} is no regular expression of RE2's: {said}; "
-            "lookaround and backreferences are not in it"
+            f"{place}.context: {text!r} is not a regular expression of RE2: {said}; "
+            "RE2 has no lookaround and no backreferences"
         ) from exc
     if pattern.groups != 1:
         raise ConfigError(

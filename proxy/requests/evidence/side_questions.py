@@ -1,4 +1,4 @@
-"""Questions about an answer, asked aside as chat completions of the proxy's own: of the route's model or another."""
+"""Questions about an answer, which the proxy asks the route's model, or another route's, as chat completions."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from proxy.requests.route import Route
     from proxy.surfaces.contract import Completion, Request, Surface
 
-#: The format whose name stands in ``UpstreamClient.formats``.
+#: The name of the chat format in ``UpstreamClient.formats``.
 _CHAT = "chat"
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
-    """Asks short questions of a route's model, at temperature 0, within the budget of the route that asks.
+class SideQuestions:
+    """Asks a model short questions at temperature 0, within the budget of the route that needs the answers.
 
-    ``route`` is whose model is asked, None for the asking route's own.
+    The model is that of ``route``; None means the route whose request is judged.
     """
 
     chat: Surface
@@ -36,14 +36,16 @@ class Aside:
     async def ask(
         self, exchange: Exchange, completion: Completion, content: str, *, max_tokens: int, tops: int = 0
     ) -> Completion:
-        """The model's word on ``content``, with ``tops`` alternatives of each token (0: no logprobs).
+        """Return the model's reply to ``content``, with ``tops`` alternatives of each token (0: no logprobs).
 
         Raises HttpError, OverBudget.
         """
         check_question(exchange, completion)
         route = exchange.route if self.route is None else self.route
         if _CHAT not in route.upstream.formats:
-            raise UpstreamGarbage("the upstream takes no chat completions, in which questions are asked")
+            raise UpstreamGarbage(
+                "the upstream takes no chat completions, which questions about an answer need; set upstreams.NAME.formats"
+            )
         model = route.config.model or exchange.request.model
         request = await exchange.bodies.on_request(exchange.size, self._request, model, content)
         aside = exchange.another(route, self.chat, request, spent=exchange.spent)
@@ -68,7 +70,7 @@ class Aside:
 
 
 async def conversation(exchange: Exchange) -> str:
-    """What was asked, as text: the request's messages in their order, whatever its format."""
+    """Return the request's messages as text, in their order."""
     return await exchange.bodies.on_request(exchange.size, _conversation, exchange)
 
 
