@@ -38,7 +38,7 @@ def pages() -> dict[str, str]:
 
 
 def configuration() -> str:
-    """The keys of idk.yaml, in the words of ``proxy/config``, the whole before its sections."""
+    """Return the reference of idk.yaml, made from the types and comments of ``proxy/config/sections.py``."""
     from proxy.config.sections import SECTIONS
 
     lines = [
@@ -90,7 +90,7 @@ def _default(value: ast.expr) -> str:
 
 
 def _kind(annotation: str) -> str:
-    annotated = re.sub(r"Annotated\[(.*?), Meta\((.*?)\)\]", r"\1 (\2)", annotation)
+    annotated = re.sub(r"Annotated\[(.*?), Meta\((.*?)\)\]", _with_bounds, annotation)
     plain = re.sub(
         r"Literal\[(.*?)\]", lambda found: found[1].replace("'", "`").replace(", ", " or "), annotated
     )
@@ -100,6 +100,12 @@ def _kind(annotation: str) -> str:
         .replace(" | None", " or null")
         .replace("|", "or")
     )
+
+
+def _with_bounds(found: re.Match[str]) -> str:
+    """Write the bounds of a type in parentheses; the words of its error messages are left out."""
+    bounds = re.sub(r"(title|description)='.*?'", "", found[2]).strip(", ")
+    return f"{found[1]} ({bounds})" if bounds else found[1]
 
 
 def metrics() -> str:
