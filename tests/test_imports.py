@@ -30,7 +30,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "jinja2": ("proxy.offline.report.page",),
     "litellm": ("proxy.upstreams.litellm", "proxy.integrations"),
     "markupsafe": ("proxy.offline.report",),
-    "playwright": ("proxy.demo.pictures",),
+    "playwright": ("proxy.demo.screenshots",),
     "prometheus_client": ("proxy.metrics",),
     "yaml": ("proxy.config",),
     "onnxruntime": ("proxy.requests.evidence.minilm",),

@@ -1,4 +1,4 @@
-"""``idk demo-rag``: what passages do to a gate, and what conditions and a rescue mend, on an embedded model."""
+"""The command ``idk demo-rag``."""
 
 from __future__ import annotations
 
@@ -18,41 +18,42 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from proxy.demo.demo_proxy import DemoSetup
     from proxy.demo.questions import Question
-    from proxy.demo.rag import Plan
-    from proxy.demo.setting import Setting
+    from proxy.demo.rag import RagPlan
 
-#: Requests that the embedded model answers at once: on two cores more only wait.
+#: Requests that the embedded model answers at the same time; on two cores more requests only wait.
 SLOTS = 4
 
 
 def demo_rag(
     model: Annotated[str, typer.Option(help="The embedded model: 0.5b, 1.5b or smollm2.")] = "0.5b",
     questions: Annotated[
-        int | None, typer.Option(min=40, max=500, help="How many are asked. [default: by model]")
+        int | None, typer.Option(min=40, max=500, help="Number of questions. [default: by model]")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Which questions are drawn.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed for drawing the questions.")] = 1,
     without: Annotated[
-        list[Path] | None, typer.Option(help="Records of another run: none of their facts is asked again.")
+        list[Path] | None,
+        typer.Option(help="Records of another run; questions about their facts are left out."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Keep the answers here, as records.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the answers to this file, as records.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Ask with relevant, irrelevant and no passages, and show what gating changes, before and after."""
+    """Ask an embedded model with relevant, irrelevant and no passages, and show what conditions and a rescue change."""
     from rich.console import Console
 
+    from proxy.demo.demo_proxy import DemoSetup
     from proxy.demo.embedded.fetch import fetch
     from proxy.demo.embedded.models import MODELS
     from proxy.demo.embedded.server import EmbeddedServer
     from proxy.demo.rag import PLANS
-    from proxy.demo.setting import Setting
 
     if model not in MODELS:
         raise ConfigError(f"--model: {model} is unknown; choose one of {', '.join(MODELS)}")
     if find_spec("xllamacpp") is None:
         raise RunError("demo-rag: xllamacpp is not installed: pip install 'idk-proxy[demo]'")
     if out is not None and out.exists():
-        raise ConfigError(f"--out: {out} is there already; name a new file")
+        raise ConfigError(f"--out: {out} exists already; name a new file")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     plan = PLANS[model]
     drawn = _drawn(questions or plan.questions, seed, without or ())
@@ -63,8 +64,8 @@ def demo_rag(
         tempfile.TemporaryDirectory(prefix="idk-demo-") as folder,
         EmbeddedServer(weights, slots=SLOTS) as server,
     ):
-        setting = Setting(Path(folder), server.base_url, server.model, plan.rag)
-        figures = _run(console, setting, plan, drawn, out or setting.folder / "records.jsonl", seed)
+        setup = DemoSetup(Path(folder), server.base_url, server.model, plan.rag)
+        figures = _run(console, setup, plan, drawn, out or setup.folder / "records.jsonl", seed)
     if as_json:
         import msgspec
 
@@ -72,7 +73,7 @@ def demo_rag(
 
 
 def _drawn(n: int, seed: int, without: Sequence[Path]) -> Sequence[Question]:
-    """The questions, none of them on a fact that the records ``without`` hold; raises ConfigError."""
+    """Draw questions about facts that the records ``without`` do not contain; raise ConfigError."""
     from proxy import records
     from proxy.demo.questions import sample
 
@@ -86,18 +87,18 @@ def _drawn(n: int, seed: int, without: Sequence[Path]) -> Sequence[Question]:
 
 
 def _run(
-    console: Console, setting: Setting, plan: Plan, questions: Sequence[Question], path: Path, seed: int
+    console: Console, setup: DemoSetup, plan: RagPlan, questions: Sequence[Question], path: Path, seed: int
 ) -> Mapping[str, object]:
-    from proxy.demo import rag, rag_text
+    from proxy.demo import rag, rag_tables
     from proxy.offline.progress import Steps
 
     console.print(
-        f"{len(questions)} questions, each asked without passages and with another question's;\n"
-        "some with their own too.\n"
+        f"{len(questions)} questions, each asked without passages and with another question's\n"
+        "passage; some also with their own.\n"
     )
     with Steps("asking", rag.calls(len(questions), plan)) as steps:
-        answered = rag.ask(setting, questions, plan, path, concurrency=SLOTS, told=steps.step)
+        answered = rag.ask(setup, questions, plan, path, concurrency=SLOTS, on_answer=steps.step)
     found = rag.judged(answered, plan.goal, seed)
-    dealt = rag.Dealt.of([rag.judged(answered, plan.goal, seed + 1 + way) for way in range(rag.DEALS)])
-    rag_text.show(console, found, dealt, plan, asked=len(questions))
-    return rag_text.figures(found, dealt, plan)
+    repeats = rag.Repeats.of([rag.judged(answered, plan.goal, seed + 1 + way) for way in range(rag.DEALS)])
+    rag_tables.show(console, found, repeats, plan, asked=len(questions))
+    return rag_tables.figures(found, repeats, plan)

@@ -1,8 +1,17 @@
-"""The demonstration: a real model behind the proxy; a policy fitted on half of the questions, asked the others."""
+"""The demonstration: a model behind the proxy, with a policy fitted on half of the questions."""
 
-from proxy.demo.asked import Asked, ask_gated, ask_openly
+from proxy.demo.client import GradedAnswer, ask_gated, ask_observed
+from proxy.demo.counts import Counts, count
+from proxy.demo.demo_proxy import DemoSetup, running_proxy
 from proxy.demo.fit import fit
-from proxy.demo.setting import Setting, serving
-from proxy.demo.tally import Tally, tally
 
-__all__ = ["Asked", "Setting", "Tally", "ask_gated", "ask_openly", "fit", "serving", "tally"]
+__all__ = [
+    "Counts",
+    "DemoSetup",
+    "GradedAnswer",
+    "ask_gated",
+    "ask_observed",
+    "count",
+    "fit",
+    "running_proxy",
+]

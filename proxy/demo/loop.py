@@ -1,12 +1,15 @@
-"""The loop by itself: observe, label the audit sample, tune, push, enforce; then two things go wrong, one at a time.
+"""The demonstration of the feedback loop: observe, label the audit sample, tune, push, enforce, and raise alarms.
 
-Real ``idk serve`` processes ask an embedded model. A person's part, the labels, is taken by the question set's
-own answers. First the model gets worse: another proxy in front of it sets the temperature to 2. What is drawn then
-has little probability, so that the gate withholds it: no label tells of it, since hardly anything goes out, but
-confidences move, and ``on_drift: abstain`` closes the route. Then, with the model as it was and the policy pushed
-again, the app begins to put passages before its questions, and what they say is false. The model repeats them,
-surer than ever: only labels tell, and ``on_alarm: tighten`` follows them. What the proxy asks for stays the same in
-both: no fingerprint tells.
+Real ``idk serve`` processes ask an embedded model, and the accepted answers of the question set take the place of a
+person who labels. Then two things go wrong, one after the other.
+
+First the model gets worse: another proxy in front of it sets the temperature to 2. The sampled answers have a low
+probability, so the gate withholds them. Hardly any answer is served, so labels show nothing; but the confidences
+drift, and ``on_drift: abstain`` closes the route.
+
+Then, with the original model and the policy pushed again, the app adds passages with false statements to its
+questions. The model repeats them with more confidence than before, so only labels show the errors, and
+``on_alarm: tighten`` raises the threshold. In both cases the proxy's requests do not change, so no fingerprint does.
 """
 
 from __future__ import annotations
@@ -27,10 +30,10 @@ from gating.drift import kolmogorov_smirnov
 from gating.grading import grade
 from gating.types import GatingError
 from proxy import records
-from proxy.demo.asked import client_of
-from proxy.demo.processes import metric, serving, wait_for
+from proxy.demo.client import client_of
+from proxy.demo.demo_proxy import MAX_TOKENS
+from proxy.demo.processes import metric, running_servers, wait_for
 from proxy.demo.questions import SYSTEM_PROMPT
-from proxy.demo.setting import MAX_TOKENS
 from proxy.exceptions import RunError
 from proxy.offline import labelling
 from proxy.offline.evaluation.contexts import MARK, under_conditions
@@ -48,22 +51,22 @@ if TYPE_CHECKING:
     from proxy.storage import RiskState, Store
 
 ROUTE = POLICY = "loop"
-#: The small model's answers are a few words, wrong where one of them is: of 300 labelled ones, drawn 30 times from 694,
-#: 29 certified a risk of .5 by their weakest token with the shares of ``Promise`` (23 with the usual ones).
+#: The answers are a few words long, and one wrong word makes them wrong. In 30 draws of 300 labels from 694, the least
+#: likely token certified a risk of .5 in 29, with the shares of ``LoopGoal`` (in 23 with the default shares).
 SCORER = "min_logprob"
-#: Answers between two looks at the labels, under a policy.
+#: Number of answers between two checks of the labels, under a policy.
 BATCH = 10
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How many requests each part has (the last at most), what is promised, and on how many processes."""
+class LoopPlan:
+    """The number of requests in each phase, the target risk, and the number of server processes."""
 
     observe: int = 300
     enforce: int = 100
     worse: int = 100
-    #: Of these the ones are asked that have a passage.
+    #: At most this many; only questions with a passage are asked.
     misled: int = 300
     target_risk: float = 0.5
     delta: float = 0.1
@@ -72,38 +75,38 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Promise(tuning.TargetRisk):
-    """A target risk, with hardly any label kept for a test: what is asked under the policy is one."""
+class LoopGoal(tuning.TargetRisk):
+    """A target risk that keeps few labels for a test, since the requests under the policy test it."""
 
     @property
     def shares(self) -> Mapping[str, float]:
-        """The splits."""
+        """The sizes of the splits."""
         return {"fit": 0.25, "pilot": 0.1, "certify": 0.55, "test": 0.1}
 
 
 @dataclass(slots=True)
-class Row:
-    """One part of the loop, counted by what the client got."""
+class Phase:
+    """The counts of one phase, by the answers that the client received."""
 
     part: str
     asked: int = 0
     answered: int = 0
     wrong: int = 0
-    #: At its end, as every process says it.
+    #: The threshold at the end of the phase, as each process reports it.
     threshold: list[float | None] = field(default_factory=list)
     certified: bool = False
-    #: What has revoked the certificate.
+    #: The cause that revoked the certificate.
     alarm: Literal["audit", "feedback", "drift"] | None = None
     #: Labels of the audit sample that count towards the alarm, and wrong ones among them.
     labels: int = 0
     errors: int = 0
-    #: When it began, and how far its confidences lie from those of the part in order (KS, with its p-value).
+    #: Start of the phase, and the distance of its confidences from those of the enforced phase (KS, with its p-value).
     began: float = field(default_factory=time.time)
     shift: Shift | None = None
 
 
-def misled(questions: Sequence[Question], seed: int) -> list[Question]:
-    """Those that have a passage, each after its own, in which another's answer stands for the right one."""
+def with_false_passages(questions: Sequence[Question], seed: int) -> list[Question]:
+    """Return the questions that have a passage, each after its passage with the answer replaced by a false one."""
     own = [
         records.Question(**one.to_dict(), context=[one.passage])
         for one in questions
@@ -119,13 +122,13 @@ def misled(questions: Sequence[Question], seed: int) -> list[Question]:
 
 
 class Loop:
-    """Where it runs, and what it has seen."""
+    """The servers, the store and the counts of the loop."""
 
-    def __init__(self, folder: Path, model_url: str, model: str, store_url: str, plan: Plan) -> None:
+    def __init__(self, folder: Path, model_url: str, model: str, store_url: str, plan: LoopPlan) -> None:
         self.plan = plan
         self.key = secrets.token_urlsafe(16)
         self.urls: list[str] = []
-        self.rows: list[Row] = []
+        self.phases: list[Phase] = []
         self._folder = folder
         self._model_url = model_url
         self._model = model
@@ -134,13 +137,13 @@ class Loop:
         self._certified = False
         self._changes = 0
         self._pushed = 0
-        #: The first row under the version in force.
+        #: Index of the first phase under the version in force.
         self._first = 0
 
-    # What is in force
+    # Configuration and servers
 
     def write(self, *, base_url: str, enforce: bool) -> None:
-        """The configuration; running processes take it up by themselves."""
+        """Write the configuration and wait until running servers have reloaded it."""
         gate = {"mode": "enforce", "policy": POLICY} if enforce else {"scorers": [SCORER]}
         tree = {
             "server": {"store": self._store_url, "log_text": True},
@@ -165,7 +168,7 @@ class Loop:
         return min(done) >= self._changes
 
     def worse(self) -> Path:
-        """The configuration of the proxy that spoils the sampling."""
+        """Write the configuration of the proxy that makes the model worse, and return its path."""
         tree = {
             "server": {"store": "memory://"},
             "upstreams": {"model": {"base_url": self._model_url, "timeout_s": 120}},
@@ -179,46 +182,46 @@ class Loop:
         return path
 
     def start(self) -> Iterator[list[str]]:
-        """Processes of the configuration, as a context manager's body."""
+        """Run the servers; for use as a context manager."""
         environ = {**os.environ, "IDK_ADMIN_KEY": self.key}
-        with serving(self._folder / "idk.yaml", environ, self.plan.processes) as self.urls:
+        with running_servers(self._folder / "idk.yaml", environ, self.plan.processes) as self.urls:
             yield self.urls
 
     # The steps
 
-    def ask(self, row: Row, questions: Sequence[Question], told: Callable[[], None]) -> None:
-        """Ask through the processes in turn, as an app would, and count."""
+    def ask(self, phase: Phase, questions: Sequence[Question], on_answer: Callable[[], None]) -> None:
+        """Ask the questions through the servers in turn, as an app would, and count the answers."""
         self._answers |= {question.question: question for question in questions}
         clients = [client_of(f"{url}/v1") for url in self.urls]
         turns = zip(questions, cycle(clients), strict=False)
         with ThreadPoolExecutor(4) as pool:
             for decision, label, certified in pool.map(lambda turn: _ask(*turn), turns):
-                row.asked += 1
+                phase.asked += 1
                 if decision == "answer":
-                    row.answered += label != "abstained"
-                    row.wrong += label == "incorrect"
+                    phase.answered += label != "abstained"
+                    phase.wrong += label == "incorrect"
                 self._certified = certified
-                told()
+                on_answer()
         for client in clients:
             client.close()
 
     def label(self) -> int:
-        """Label all of the sample by the set's answers, as a person would; how many were new."""
-        asked = sum(row.asked for row in self.rows)
+        """Label the audit sample with the accepted answers; return the number of new labels."""
+        asked = sum(phase.asked for phase in self.phases)
 
         async def give(store: Store) -> int:
             end = time.monotonic() + 20
             while len(found := await store.audit(ROUTE, limit=100_000)) < asked:
                 if time.monotonic() > end:
-                    raise RunError(f"only {len(found)} of {asked} answers came into the audit sample")
+                    raise RunError(f"only {len(found)} of {asked} answers are in the audit sample")
                 await asyncio.sleep(0.1)
             new = [item for item, label in found if label is None]
             for item in new:
                 question = self._answers[item.answer.question or ""]
-                said = grade(item.answer.answer, question.answers)
+                label = grade(item.answer.answer, question.answers)
                 await store.add_label(
                     Label(
-                        id=item.decision.id, choice=item.decision.choice, label=said, source="audit",
+                        id=item.decision.id, choice=item.decision.choice, label=label, source="audit",
                         at=time.time(), who="the question set",
                     )
                 )  # fmt: skip
@@ -227,7 +230,7 @@ class Loop:
         return self.with_store(give)
 
     def tune(self) -> Tuned:
-        """From the labelled sample, as `idk label export` and `idk tune` do it; raises RunError."""
+        """Tune from the labelled sample, as `idk label export` and `idk tune` do; raise RunError."""
         path = self._folder / "records.jsonl"
         found = self.with_store(lambda store: labelling.export(store, ROUTE))
         records.write_lines(path, map(records.encoded, found.records))
@@ -235,27 +238,27 @@ class Loop:
         provenance = tuning.Provenance(
             name=POLICY, fingerprint=fingerprint, created=datetime.now(UTC).isoformat(timespec="seconds")
         )
-        goal = Promise(self.plan.target_risk, self.plan.delta)
+        goal = LoopGoal(self.plan.target_risk, self.plan.delta)
         try:
             tuned = tuning.tune(graded, goal, scorers=[SCORER], seed=self.plan.seed, provenance=provenance)
         except GatingError as exc:
             raise RunError(f"demo-loop: {exc}") from exc
         if tuned.policy.certificate is None:
             raise RunError(
-                f"demo-loop: these labels certify no risk of {self.plan.target_risk:g}; give a higher --target-risk, "
-                "or more --observe"
+                f"demo-loop: these labels certify no risk of {self.plan.target_risk:g}; use a higher --target-risk "
+                "or a larger --observe"
             )
         return tuned
 
     def push(self, tuned: Tuned) -> None:
-        """Put the policy in force, as one more version, which routes that name it follow."""
+        """Push the policy as a new version, which the route follows."""
         self.with_store(
             lambda store: store.push_policy(POLICY, tuned.policy.to_dict(), "demo-loop", time.time())
         )
-        self._first, self._pushed = len(self.rows), self._pushed + 1
+        self._first, self._pushed = len(self.phases), self._pushed + 1
 
     def until_in_force(self) -> None:
-        """Wait until every process judges by the version that was pushed last, and watches it."""
+        """Wait until every server uses the version that was pushed last, and the risk watch follows it."""
         name = f"{POLICY}@{self._pushed}"
 
         def followed() -> bool:
@@ -266,39 +269,39 @@ class Loop:
         wait_for(followed, f"{name} to be in force")
 
     def risk(self) -> RiskState | None:
-        """What the watch says once it has seen the labels that are there."""
+        """Return the state of the risk watch."""
         return self.with_store(lambda store: store.risk(ROUTE))
 
-    def close(self, row: Row) -> None:
-        """Note what is in force at the end of a part."""
+    def close(self, phase: Phase) -> None:
+        """Record the thresholds and the risk state at the end of a phase."""
         state = self.risk()
-        row.certified = self._certified
-        row.threshold = [metric(url, "idk_threshold", route=ROUTE) for url in self.urls]
+        phase.certified = self._certified
+        phase.threshold = [metric(url, "idk_threshold", route=ROUTE) for url in self.urls]
         if state is not None:
-            row.alarm = state.cause or ("drift" if state.drifted else None)
-            row.labels, row.errors = state.labels, state.errors
+            phase.alarm = state.cause or ("drift" if state.drifted else None)
+            phase.labels, phase.errors = state.labels, state.errors
 
-    def compare(self, row: Row, with_: Row) -> None:
-        """Note how far the confidences of a part have moved, with no label."""
+    def compare(self, phase: Phase, with_: Phase) -> None:
+        """Record the distance between the confidences of two phases, which needs no labels."""
 
         async def both(store: Store) -> tuple[list[float], list[float]]:
             then = await store.confidences(ROUTE, with_.began, with_.asked, oldest=True)
-            return then, await store.confidences(ROUTE, row.began, row.asked, oldest=True)
+            return then, await store.confidences(ROUTE, phase.began, phase.asked, oldest=True)
 
-        row.shift = kolmogorov_smirnov(*self.with_store(both))
+        phase.shift = kolmogorov_smirnov(*self.with_store(both))
 
     def until_seen(self) -> None:
-        """Wait until the watch has counted every label of a served answer, and every process has what follows."""
-        served = sum(row.answered for row in self.rows[self._first :])
+        """Wait until the risk watch has counted every label of a served answer, and every server follows its state."""
+        served = sum(phase.answered for phase in self.phases[self._first :])
 
         def seen() -> bool:
             state = self.risk()
             return state is not None and state.labels >= served and self._followed(state)
 
-        wait_for(seen, "the watch to see the labels", 30.0)
+        wait_for(seen, "the risk watch to count the labels", 30.0)
 
     def _followed(self, state: RiskState) -> bool:
-        """Whether the threshold of an alarm is in force everywhere."""
+        """Return whether every server uses the threshold of an alarm."""
         if not state.alarm or state.threshold is None:
             return True
         wanted = f"{state.threshold:.6f}"
@@ -306,7 +309,7 @@ class Loop:
         return all(each is not None and f"{each:.6f}" == wanted for each in shown)
 
     def until_looked(self) -> None:
-        """Wait until confidences have been compared once more, which is done once a minute."""
+        """Wait until the confidences have been compared again, which happens once a minute."""
         now = time.time()
 
         def looked() -> bool:
@@ -316,7 +319,7 @@ class Loop:
         wait_for(looked, "the confidences to be compared", 150.0)
 
     def with_store(self, call: Callable[[Store], Awaitable[Found]]) -> Found:
-        """Run ``call`` on the store, as another process of the operator's would."""
+        """Run ``call`` on the store, as a separate process of the operator would."""
         store = make_store(self._store_url, self._folder, sealer_of("IDK_AUDIT_KEY", os.environ))
 
         async def run() -> Found:
@@ -330,7 +333,7 @@ class Loop:
 
 
 def _ask(question: Question, client: openai.OpenAI) -> tuple[str, str, bool]:
-    """The decision, the label of what the client got, and whether it was called certified."""
+    """Ask a question; return the decision, the label of the received answer, and whether it was certified."""
     from openai import OpenAIError
 
     try:
@@ -344,7 +347,7 @@ def _ask(question: Question, client: openai.OpenAI) -> tuple[str, str, bool]:
         )
     except OpenAIError as exc:
         raise RunError(f"demo-loop: {question.question!r} was not answered: {exc}") from exc
-    said = (completion.model_extra or {})["idk"]
-    choice = said["choices"][0]
+    verdict = (completion.model_extra or {})["idk"]
+    choice = verdict["choices"][0]
     answer = completion.choices[0].message.content or ""
-    return str(choice["decision"]), grade(answer, question.answers), bool(said["certified"])
+    return str(choice["decision"]), grade(answer, question.answers), bool(verdict["certified"])

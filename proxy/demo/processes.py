@@ -1,4 +1,4 @@
-"""``idk serve`` as processes of their own, as they run in earnest."""
+"""``idk serve`` as separate processes, as in production."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _ENDING_S = 15.0
 
 
 @contextmanager
-def serving(config: Path, environ: Mapping[str, str], count: int = 1) -> Iterator[list[str]]:
-    """The addresses of so many processes of one configuration; raises RunError where one does not start."""
+def running_servers(config: Path, environ: Mapping[str, str], count: int = 1) -> Iterator[list[str]]:
+    """Run ``count`` servers of one configuration; yield their addresses. Raises RunError where one does not start."""
     with ExitStack() as stack:
         yield [stack.enter_context(_one(config, environ, number)) for number in range(count)]
 
@@ -35,7 +35,7 @@ def _one(config: Path, environ: Mapping[str, str], number: int) -> Iterator[str]
     log = config.with_name(f"{config.stem}-{number}.log")
     command = [sys.executable, "-m", "proxy.cli.main", "serve", "--config", str(config), "--port", "0"]
     with log.open("wb") as file:
-        process = subprocess.Popen(command, env=dict(environ), stdout=file, stderr=file)  # noqa: S603 - ourselves
+        process = subprocess.Popen(command, env=dict(environ), stdout=file, stderr=file)  # noqa: S603 - our own command
         try:
             yield wait_for(lambda: _address(process, log), "idk serve to listen", _STARTING_S)
         finally:
@@ -48,15 +48,15 @@ def _one(config: Path, environ: Mapping[str, str], number: int) -> Iterator[str]
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str | None:
-    said = log.read_text(encoding="utf-8", errors="replace")
+    output = log.read_text(encoding="utf-8", errors="replace")
     if process.poll() is not None:
-        raise RunError(f"idk serve ended: {said.strip().splitlines()[-1:]}")
-    found = _LISTENING.search(said)
+        raise RunError(f"idk serve exited: {output.strip().splitlines()[-1:]}")
+    found = _LISTENING.search(output)
     return None if found is None else found[1]
 
 
 def wait_for(look: Callable[[], Found | None], what: str, seconds: float = 20.0) -> Found:
-    """What ``look`` finds once it finds something; raises RunError."""
+    """Call ``look`` until it returns a true value, and return that; raise RunError after ``seconds``."""
     end = time.monotonic() + seconds
     while True:
         found = look()
@@ -68,8 +68,8 @@ def wait_for(look: Callable[[], Found | None], what: str, seconds: float = 20.0)
 
 
 def metric(url: str, name: str, **labels: str) -> float | None:
-    """A sample of a process's metrics; None where there is none."""
-    # The environment's proxies are for the world outside.
+    """Read a sample from a server's metrics; None where there is no such sample."""
+    # The server is on the loopback: HTTP_PROXY of the environment does not apply.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"{url}/metrics", timeout=10) as response:
         text = response.read().decode()

@@ -1,9 +1,9 @@
-"""The demonstration with passages: what they do to a gate that was fitted without, and what its own conditions mend.
+"""The demonstration with passages: their effect on a gate, and that of conditions and a rescue.
 
-Questions of the project's own are asked without passages, with their own and with another question's, and their facts
-are dealt into five parts. For each part two policies are fitted on the four others for the same target: one as if there
-were no passages, one that tells conditions apart. Both judge the same answers of the part, on which nothing was fitted;
-where the second policy withholds, the answer without passages is judged in its place, as a route with a rescue does it.
+Questions are asked without passages, with their own passage and with that of another question. Their facts are divided
+into five parts. For each part two policies with the same target are fitted on the other four: one that ignores
+passages, and one with a condition for them. Both judge the answers of the part, which were not used to fit them. Where
+the second policy withholds, the answer without passages is judged instead, as on a route with a rescue.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from gating import Gate, tuning
 from gating.threshold import threshold_for_cost
 from gating.types import Evidence, GatingError
 from proxy import app, records
+from proxy.demo.demo_proxy import BEFORE, MAX_TOKENS, DemoSetup
 from proxy.demo.questions import SYSTEM_PROMPT
-from proxy.demo.setting import BEFORE, MAX_TOKENS, Setting
 from proxy.exceptions import RunError
 from proxy.offline.evaluation import Asker, Run
 from proxy.offline.evaluation.contexts import under_conditions
@@ -38,67 +38,67 @@ if TYPE_CHECKING:
     from proxy.demo.questions import Question
     from proxy.records import Record
 
-#: The answers are a few words, wrong where one of them is: over 24 splits of one set of answers its gates let out
-#: more of what is right, and less of what is wrong, than those by the mean, the sum or the first token.
+#: The answers are a few words long, and one wrong word makes them wrong: over 24 splits of one set of answers, gates on
+#: the least likely token served more right and fewer wrong answers than those on the mean, the sum or the first token.
 SCORER = ("min_logprob",)
-#: Into which the facts are dealt.
+#: The number of parts into which the facts are divided.
 PARTS = 5
-#: Ways to deal them that are tried besides: one alone moves the errors among answered by two points either way.
+#: Further random divisions of the facts: between two of them the error among answered differs by up to two points.
 DEALS = 24
 
 
 @dataclass(frozen=True, slots=True)
-class MostlyFit(tuning.WrongCost):
-    """The cost of a wrong answer, with nearly every label for the fit: the part that is left out is the test."""
+class CostGoal(tuning.WrongCost):
+    """A cost of a wrong answer that uses nearly every label for the fit, since the part left out is the test."""
 
     @property
     def shares(self) -> Mapping[str, float]:
-        """The splits."""
+        """The sizes of the splits."""
         return {"fit": 0.9, "test": 0.1}
 
     @property
-    def words(self) -> str:
-        """For people."""
+    def description(self) -> str:
+        """The goal in a sentence."""
         return (
-            f"A wrong answer costs {self.cost:g} times what a right one is worth: both gates answer from\n"
-            f"  confidence {threshold_for_cost(self.cost):.2f} on."
+            f"A wrong answer costs {self.cost:g} times the value of a right one: both gates answer at\n"
+            f"  confidence {threshold_for_cost(self.cost):.2f} or more."
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Estimated(tuning.TargetRisk):
-    """A share of wrong answers as the labels estimate it, half of which choose the thresholds: no certificate."""
+class EstimateGoal(tuning.TargetRisk):
+    """An estimated share of wrong answers, without a certificate; half of the labels choose the threshold."""
 
     @property
     def shares(self) -> Mapping[str, float]:
-        """The splits."""
+        """The sizes of the splits."""
         return {"fit": 0.45, "pilot": 0.05, "certify": 0.45, "test": 0.05}
 
     @property
-    def words(self) -> str:
-        """For people."""
+    def description(self) -> str:
+        """The goal in a sentence."""
         return (
-            f"Both gates have the same target: {100 * self.target_risk:g} % wrong of what they answer, as the\n"
-            "  labels that they are fitted on estimate it."
+            f"Both gates have the same target: {100 * self.target_risk:g} % wrong among answered, as estimated\n"
+            "  from the labels that they are fitted on."
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How many ``questions`` are asked, how long that may take, in which words, what for.
+class RagPlan:
+    """The settings of a model: number of ``questions``, time limit, prompts and goal.
 
-    One question in ``relevant_in`` is asked with its own passages too: those need less proof.
+    One question in ``relevant_in`` is also asked with its own passage.
 
-    The model may decline: over-refusal is what passages do to that. A larger model hardly does where passages
-    merely stand before the question; where they are called so, as retrieval does it, a small one declines four
-    in ten questions even without them.
+    The prompt allows the model to decline, since the demo measures how passages make it decline more (over-refusal).
+    A larger model hardly declines if passages are merely put before the question. A small model declines four in ten
+    questions even without passages if the prompt calls them passages, as retrieval prompts do.
     """
 
     questions: int
     limit_s: float
     allowed: str
     template: str
-    goal: MostlyFit | Estimated
+    goal: CostGoal | EstimateGoal
     relevant_in: int = 3
 
     @property
@@ -112,22 +112,22 @@ class Plan:
         return {"context": "request", "template": self.template}
 
 
-_SMALL = Plan(
+_SMALL = RagPlan(
     210,
     310.0,
     'If you do not know the answer, reply "I don\'t know."',
     "{context}\n\n{question}",
-    MostlyFit(3.0),
+    CostGoal(3.0),
 )
-#: By model.
-PLANS: Mapping[str, Plan] = {
+#: The settings of each model.
+PLANS: Mapping[str, RagPlan] = {
     "0.5b": _SMALL,
-    "1.5b": Plan(
+    "1.5b": RagPlan(
         320,
         1_500.0,
         'Reply "I don\'t know." if you are not sure of the answer.',
         "Passage: {context}\n\nQuestion: {question}",
-        Estimated(0.25),  # what it gets wrong of all that it says without passages
+        EstimateGoal(0.25),  # its share of wrong answers without passages
         5,
     ),
     "smollm2": _SMALL,
@@ -135,8 +135,8 @@ PLANS: Mapping[str, Plan] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """One answer: what the model ``alone`` said, and what each gate made of it."""
+class JudgedAnswer:
+    """An answer with its label from the model ``alone`` and through each gate."""
 
     record: Record
     alone: Case
@@ -144,13 +144,8 @@ class Outcome:
     after: Case
     rescued: Case
 
-    @property
-    def came_back(self) -> bool:
-        """Whether it goes out by a rescue, whatever it is worth."""
-        return self.after.label == "abstained" != self.rescued.label
 
-
-#: The columns of the table, and what they are called.
+#: The gates that are compared, with their labels in the table.
 GATES: Mapping[str, str] = {
     "alone": "the model alone",
     "before": "gate without conditions",
@@ -160,25 +155,27 @@ GATES: Mapping[str, str] = {
 
 
 def ask(
-    setting: Setting,
+    setup: DemoSetup,
     questions: Sequence[Question],
-    plan: Plan,
+    plan: RagPlan,
     path: Path,
     *,
     concurrency: int,
-    told: Callable[[], None],
+    on_answer: Callable[[], None],
 ) -> list[Record]:
-    """The records of all answers that came in the plan's time, kept at ``path``. Raises ConfigError, RunError."""
-    asyncio.run(_ask(setting, _posed(questions, relevant_in=plan.relevant_in), path, plan, concurrency, told))
+    """Ask the questions within the time limit, write their records to ``path`` and return them; raise RunError."""
+    asyncio.run(
+        _ask(setup, _conditions(questions, relevant_in=plan.relevant_in), path, plan, concurrency, on_answer)
+    )
     return [record for record, _ in records.lines(path, records.Record)]
 
 
-def calls(questions: int, plan: Plan) -> int:
-    """How many answers that are."""
+def calls(questions: int, plan: RagPlan) -> int:
+    """Return the number of answers to ask for."""
     return 2 * questions + -(-questions // plan.relevant_in)
 
 
-def _posed(questions: Sequence[Question], *, relevant_in: int) -> Iterator[records.Question]:
+def _conditions(questions: Sequence[Question], *, relevant_in: int) -> Iterator[records.Question]:
     own = [records.Question(**one.to_dict(), context=[one.passage or ""]) for one in questions]
     place = {one.id: place for place, one in enumerate(own)}
     for question in under_conditions(own, ("none", "relevant", "irrelevant")):
@@ -187,21 +184,21 @@ def _posed(questions: Sequence[Question], *, relevant_in: int) -> Iterator[recor
 
 
 async def _ask(
-    setting: Setting,
+    setup: DemoSetup,
     asked: Iterable[records.Question],
     path: Path,
-    plan: Plan,
+    plan: RagPlan,
     concurrency: int,
-    told: Callable[[], None],
+    on_answer: Callable[[], None],
 ) -> None:
     deadline = time.monotonic() + plan.limit_s
-    loaded = setting.config(BEFORE)
-    parts = app.build(loaded, folder=setting.folder, environ=os.environ)
+    loaded = setup.config(BEFORE)
+    parts = app.build(loaded, folder=setup.folder, environ=os.environ)
     pipeline = next(iter(parts.pipelines.values()))
     asker = Asker(
         route=pipeline.route,
         gatherers=pipeline.gatherers,
-        model=setting.model,
+        model=setup.model,
         top_logprobs=app.TOP_LOGPROBS,
         bodies=Bodies(server=loaded.server),
         system=plan.system,
@@ -216,14 +213,14 @@ async def _ask(
 
     sink = records.Appender(path)
     try:
-        await Run(asker, sink, set(), lambda _: told()).ask_all(in_time, concurrency)
+        await Run(asker, sink, set(), lambda _: on_answer()).ask_all(in_time, concurrency)
     finally:
         sink.close()
         await parts.aclose()
 
 
 def fitted(found: Sequence[Record], goal: Goal, seed: int) -> tuple[Policy, Policy]:
-    """The policy that knows of no passages, and the one that tells them apart; raises RunError."""
+    """Fit a policy that ignores passages and one with a condition for them; raise RunError."""
     plain, conditional = tuning.Collector(), tuning.Collector()
     for record in found:
         if record.condition == "none":
@@ -239,16 +236,16 @@ def fitted(found: Sequence[Record], goal: Goal, seed: int) -> tuple[Policy, Poli
 
 
 def _plain(record: Record) -> Evidence:
-    """What a gate sees that knows of no passages."""
+    """Return the evidence for a gate that ignores passages."""
     return Evidence(record.answer, token_logprobs=record.token_logprobs)
 
 
-def judged(found: Sequence[Record], goal: Goal, seed: int) -> list[Outcome]:
-    """What policies that were fitted on the other parts make of each answer; raises RunError."""
+def judged(found: Sequence[Record], goal: Goal, seed: int) -> list[JudgedAnswer]:
+    """Judge each answer by policies fitted on the other parts; raise RunError."""
     facts = sorted({_fact(record) for record in found})
     Random(seed).shuffle(facts)  # noqa: S311 - a split, not a secret
     part = {fact: place % PARTS for place, fact in enumerate(facts)}
-    made: list[Outcome] = []
+    made: list[JudgedAnswer] = []
     for each in range(PARTS):
         policies = fitted([one for one in found if part[_fact(one)] != each], goal, seed)
         made += outcomes([one for one in found if part[_fact(one)] == each], *policies)
@@ -259,13 +256,13 @@ def _fact(record: Record) -> str:
     return record.group or record.id
 
 
-def outcomes(found: Sequence[Record], before: Policy, after: Policy) -> list[Outcome]:
-    """What both policies make of each answer, by the code that serves."""
+def outcomes(found: Sequence[Record], before: Policy, after: Policy) -> list[JudgedAnswer]:
+    """Judge each answer by both policies, with the gate that the proxy uses."""
     plain, gate = Gate(before), Gate(after)
     return [one for record in found if (one := _outcome(record, plain, gate)) is not None]
 
 
-def _outcome(record: Record, plain: Gate, gate: Gate) -> Outcome | None:
+def _outcome(record: Record, plain: Gate, gate: Gate) -> JudgedAnswer | None:
     alone = case_of(record)
     if alone is None:
         return None
@@ -275,7 +272,7 @@ def _outcome(record: Record, plain: Gate, gate: Gate) -> Outcome | None:
     if not passes and record.without is not None:
         evidence, label = record.without
         rescued = alone._replace(label=label) if gate.decide(evidence).served else withheld
-    return Outcome(
+    return JudgedAnswer(
         record,
         alone,
         before=alone if plain.decide(_plain(record)).served else withheld,
@@ -284,8 +281,8 @@ def _outcome(record: Record, plain: Gate, gate: Gate) -> Outcome | None:
     )
 
 
-def tally(found: Iterable[Outcome], gate: str, condition: str) -> ConditionCounts:
-    """The outcomes of one condition under one of the GATES."""
+def tally(found: Iterable[JudgedAnswer], gate: str, condition: str) -> ConditionCounts:
+    """Count the labels of one condition under one of the GATES."""
     cases: list[Case] = [getattr(one, gate) for one in found]
     return count_conditions(case for case in cases if case.condition == condition).get(
         condition, ConditionCounts()
@@ -293,16 +290,16 @@ def tally(found: Iterable[Outcome], gate: str, condition: str) -> ConditionCount
 
 
 @dataclass(frozen=True, slots=True)
-class Returned:
-    """Of the questions that are right without passages and refused with another question's, those that come back."""
+class Recovered:
+    """Questions answered correctly without passages and refused with those of another question, and their rescues."""
 
     refused: int
     right: int
     wrong: int
 
     @classmethod
-    def of(cls, found: Iterable[Outcome]) -> Returned:
-        """Counted over all of them."""
+    def of(cls, found: Iterable[JudgedAnswer]) -> Recovered:
+        """Count over all answers."""
         lost = [
             one
             for one in found
@@ -315,16 +312,17 @@ class Returned:
 
     @property
     def half(self) -> bool:
-        """Whether there are any, and at least half come back right."""
+        """Whether there are such questions and the rescue answers at least half of them correctly."""
         return 0 < self.refused <= 2 * self.right
 
 
 @dataclass(frozen=True, slots=True)
-class Dealt:
-    """What several ways to deal the same facts come to: ``wrong`` by gate, over all of them, and what comes back.
+class Repeats:
+    """Results over several random divisions of the same facts: wrong answers by gate, and rescued questions.
 
-    ``halved``: in how many the rescue's share wrong of answered is at most half that of the gate without conditions,
-    ``no_higher``: at most as high, ``half_back``: at least half of what passages made refused comes back right.
+    ``halved`` counts the divisions in which the gate with the rescue has at most half the error among answered of the
+    gate without conditions, ``no_higher`` those in which it is not higher, and ``half_back`` those in which the rescue
+    answers at least half of the wrongly refused questions correctly.
     """
 
     ways: int
@@ -335,10 +333,10 @@ class Dealt:
     half_back: int
 
     @classmethod
-    def of(cls, deals: Sequence[Sequence[Outcome]]) -> Dealt:
-        """Counted over all of them, each answer once in each."""
+    def of(cls, deals: Sequence[Sequence[JudgedAnswer]]) -> Repeats:
+        """Count over all divisions, each answer once in each."""
         wrong = {gate: [tally(found, gate, "irrelevant").wrong for found in deals] for gate in GATES}
-        returned = [Returned.of(found) for found in deals]
+        returned = [Recovered.of(found) for found in deals]
         pairs = list(zip(map(_rate, wrong["before"]), map(_rate, wrong["rescued"]), strict=True))
         return cls(
             len(deals),
@@ -354,5 +352,5 @@ class Dealt:
 
 
 def _rate(wrong: Share) -> float:
-    """Unknown, and so neither lower nor higher, where nothing is answered."""
+    """Return the error among answered; NaN, which compares false, where nothing is answered."""
     return wrong.count / wrong.n if wrong.n else nan

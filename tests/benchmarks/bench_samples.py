@@ -13,12 +13,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxy.demo.demo_proxy import DemoSetup
 from proxy.demo.embedded.fetch import fetch
 from proxy.demo.embedded.models import MODELS
 from proxy.demo.embedded.server import EmbeddedServer
 from proxy.demo.fit import ask
 from proxy.demo.questions import sample
-from proxy.demo.setting import Setting
 from proxy.offline.progress import Steps
 from tests.benchmarks.bench_agreement import PRICED, Answers, prices, singles
 
@@ -32,8 +32,8 @@ SLOTS = 4
 def asked(model: str, number: int, seed: int, path: Path) -> None:
     """Write the records of so many questions, nine samples each."""
     with EmbeddedServer(fetch(MODELS[model]), slots=SLOTS) as server, Steps("asking", number) as steps:
-        setting = Setting(path.parent, server.base_url, server.model, samples=K[-1])
-        ask(setting, sample(number, seed), path, SLOTS, lambda _: steps.step())
+        setup = DemoSetup(path.parent, server.base_url, server.model, samples=K[-1])
+        ask(setup, sample(number, seed), path, SLOTS, lambda _: steps.step())
 
 
 def report(answers: Answers, model: str, questions: int) -> str:

@@ -1,1 +1,1 @@
-"""A real model without a key or a server: its weights, fetched and checked, behind llama.cpp's own server."""
+"""The embedded model: its weights are downloaded and checked, and llama.cpp's server answers with them."""

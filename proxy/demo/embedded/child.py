@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     options = parser.parse_args()
 
-    # Native code may print on standard output; only the address may stand there.
+    # Native code may print on standard output, which must contain only the address.
     address = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
@@ -41,10 +41,10 @@ def main() -> None:
     params.cpuparams.n_threads = options.threads
     params.cpuparams_batch.n_threads = options.threads
     params.verbosity = 2  # warnings and errors
-    params.cpuparams.poll = 0  # an idle model leaves the CPU to the proxy; measured no slower
+    params.cpuparams.poll = 0  # an idle model does not use the CPU; measured to be no slower
     params.cpuparams_batch.poll = 0
-    # A prompt read again from a cache is computed in another batch shape and gives other logprobs (by up to
-    # 0.02 here): without it, the same greedy request asked alone gets the same answer and the same numbers.
+    # A prompt that is partly cached is computed in another batch shape, which changes logprobs (by up to 0.02 here).
+    # Without the cache, the same greedy request asked alone gets the same answer and the same logprobs.
     params.cache_prompt = False
     params.cache_ram_mib = 0
     params.ui = False
@@ -53,11 +53,11 @@ def main() -> None:
     try:
         server = Server(params)  # returns when the model is loaded and the port is open
     except RuntimeError as error:
-        sys.exit(str(error))  # llama.cpp has said why on standard error; a traceback would bury it
+        sys.exit(str(error))  # llama.cpp has printed the reason on standard error; a traceback would hide it
 
     print(server.listening_address, file=address, flush=True)
     sys.stdin.buffer.read()
-    # Running destructors would first wait for answers that nobody reads any more.
+    # Destructors would first wait for answers that no client reads any more.
     os._exit(0)
 
 

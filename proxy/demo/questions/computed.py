@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SEED = 20_240_229  # fixes the operands; another number is another, equally good set
+_SEED = 20_240_229  # fixes the operands; any other seed gives an equally good set
 
 _SUMS = 24
-"""Questions for each operation and size of operands."""
+"""The number of questions for each operation and size of operands."""
 
 _ROMAN = (
     *((1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"), (40, "XL")),
@@ -20,7 +20,7 @@ _ROMAN = (
 
 
 def computed() -> Iterator[tuple[str, str, str]]:
-    """Yields (kind, question, answer), each question once."""
+    """Yield (kind, question, answer), each question once."""
     draw = random.Random(_SEED)  # noqa: S311 - operands, no secrets
     for low, high in ((2, 9), (11, 99), (101, 999)):
         for first, second in _pairs(draw, low, high):
@@ -39,7 +39,7 @@ def computed() -> Iterator[tuple[str, str, str]]:
 
 
 def roman(number: int) -> str:
-    """``number``, 1 to 3999, in Roman numerals."""
+    """Return ``number``, from 1 to 3999, in Roman numerals."""
     numeral = ""
     for value, letters in _ROMAN:
         count, number = divmod(number, value)
@@ -48,7 +48,7 @@ def roman(number: int) -> str:
 
 
 def _pairs(draw: random.Random, low: int, high: int) -> list[tuple[int, int]]:
-    """``_SUMS`` pairs of unequal operands, no two with the same pair of numbers."""
+    """Draw ``_SUMS`` pairs of unequal operands, no two with the same pair of numbers."""
     pairs: dict[tuple[int, int], tuple[int, int]] = {}
     while len(pairs) < _SUMS:
         first, second = draw.sample(range(low, high + 1), 2)

@@ -45,7 +45,7 @@ def test_it_tells_what_gating_changes_and_ends(
     told = capsys.readouterr().out
     assert max(map(len, told.splitlines())) <= 80
     for words in (
-        "120 questions of the project's own",
+        "120 questions from the project's question set",
         "calibrated by",
         "the app gets",
         "I don't know.",

@@ -13,9 +13,9 @@ from rich.console import Console
 from proxy import records
 from proxy.cli import demo_rag
 from proxy.cli.main import run
-from proxy.demo import rag, rag_text
+from proxy.demo import rag, rag_tables
+from proxy.demo.demo_proxy import DemoSetup
 from proxy.demo.questions import sample
-from proxy.demo.setting import Setting
 from proxy.exceptions import ConfigError
 from tests.proxy.table_upstream import TableUpstream
 
@@ -46,10 +46,10 @@ class Reader(TableUpstream):
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     with Reader({}) as upstream:
-        setting = Setting(tmp_path_factory.mktemp("demo"), upstream.base_url, "m")
+        setup = DemoSetup(tmp_path_factory.mktemp("demo"), upstream.base_url, "m")
         steps = []
-        kept = setting.folder / "kept.jsonl"
-        answered = rag.ask(setting, DRAWN, PLAN, kept, concurrency=4, told=lambda: steps.append(1))
+        kept = setup.folder / "kept.jsonl"
+        answered = rag.ask(setup, DRAWN, PLAN, kept, concurrency=4, on_answer=lambda: steps.append(1))
     assert len(steps) == len(answered) == rag.calls(len(DRAWN), PLAN)
     return rag.judged(answered, PLAN.goal, 0)
 
@@ -84,36 +84,33 @@ def test_what_passages_inflate_goes_out_before_and_not_after(found):
     assert after.n(label="incorrect") <= 1
     assert rescued.n(label="correct") > 0
     assert rag.tally(outcomes, "after", "relevant").n(label="correct") > 0
-    returned = rag.Returned.of(outcomes)
+    returned = rag.Recovered.of(outcomes)
     assert returned.refused > 0
     assert returned.right <= returned.refused
-    assert all(
-        one.rescued.label == "abstained" or one.came_back
-        for one in outcomes
-        if one.after.label == "abstained"
-    )
 
 
 def test_the_table_and_what_it_comes_to(found):
     outcomes, asked = found, len(DRAWN)
     text = io.StringIO()
-    dealt = rag.Dealt.of([outcomes, outcomes])
-    rag_text.show(Console(file=text, width=80, highlight=False), outcomes, dealt, PLAN, asked=asked + 1)
+    repeats = rag.Repeats.of([outcomes, outcomes])
+    rag_tables.show(Console(file=text, width=80, highlight=False), outcomes, repeats, PLAN, asked=asked + 1)
     said = text.getvalue()
-    for words in ("gate without conditions", "and rescue", "with another's passage", "come back right"):
+    for words in ("gate without conditions", "and rescue", "with another's passage", "answered correctly"):
         assert words in said
-    assert f"The time was over after {asked} of {asked + 1}" in said
-    assert rag_text.share(0, 0) == "-"
-    assert re.fullmatch(r"50 % \(5/10; 19-81\)", rag_text.share(5, 10))
+    assert f"The time limit was reached after {asked} of {asked + 1}" in said
+    assert rag_tables.share(0, 0) == "-"
+    assert re.fullmatch(r"50 % \(5/10; 19-81\)", rag_tables.share(5, 10))
     few = [one for one in outcomes if one.record.condition == "none"]
     text.truncate(0)
-    rag_text.show(Console(file=text, width=120, highlight=False), few, rag.Dealt.of([few]), PLAN, asked=1)
+    rag_tables.show(Console(file=text, width=120, highlight=False), few, rag.Repeats.of([few]), PLAN, asked=1)
     assert "too few to tell" in text.getvalue()
     assert "gate without conditions: nothing is answered" in text.getvalue()
 
 
 def test_the_figures_are_plain_values(found):
-    figures = json.loads(json.dumps(rag_text.figures(found, rag.Dealt.of([found]), PLAN), allow_nan=False))
+    figures = json.loads(
+        json.dumps(rag_tables.figures(found, rag.Repeats.of([found]), PLAN), allow_nan=False)
+    )
     assert figures["conditions"]["irrelevant"]["before"]["wrong"] > 0
     assert figures["refused_though_right"]["n"] >= figures["refused_though_right"]["right"]
 
@@ -121,30 +118,30 @@ def test_the_figures_are_plain_values(found):
 def test_ways_to_deal_are_counted_together(found):
     none = [one for one in found if one.record.condition == "none"]
     before, rescued = (rag.tally(found, gate, "irrelevant").wrong for gate in ("before", "rescued"))
-    dealt = rag.Dealt.of([found, none, found])
-    assert dealt.ways == 3
-    assert (dealt.wrong["before"].count, dealt.wrong["before"].n) == (2 * before.count, 2 * before.n)
+    repeats = rag.Repeats.of([found, none, found])
+    assert repeats.ways == 3
+    assert (repeats.wrong["before"].count, repeats.wrong["before"].n) == (2 * before.count, 2 * before.n)
     assert rescued.count / rescued.n < before.count / before.n
-    assert dealt.no_higher == 2  # where nothing is answered nobody can tell
-    assert dealt.halved == 2 * (rescued.count / rescued.n <= before.count / before.n / 2)
-    returned = rag.Returned.of(found)
-    assert (dealt.returned.count, dealt.returned.n) == (2 * returned.right, 2 * returned.refused)
+    assert repeats.no_higher == 2  # where nothing is answered nobody can tell
+    assert repeats.halved == 2 * (rescued.count / rescued.n <= before.count / before.n / 2)
+    returned = rag.Recovered.of(found)
+    assert (repeats.returned.count, repeats.returned.n) == (2 * returned.right, 2 * returned.refused)
 
 
 def test_asking_ends_with_its_time(tmp_path):
     with Reader({}) as upstream:
-        setting = Setting(tmp_path, upstream.base_url, "m")
+        setup = DemoSetup(tmp_path, upstream.base_url, "m")
         plan = replace(PLAN, limit_s=-1.0)
         kept = tmp_path / "kept.jsonl"
-        assert rag.ask(setting, DRAWN, plan, kept, concurrency=4, told=lambda: None) == []
+        assert rag.ask(setup, DRAWN, plan, kept, concurrency=4, on_answer=lambda: None) == []
 
 
 def test_the_command_asks_fits_tells_and_keeps_the_answers(tmp_path):
     text, kept = io.StringIO(), tmp_path / "kept.jsonl"
     with Reader({}) as upstream:
-        setting = Setting(tmp_path, upstream.base_url, "m")
+        setup = DemoSetup(tmp_path, upstream.base_url, "m")
         console = Console(file=text, width=120, highlight=False)
-        figures = demo_rag._run(console, setting, PLAN, DRAWN, kept, 0)
+        figures = demo_rag._run(console, setup, PLAN, DRAWN, kept, 0)
     assert figures["questions"] > 40
     assert "Right without passages and refused" in text.getvalue()
     facts = {record.group for record, _ in records.lines(kept, records.Record)}
@@ -164,7 +161,7 @@ def test_answers_are_not_written_over(capsys, tmp_path):
     kept.write_text("the answers of an hour\n")
     assert run(["demo-rag", "--out", str(kept)]) == 2
     assert "--out" in (said := capsys.readouterr().err)
-    assert "is there already" in said
+    assert "exists already" in said
     assert kept.read_text() == "the answers of an hour\n"
 
 

@@ -238,7 +238,7 @@ def test_the_users_own_file_comes_first_and_is_said_to_be_unchecked(
     own = tmp_path / "mine.gguf"
     own.write_bytes(b"GGUF and more")
     assert fetcher(make_model(), IDK_MODEL=str(own)) == Weights(own, "mine", None)
-    assert "hash is not known" in fetcher.told[0]
+    assert "without a check of its hash" in fetcher.told[0]
     assert not fetcher.cache.exists()
 
 

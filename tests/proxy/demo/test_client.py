@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.cli.main import run
-from proxy.demo import Asked, Setting, ask_gated, ask_openly, fit, serving
-from proxy.demo.asked import client_of
+from proxy.demo import DemoSetup, GradedAnswer, ask_gated, ask_observed, fit, running_proxy
+from proxy.demo.client import client_of
 from proxy.demo.questions import questions
 from proxy.exceptions import RunError
 from tests.fakes import FakeUpstream, answer, error, says
@@ -42,8 +42,8 @@ def upstream() -> Iterator[FakeUpstream]:
 
 
 @pytest.fixture
-def setting(upstream: FakeUpstream, tmp_path: Path) -> Setting:
-    return Setting(tmp_path, upstream.base_url, "m")
+def setup(upstream: FakeUpstream, tmp_path: Path) -> DemoSetup:
+    return DemoSetup(tmp_path, upstream.base_url, "m")
 
 
 def ignore(_: str) -> None:
@@ -51,16 +51,16 @@ def ignore(_: str) -> None:
 
 
 def test_what_the_first_half_taught_gates_the_second(
-    setting: Setting, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    setup: DemoSetup, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # nobody is there, and loopback needs nobody
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     labels: list[str] = []
-    tuned = fit(setting, FIRST, concurrency=4, seed=0, told=labels.append)
+    tuned = fit(setup, FIRST, concurrency=4, seed=0, on_answer=labels.append)
     assert sorted(labels) == ["correct"] * 30 + ["incorrect"] * 30
     assert tuned.policy.threshold == 0.75
-    with serving(setting) as base_url, client_of(base_url) as client:
-        openly = ask_openly(client, SECOND, concurrency=4, told=labels.append)
+    with running_proxy(setup) as base_url, client_of(base_url) as client:
+        openly = ask_observed(client, SECOND, concurrency=4, on_answer=labels.append)
         gated = ask_gated(client, SECOND)
     assert len(labels) == len(QUESTIONS)
     for question, alone, behind in zip(SECOND, openly, gated, strict=True):
@@ -68,7 +68,7 @@ def test_what_the_first_half_taught_gates_the_second(
         assert isinstance(alone.confidence, float)
         right = question.answers[0] if known else "Atlantis"
         label, decision = ("correct", "answer") if known else ("incorrect", "abstain")
-        assert alone == Asked(question, right, label, alone.confidence, decision)
+        assert alone == GradedAnswer(question, right, label, alone.confidence, decision)
         assert (alone.confidence >= 0.75) == known == alone.served(0.75)
         assert behind.answer == (right if known else "I don't know.")
         assert (behind.decision, behind.confidence) == (decision, alone.confidence)
@@ -76,33 +76,33 @@ def test_what_the_first_half_taught_gates_the_second(
         assert (sent.json["temperature"], sent.json["max_tokens"], sent.json["model"]) == (0, 32, "m")
 
 
-def test_answers_that_teach_nothing_are_one_line(setting: Setting) -> None:
+def test_answers_that_teach_nothing_are_one_line(setup: DemoSetup) -> None:
     wrong = [question for question in FIRST if not is_known(question)]
     with pytest.raises(RunError, match=r"demo: all 30 labels are incorrect.*--questions, or another --model"):
-        fit(setting, wrong, concurrency=4, seed=0, told=ignore)
+        fit(setup, wrong, concurrency=4, seed=0, on_answer=ignore)
 
 
 def test_an_upstream_that_fails_in_the_second_half_is_one_line(
-    setting: Setting, upstream: FakeUpstream
+    setup: DemoSetup, upstream: FakeUpstream
 ) -> None:
-    fit(setting, FIRST, concurrency=4, seed=0, told=ignore)
+    fit(setup, FIRST, concurrency=4, seed=0, on_answer=ignore)
     extra = questions()[-1]
     upstream.serve(extra.question, error(400, "the model is gone"))
     with (
-        serving(setting) as base_url,
+        running_proxy(setup) as base_url,
         client_of(base_url) as client,
         pytest.raises(RunError, match=r"was not answered: .*the model is gone"),
     ):
-        ask_openly(client, [extra], concurrency=1, told=ignore)
+        ask_observed(client, [extra], concurrency=1, on_answer=ignore)
 
 
-def test_a_taken_port_is_one_line(setting: Setting) -> None:
-    fit(setting, FIRST, concurrency=4, seed=0, told=ignore)
+def test_a_taken_port_is_one_line(setup: DemoSetup) -> None:
+    fit(setup, FIRST, concurrency=4, seed=0, on_answer=ignore)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with (
             pytest.raises(RunError, match=rf"cannot listen on 127\.0\.0\.1:{port}; give another --port"),
-            serving(setting, port),
+            running_proxy(setup, port),
         ):
             pass
 

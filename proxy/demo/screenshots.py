@@ -1,4 +1,4 @@
-"""The page's pictures, where a browser is there."""
+"""Screenshots of the page at /admin, where a browser is installed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
-def taken(url: str, key: str, route: str, folder: Path, name: str) -> list[Path] | str:
-    """The files, or why there are none."""
+def take_screenshots(url: str, key: str, route: str, folder: Path, name: str) -> list[Path] | str:
+    """Take a screenshot in each colour scheme; return the files, or the reason why there are none."""
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if find_spec("playwright") is None or browser is None:
-        return "no pictures of the page: they take chromium and the Python package playwright"
+        return "no screenshots of the page: they need chromium and the Python package playwright"
     from playwright.sync_api import Error, sync_playwright
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,11 +31,11 @@ def taken(url: str, key: str, route: str, folder: Path, name: str) -> list[Path]
                 page.fill("#key", key)
                 page.click("#login .main")
                 page.wait_for_selector("#above > *")
-                page.wait_for_timeout(500)  # the charts are drawn in the frame after
+                page.wait_for_timeout(500)  # the charts are drawn one frame later
                 file = folder / f"admin-{name}-{scheme}.png"
                 page.screenshot(path=file)
                 files.append(file)
             chromium.close()
     except Error as exc:
-        return f"no pictures of the page: {exc.message.splitlines()[0]}"
+        return f"no screenshots of the page: {exc.message.splitlines()[0]}"
     return files

@@ -1,4 +1,4 @@
-"""The second half: questions asked through the running proxy by the official client, as an app would."""
+"""Questions asked through the running proxy with the official openai client, as an app would ask them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gating.grading import grade
+from proxy.demo.demo_proxy import GATED, MAX_TOKENS, OPEN
 from proxy.demo.questions import SYSTEM_PROMPT
-from proxy.demo.setting import GATED, MAX_TOKENS, OPEN
 from proxy.exceptions import RunError
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One question with what came back: the answer, its label, the confidence in [0, 1] or None, the decision."""
+class GradedAnswer:
+    """A question with its answer, the label of the answer, the confidence in [0, 1] or None, and the decision."""
 
     question: Question
     answer: str
@@ -31,42 +31,46 @@ class Asked:
     decision: str
 
     def served(self, threshold: float) -> bool:
-        """Whether the gate lets the answer out at ``threshold``; the model's own "I don't know" is no answer."""
+        """Return whether the gate serves the answer at ``threshold``; the model's own "I don't know" is no answer."""
         return self.label != "abstained" and self.confidence is not None and self.confidence >= threshold
 
 
 def client_of(base_url: str) -> openai.OpenAI:
-    """The official client; what it takes to use the proxy is its base URL."""
+    """Return the official client, which needs only the base URL of the proxy."""
     import openai
 
-    # The environment's HTTP_PROXY is for the world outside: the way here is the loopback.
+    # The proxy is on the loopback: HTTP_PROXY of the environment does not apply.
     loopback = openai.DefaultHttpxClient(trust_env=False)
     return openai.OpenAI(base_url=base_url, api_key="unused", timeout=120.0, http_client=loopback)
 
 
-def ask_openly(
-    client: openai.OpenAI, questions: Sequence[Question], *, concurrency: int, told: Callable[[str], None]
-) -> list[Asked]:
-    """Through the observing route: every answer comes back, with what the gate would have done.
+def ask_observed(
+    client: openai.OpenAI,
+    questions: Sequence[Question],
+    *,
+    concurrency: int,
+    on_answer: Callable[[str], None],
+) -> list[GradedAnswer]:
+    """Ask through the observing route, which returns every answer with the verdict that the gate would have given.
 
-    Raises RunError where one does not.
+    Raises RunError where a question gets no answer.
     """
 
-    def ask(question: Question) -> Asked:
+    def ask(question: Question) -> GradedAnswer:
         asked = _ask(client, OPEN, question)
-        told(asked.label)
+        on_answer(asked.label)
         return asked
 
     with ThreadPoolExecutor(concurrency) as pool:
         return list(pool.map(ask, questions))
 
 
-def ask_gated(client: openai.OpenAI, questions: Sequence[Question]) -> list[Asked]:
-    """Through the enforcing route: what an app sees. Raises RunError where no answer comes back."""
+def ask_gated(client: openai.OpenAI, questions: Sequence[Question]) -> list[GradedAnswer]:
+    """Ask through the enforcing route, as an app does; raise RunError where a question gets no answer."""
     return [_ask(client, GATED, question) for question in questions]
 
 
-def _ask(client: openai.OpenAI, model: str, question: Question) -> Asked:
+def _ask(client: openai.OpenAI, model: str, question: Question) -> GradedAnswer:
     from openai import OpenAIError
 
     try:
@@ -81,11 +85,11 @@ def _ask(client: openai.OpenAI, model: str, question: Question) -> Asked:
     except OpenAIError as exc:
         raise RunError(f"demo: {question.question!r} was not answered: {exc}") from exc
     answer = completion.choices[0].message.content or ""
-    said = (completion.model_extra or {})["idk"]["choices"][0]
-    return Asked(
+    verdict = (completion.model_extra or {})["idk"]["choices"][0]
+    return GradedAnswer(
         question=question,
         answer=answer.strip(),
         label=grade(answer, question.answers),
-        confidence=said["confidence"],
-        decision=said["decision"],
+        confidence=verdict["confidence"],
+        decision=verdict["decision"],
     )

@@ -1,4 +1,4 @@
-"""Where the demonstration runs: a configuration in a folder of its own, and the proxy on a loopback port."""
+"""The proxy of the demonstration: its configuration in a dedicated folder, and the server on a loopback port."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-#: The route that withholds, the one that only tells what it would withhold, and the one before any policy.
+#: Routes: one that enforces the policy, one that observes with it, and one that observes without a policy.
 GATED, OPEN, BEFORE = "gated", "open", "before"
-#: Wrong answers cost three right ones: answer from a confidence of 3/4 on.
+#: The model name of the README's example, which the enforcing route takes too.
+README_MODEL = "support"
+#: A wrong answer costs three right ones, so that the gate answers at a confidence of 3/4 or more.
 WRONG_COST = 3.0
-#: An answer to one of the questions is a few words.
+#: Answers to the questions are a few words long.
 MAX_TOKENS = 32
 _STARTING_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """``folder`` keeps the questions, the records, the policy and the configuration."""
+class DemoSetup:
+    """The settings of a demo run; ``folder`` holds the questions, the records, the policy and the configuration."""
 
     folder: Path
     upstream: str
     model: str
-    #: The ``rag`` section of its routes.
+    #: The ``rag`` section of the routes.
     rag: Mapping[str, object] = field(default_factory=dict)
     #: Further samples of each answer, and whether its logprobs are read.
     samples: int = 0
@@ -43,21 +45,21 @@ class Setting:
 
     @property
     def records(self) -> Path:
-        """Where the graded answers of the first half are written."""
+        """The file of the graded answers of the first half."""
         return self.folder / "records.jsonl"
 
     @property
     def scorers(self) -> tuple[str, ...] | None:
-        """What the policy reads where both kinds of evidence are there; None: what `idk tune` takes."""
+        """The policy's scorers where both logprobs and samples are read; None for the default of `idk tune`."""
         return ("mean_logprob", "agreement") if self.samples and self.logprobs else None
 
     @property
     def policy(self) -> Path:
-        """Where the policy is written."""
+        """The file of the policy."""
         return self.folder / "policy.json"
 
     def config(self, *modes: str) -> config.Config:
-        """The configuration with these of the routes; also written to the folder, to be read and used."""
+        """Return the configuration with these routes, and write it to the folder."""
         tree = {
             "upstreams": {
                 "embedded": {
@@ -80,7 +82,7 @@ class Setting:
         }
         return {
             "name": name,
-            "models": [name],
+            "models": [name, README_MODEL] if name == GATED else [name],
             "upstream": "embedded",
             "model": self.model,
             "params": {"temperature": 0},
@@ -92,12 +94,12 @@ class Setting:
 
 
 @contextmanager
-def serving(setting: Setting, port: int = 0) -> Iterator[str]:
-    """The proxy with the policy's routes, in a thread; gives its base URL. Raises RunError if it cannot listen."""
-    loaded = setting.config(GATED, OPEN)
-    parts = app.build(loaded, folder=setting.folder, environ=os.environ)
+def running_proxy(setup: DemoSetup, port: int = 0) -> Iterator[str]:
+    """Run the proxy with the policy's routes in a thread; yield its base URL. Raises RunError if it cannot listen."""
+    loaded = setup.config(GATED, OPEN)
+    parts = app.build(loaded, folder=setup.folder, environ=os.environ)
     server = server_of(app.App(parts), loaded.server)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # making a server sets it
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # constructing the server sets the level
     try:
         listener = socket.create_server(("127.0.0.1", port))
     except OSError as exc:

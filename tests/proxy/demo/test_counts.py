@@ -11,10 +11,10 @@ from rich.console import Console
 from gating.tuning import Collector, Tuned, WrongCost, tune
 from gating.types import Evidence
 from proxy.cli.demo import examples, halves
-from proxy.demo import Asked, Tally, tally
+from proxy.demo import Counts, GradedAnswer, count
+from proxy.demo.counts import gain, separation
 from proxy.demo.questions import questions
-from proxy.demo.tally import gain, separation
-from proxy.demo.telling import figures, fitted, show_examples, show_table
+from proxy.demo.tables import figures, fitted, show_examples, show_table
 
 QUESTION = questions()[0]
 
@@ -29,8 +29,8 @@ def tuned() -> Tuned:
     return tune(graded.graded(), WrongCost(3.0), calibrator="platt")
 
 
-def asked(label: str, confidence: float | None, answer: str = "x", decision: str = "answer") -> Asked:
-    return Asked(QUESTION, answer, label, confidence, decision)  # type: ignore[arg-type]
+def asked(label: str, confidence: float | None, answer: str = "x", decision: str = "answer") -> GradedAnswer:
+    return GradedAnswer(QUESTION, answer, label, confidence, decision)  # type: ignore[arg-type]
 
 
 ANSWERS = [
@@ -45,35 +45,35 @@ ANSWERS = [
 
 
 def test_always_answering_counts_every_label() -> None:
-    assert tally(ANSWERS) == Tally(right=3, wrong=3, abstained=1)
+    assert count(ANSWERS) == Counts(right=3, wrong=3, abstained=1)
 
 
 @pytest.mark.parametrize(
     ("threshold", "expected"),
-    [(0.0, Tally(3, 2, 2)), (0.75, Tally(2, 1, 4)), (0.9, Tally(1, 0, 6)), (1.0, Tally(0, 0, 7))],
+    [(0.0, Counts(3, 2, 2)), (0.75, Counts(2, 1, 4)), (0.9, Counts(1, 0, 6)), (1.0, Counts(0, 0, 7))],
 )
-def test_the_gate_answers_from_its_threshold_on(threshold: float, expected: Tally) -> None:
+def test_the_gate_answers_from_its_threshold_on(threshold: float, expected: Counts) -> None:
     """A confidence equal to the threshold passes; a missing one never does; a refusal is no answer."""
-    assert tally(ANSWERS, threshold) == expected
+    assert count(ANSWERS, threshold) == expected
 
 
 def test_a_wrong_answer_costs_the_odds_of_the_target() -> None:
-    counts = Tally(right=6, wrong=2, abstained=2)
+    counts = Counts(right=6, wrong=2, abstained=2)
     assert counts.score(0.5) == pytest.approx((6 - 2) / 10)
     assert counts.score(0.75) == pytest.approx((6 - 2 * 3) / 10)
     assert counts.score(0.9) == pytest.approx((6 - 2 * 9) / 10)
     assert counts.error == pytest.approx(0.25)
-    assert Tally(0, 0, 3).error is None
+    assert Counts(0, 0, 3).error is None
 
 
 @pytest.mark.parametrize("target", [0.5, 0.75, 0.9])
 def test_the_gain_is_what_gating_adds_to_the_score(target: float) -> None:
     many = [
-        Asked(question, "x", one.label, one.confidence, one.decision)
+        GradedAnswer(question, "x", one.label, one.confidence, one.decision)
         for question, one in zip(questions()[:280], ANSWERS * 40, strict=True)
     ]
     value, (low, high) = gain(many, target)
-    assert value == pytest.approx(tally(many, target).score(target) - tally(many).score(target))
+    assert value == pytest.approx(count(many, target).score(target) - count(many).score(target))
     assert low < value < high
     worth = {"correct": -1.0, "incorrect": target / (1 - target), "abstained": 0.0}
     spread = np.std([0.0 if one.served(target) else worth[one.label] for one in many])
@@ -132,13 +132,13 @@ def test_the_json_figures_are_those_of_the_table(tuned: Tuned) -> None:
     }
     assert fitted(tuned) == "Policy: mean_logprob, calibrated by platt on 42 answers."
     assert told["n"] == 7
-    assert told["always"]["score"]["0.75"] == pytest.approx(tally(ANSWERS).score(0.75))
+    assert told["always"]["score"]["0.75"] == pytest.approx(count(ANSWERS).score(0.75))
     assert told["gated"]["0.75"] == {
         "right": 2,
         "wrong": 1,
         "abstained": 4,
         "error": pytest.approx(1 / 3),
-        "score": pytest.approx(tally(ANSWERS, 0.75).score(0.75)),
+        "score": pytest.approx(count(ANSWERS, 0.75).score(0.75)),
         "gain": pytest.approx(gain(ANSWERS, 0.75)[0]),
         "gain_interval": list(gain(ANSWERS, 0.75)[1]),
     }

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.demo import Setting
+from proxy.demo import DemoSetup
+from proxy.demo.evidence_sources import compare_sources, scores_by_source, verdict
 from proxy.demo.fit import fit
 from proxy.demo.questions import sample
-from proxy.demo.sources import compared, verdict, worth
 from tests.fakes import FakeUpstream, answer, says
 
 if TYPE_CHECKING:
@@ -49,27 +49,27 @@ def _reply(place, right):
 
 
 def test_each_source_judges_the_same_answers(upstream: FakeUpstream, tmp_path: Path) -> None:
-    setting = Setting(tmp_path, upstream.base_url, "m", samples=3)
-    tuned = fit(setting, FIRST, concurrency=4, seed=0, told=lambda _: None)
+    setup = DemoSetup(tmp_path, upstream.base_url, "m", samples=3)
+    tuned = fit(setup, FIRST, concurrency=4, seed=0, on_answer=lambda _: None)
     assert [scorer.name for scorer in tuned.policy.scorers] == ["mean_logprob", "agreement"]
-    found = compared(setting, SECOND, concurrency=4, seed=0, told=lambda _: None)
+    found = compare_sources(setup, SECOND, concurrency=4, seed=0, on_answer=lambda _: None)
     assert set(found) == {"logprobs", "samples", "both"}
     answers = [[(one.question, one.answer, one.label) for one in asked] for asked in found.values()]
     assert answers[0] == answers[1] == answers[2]
     assert all(one.confidence is not None for asked in found.values() for one in asked)
-    scores = worth(found)
+    scores = scores_by_source(found)
     assert scores["both"]["0.75"] >= max(scores["logprobs"]["0.75"], scores["samples"]["0.75"])
 
 
 def test_without_logprobs_samples_teach(upstream: FakeUpstream, tmp_path: Path) -> None:
-    setting = Setting(tmp_path, upstream.base_url, "m", samples=3, logprobs=False)
-    tuned = fit(setting, FIRST, concurrency=4, seed=0, told=lambda _: None)
+    setup = DemoSetup(tmp_path, upstream.base_url, "m", samples=3, logprobs=False)
+    tuned = fit(setup, FIRST, concurrency=4, seed=0, on_answer=lambda _: None)
     assert tuned.policy.needs == {"samples"}
     assert not any("logprobs" in call.json for call in upstream.calls(FIRST[0].question)[-2:])
 
 
 def test_the_verdict_is_honest() -> None:
     scores = {"logprobs": {"0.5": 0.1}, "samples": {"0.5": 0.2}, "both": {"0.5": 0.3}}
-    assert verdict(scores) == "Both beat either alone at every target."
+    assert verdict(scores) == "Both together beat each alone at every target."
     scores["both"]["0.5"] = 0.2
-    assert verdict(scores) == "Both do not beat either alone: samples at 0.5 is worth as much or more."
+    assert verdict(scores) == "Both together do not beat each alone: samples at 0.5 score as much or more."

@@ -1,4 +1,4 @@
-"""What the demonstration shows: a handful of answers with their verdicts, and one table."""
+"""The printed results of the demonstration: examples with their verdicts, and the tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from proxy.demo.tally import TARGETS, Tally, gain, separation, tally
+from proxy.demo.counts import TARGETS, Counts, count, gain, separation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gating.tuning import Tuned
-    from proxy.demo.asked import Asked
+    from proxy.demo.client import GradedAnswer
 
 _MARK = {"correct": "[green]right[/]", "incorrect": "[red]wrong[/]", "abstained": "[dim]declines[/]"}
 
 
-def show_examples(console: Console, pairs: Sequence[tuple[Asked, Asked]]) -> None:
-    """The model's own answer beside what an app gets through the gate; a pair is of one question."""
+def show_examples(console: Console, pairs: Sequence[tuple[GradedAnswer, GradedAnswer]]) -> None:
+    """Print the model's answers beside what an app gets through the gate; each pair is one question."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, width=80)
     table.add_column("question", ratio=5)
     table.add_column("the model says", ratio=3)
@@ -37,9 +37,9 @@ def show_examples(console: Console, pairs: Sequence[tuple[Asked, Asked]]) -> Non
     console.print(table)
 
 
-def show_table(console: Console, asked: Sequence[Asked]) -> None:
-    """Always answering against the gate at each target."""
-    always, gated = tally(asked), [tally(asked, target) for target in TARGETS]
+def show_table(console: Console, asked: Sequence[GradedAnswer]) -> None:
+    """Print always answering against the gate at each target."""
+    always, gated = count(asked), [count(asked, target) for target in TARGETS]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, width=80)
     table.add_column("", no_wrap=True)
     table.add_column("always", justify="right")
@@ -63,15 +63,15 @@ def show_table(console: Console, asked: Sequence[Asked]) -> None:
 
 
 def show_sources(
-    console: Console, found: Mapping[str, Sequence[Asked]], scores: Mapping[str, Mapping[str, float]]
+    console: Console, found: Mapping[str, Sequence[GradedAnswer]], scores: Mapping[str, Mapping[str, float]]
 ) -> None:
-    """Each kind of evidence beside always answering: the score at each target, and the AUROC."""
+    """Print the score at each target and the AUROC, for always answering and for each kind of evidence."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, width=80)
     table.add_column("score", no_wrap=True)
     for target in TARGETS:
         table.add_column(f"at {target:g}", justify="right")
     table.add_column("AUROC", justify="right")
-    always = tally(next(iter(found.values())))
+    always = count(next(iter(found.values())))
     table.add_row("always answering", *(f"{always.score(target):+.2f}" for target in TARGETS), "")
     for name, asked in found.items():
         area = separation(asked)
@@ -84,16 +84,18 @@ def show_sources(
 
 
 def fitted(tuned: Tuned) -> str:
-    """How the policy came about, in one line."""
+    """Describe the fitted policy in one line."""
     policy, n = tuned.policy, tuned.figures.n
     names = " + ".join(scorer.name for scorer in policy.scorers)
     return f"Policy: {names}, calibrated by {policy.calibrator.kind} on {n['fit']} answers."
 
 
-def figures(tuned: Tuned, asked: Sequence[Asked], examples: Sequence[tuple[Asked, Asked]]) -> dict[str, Any]:
-    """The same as plain JSON values."""
+def figures(
+    tuned: Tuned, asked: Sequence[GradedAnswer], examples: Sequence[tuple[GradedAnswer, GradedAnswer]]
+) -> dict[str, Any]:
+    """Return the results as JSON values."""
     policy = tuned.policy
-    always = tally(asked)
+    always = count(asked)
     found = separation(asked)
     return {
         "policy": {
@@ -121,8 +123,8 @@ def figures(tuned: Tuned, asked: Sequence[Asked], examples: Sequence[tuple[Asked
     }
 
 
-def _gated(asked: Sequence[Asked], target: float) -> dict[str, Any]:
-    counts, (gained, interval) = tally(asked, target), gain(asked, target)
+def _gated(asked: Sequence[GradedAnswer], target: float) -> dict[str, Any]:
+    counts, (gained, interval) = count(asked, target), gain(asked, target)
     return _values(counts) | {
         "score": counts.score(target),
         "gain": gained,
@@ -130,7 +132,7 @@ def _gated(asked: Sequence[Asked], target: float) -> dict[str, Any]:
     }
 
 
-def _values(counts: Tally) -> dict[str, Any]:
+def _values(counts: Counts) -> dict[str, Any]:
     return {
         "right": counts.right,
         "wrong": counts.wrong,

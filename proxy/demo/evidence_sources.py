@@ -1,4 +1,4 @@
-"""Logprobs, samples and both, each with a policy of its own, on the same answers of the second half."""
+"""Comparison of logprobs, samples and both, each with a separate policy, on the same answers of the second half."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from gating import Gate, tuning
 from gating.types import GatingError
 from proxy import records
-from proxy.demo.asked import Asked
+from proxy.demo.client import GradedAnswer
+from proxy.demo.counts import TARGETS, count
+from proxy.demo.demo_proxy import WRONG_COST, DemoSetup
 from proxy.demo.fit import ask
-from proxy.demo.setting import WRONG_COST, Setting
-from proxy.demo.tally import TARGETS, tally
 from proxy.exceptions import RunError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from proxy.demo.questions import Question
 
-#: The scorers of each source.
+#: The scorers that read each kind of evidence.
 SOURCES: Mapping[str, tuple[str, ...]] = {
     "logprobs": ("mean_logprob",),
     "samples": ("agreement",),
@@ -27,23 +27,23 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def compared(
-    setting: Setting,
+def compare_sources(
+    setup: DemoSetup,
     questions: Sequence[Question],
     *,
     concurrency: int,
     seed: int,
-    told: Callable[[str], None],
-) -> dict[str, list[Asked]]:
-    """What the gate of each source makes of one and the same answers; fitted on the first half's records.
+    on_answer: Callable[[str], None],
+) -> dict[str, list[GradedAnswer]]:
+    """Ask the questions once and return the verdicts of a gate for each kind of evidence, fitted on the first half.
 
-    Raises RunError where those teach nothing.
+    Raises RunError where the records of the first half cannot fit a policy.
     """
-    path = setting.folder / "second.jsonl"
-    ask(setting, questions, path, concurrency, told)
+    path = setup.folder / "second.jsonl"
+    ask(setup, questions, path, concurrency, on_answer)
     found = [record for record, _ in records.lines(path, records.Record)]
     by_id = {question.id: question for question in questions}
-    gates = {name: _gate(setting.records, scorers, seed) for name, scorers in SOURCES.items()}
+    gates = {name: _gate(setup.records, scorers, seed) for name, scorers in SOURCES.items()}
     return {
         name: [_asked(by_id[record.id], record, gate) for record in found] for name, gate in gates.items()
     }
@@ -58,28 +58,28 @@ def _gate(path: Path, scorers: tuple[str, ...], seed: int) -> Gate:
     return Gate(tuned.policy)
 
 
-def _asked(question: Question, record: records.Record, gate: Gate) -> Asked:
+def _asked(question: Question, record: records.Record, gate: Gate) -> GradedAnswer:
     decided = gate.decide(record.evidence())
-    return Asked(question, record.answer, record.label, decided.confidence, decided.decision)
+    return GradedAnswer(question, record.answer, record.label, decided.confidence, decided.decision)
 
 
-def worth(found: Mapping[str, Sequence[Asked]]) -> dict[str, dict[str, float]]:
-    """The score of each source at each target."""
+def scores_by_source(found: Mapping[str, Sequence[GradedAnswer]]) -> dict[str, dict[str, float]]:
+    """Return the score of each kind of evidence at each target."""
     return {
-        name: {f"{target:g}": tally(asked, target).score(target) for target in TARGETS}
+        name: {f"{target:g}": count(asked, target).score(target) for target in TARGETS}
         for name, asked in found.items()
     }
 
 
 def verdict(scores: Mapping[str, Mapping[str, float]]) -> str:
-    """Whether both beat either alone at every target, in words."""
+    """Say whether both kinds together beat each alone at every target."""
     both = scores["both"]
-    lost = [
+    better_alone = [
         f"{name} at {target}"
         for target in both
         for name in ("logprobs", "samples")
         if scores[name][target] >= both[target]
     ]
-    if not lost:
-        return "Both beat either alone at every target."
-    return f"Both do not beat either alone: {', '.join(lost)} is worth as much or more."
+    if not better_alone:
+        return "Both together beat each alone at every target."
+    return f"Both together do not beat each alone: {', '.join(better_alone)} score as much or more."
