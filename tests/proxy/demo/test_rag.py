@@ -103,7 +103,7 @@ def test_the_table_and_what_it_comes_to(found):
     few = [one for one in outcomes if one.record.condition == "none"]
     text.truncate(0)
     rag_tables.show(Console(file=text, width=120, highlight=False), few, rag.Repeats.of([few]), PLAN, asked=1)
-    assert "too few to tell" in text.getvalue()
+    assert "too few for a conclusion" in text.getvalue()
     assert "gate without conditions: nothing is answered" in text.getvalue()
 
 
