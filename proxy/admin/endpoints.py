@@ -18,6 +18,7 @@ from proxy.clients import keys
 from proxy.control.policies import Alarm
 from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, Overloaded, StoreError, StoreRefused
 from proxy.offline.labelling import block
+from proxy.offline.stylesheet import STYLESHEET
 from proxy.server import asgi
 from proxy.server.errors import error_body
 from proxy.storage import Label
@@ -39,6 +40,7 @@ PAGE = Path(__file__).parent / "page"
 #: The page's files and their media types, by path under ``/admin/``.
 FILES: Mapping[str, str] = {
     "admin.css": "text/css",
+    "shared.css": "text/css",
     "admin.js": "text/javascript",
     "api.js": "text/javascript",
     "charts.js": "text/javascript",
@@ -123,7 +125,8 @@ def _file(access: AdminAccess) -> Handler:
             return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
         if name not in FILES:
             raise NotFound("the admin page has no such file")
-        return FileResponse(PAGE / name, media_type=FILES[name], headers={"cache-control": "no-cache"})
+        path = STYLESHEET if name == STYLESHEET.name else PAGE / name
+        return FileResponse(path, media_type=FILES[name], headers={"cache-control": "no-cache"})
 
     return serve
 

@@ -12,7 +12,7 @@ from proxy.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from gating import Policy
-    from proxy.offline.report import Cascade, Manner, ReportFigures
+    from proxy.offline.report import Cascade, ReportFigures, SamplingMode
 
 
 def report(
@@ -69,19 +69,19 @@ def report(
         _show(figures, out)
 
 
-def _manner(wait: str, level: float | None) -> Manner:
+def _manner(wait: str, level: float | None) -> SamplingMode:
     from typing import get_args
 
     from gating.sampled import Wait
-    from proxy.offline.report import Manner
+    from proxy.offline.report import SamplingMode
 
     for known in get_args(Wait):
         if wait == known:
-            return Manner(known, level or 0.0 if known == "sequential" else 0.0)
+            return SamplingMode(known, level or 0.0 if known == "sequential" else 0.0)
     raise ConfigError(f"report: --wait: {wait!r} is not one of its values; use {', '.join(get_args(Wait))}")
 
 
-def _cascade(first: tuple[Path, Policy], second: tuple[Path, Policy], manner: Manner) -> Cascade:
+def _cascade(first: tuple[Path, Policy], second: tuple[Path, Policy], manner: SamplingMode) -> Cascade:
     """Return the figures of two routes one after the other, each with a file of records and a policy."""
     from gating.types import GatingError
     from proxy import records as files
@@ -98,7 +98,7 @@ def _show(figures: ReportFigures, out: Path | None) -> None:
     """Print the main figures of the page."""
     from rich.console import Console
 
-    from proxy.offline.report.words import number, percent, several
+    from proxy.offline.report.formatting import number, percent, several
 
     console = Console(highlight=False)
     console.print()

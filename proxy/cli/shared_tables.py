@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from proxy.cli.output import cell, escaped
-from proxy.offline.report.words import count, number, percent, several
+from proxy.offline.report.formatting import count, number, percent, several
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxy.offline.evaluation.overrefusal import ConditionCounts, ExamplesComparison, Share
-    from proxy.offline.report import Cascade, Way
+    from proxy.offline.report import Cascade, Strategy
 
 _CONDITION_COLUMNS = (
     "n", "right", "wrong", "refused", "over-refusal", "unsafe answers", "F1 refusing", "F1 answering",
@@ -52,7 +52,7 @@ def show_examples_effect(compared: ExamplesComparison, console: Console | None =
         show_conditions(tallies, console)
 
 
-def show_sampling(sampling: Mapping[str, Way], console: Console) -> None:
+def show_sampling(sampling: Mapping[str, Strategy], console: Console) -> None:
     """Print the results of each way to draw samples."""
     console.print("\nby when samples are drawn (sampling.wait of a route)")
     console.print(_ways("wait", sampling))
@@ -73,7 +73,7 @@ def show_cascade(cascade: Cascade, console: Console) -> None:
     console.print(_ways("asking", cascade.ways))
 
 
-def _ways(title: str, ways: Mapping[str, Way]) -> Table:
+def _ways(title: str, ways: Mapping[str, Strategy]) -> Table:
     table = _table(title, _WAY_COLUMNS)
     for name, way in ways.items():
         table.add_row(

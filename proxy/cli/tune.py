@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gating.tuning import Goal, Tuned
     from proxy.offline.evaluation.overrefusal import ExamplesComparison
-    from proxy.offline.report import ReportFigures, Way
+    from proxy.offline.report import ReportFigures, Strategy
 
 Records = Annotated[Path, typer.Option("--records", help="Graded answers, as `idk evaluate` writes them.")]
 
@@ -142,7 +142,7 @@ def _page(records: Path, tuned: Tuned, level: float | None) -> ReportFigures:
     return figures_of_tuned(records, tuned, level)
 
 
-def _sampling(records: Path, tuned: Tuned, level: float | None) -> Mapping[str, Way]:
+def _sampling(records: Path, tuned: Tuned, level: float | None) -> Mapping[str, Strategy]:
     """Return the results of each way to draw samples; nothing where the policy reads none."""
     if "samples" not in tuned.policy.needs:
         return {}

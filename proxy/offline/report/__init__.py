@@ -1,4 +1,4 @@
-"""What a policy does on graded answers, as one page to look at and as figures to read by machine.
+"""The report: what a policy does on graded answers, as an HTML page and as JSON figures.
 
 figures = figures_of(records, policy, Source("records.jsonl"))
 html = render(figures)
@@ -6,15 +6,15 @@ html = render(figures)
 
 from proxy.offline.report.figures import ReportFigures, figures_of, figures_of_tuned, sampling_of_tuned
 from proxy.offline.report.page import render
-from proxy.offline.report.reading import Source
-from proxy.offline.report.stages import Cascade, Manner, Way, cascade
+from proxy.offline.report.scoring import Source
+from proxy.offline.report.strategies import Cascade, SamplingMode, Strategy, cascade
 
 __all__ = [
     "Cascade",
-    "Manner",
     "ReportFigures",
+    "SamplingMode",
     "Source",
-    "Way",
+    "Strategy",
     "cascade",
     "figures_of",
     "figures_of_tuned",

@@ -1,12 +1,12 @@
-"""The page's pictures."""
+"""The charts of the report."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from proxy.offline.report.curves import BARS, LEVEL
+from proxy.offline.report.formatting import count, percent, percent_at_most, several, ticks
 from proxy.offline.report.svg import BOTTOM, HEIGHT, TOP, WIDTH, Plot, drawing, element, path
-from proxy.offline.report.words import count, percent, percent_at_most, several, ticks
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from proxy.offline.report.figures import ReportFigures
 
 FIFTHS = [(place / 5, percent(place / 5)) for place in range(6)]
-#: Pixels between two counts below which the second is left to the table.
+#: The least distance in pixels between two counts; closer ones are shown in the table only.
 APART = 34
 
 
 def risk_coverage_chart(figures: ReportFigures) -> Markup | None:
-    """Risk against coverage with its band, the chosen threshold and the certified target; None without labels."""
+    """Draw risk against coverage with its band, threshold and certified target; None without labels."""
     curve, certificate = figures.curve, figures.policy.certificate
     if not curve:
         return None
@@ -32,8 +32,8 @@ def risk_coverage_chart(figures: ReportFigures) -> Markup | None:
     parts = [
         path([*high, *reversed(low)], "band", closed=True),
         plot.axes(
-            "answered, of all",
-            "wrong, of the answered",
+            "share of questions answered",
+            "share of answers wrong",
             FIFTHS,
             [(at, percent(at)) for at in ticks(plot.high)],
         ),
@@ -54,7 +54,7 @@ def risk_coverage_chart(figures: ReportFigures) -> Markup | None:
     gated = figures.gated
     if gated is not None and gated.coverage is not None and gated.risk is not None:
         said = f"the policy answers {percent(gated.coverage)}, {percent(gated.risk)} of them wrong"
-        # At the top, where the line is low: it rises to the right.
+        # The curve rises to the right, so the labels have room at the top.
         parts += [
             plot.upright(gated.coverage, "threshold"),
             element("circle", cx=plot.x(gated.coverage), cy=plot.y(gated.risk), r=6, class_="chosen"),
@@ -72,19 +72,19 @@ def risk_coverage_chart(figures: ReportFigures) -> Markup | None:
 
 
 def _risk_axis(curve: tuple[CurvePoint, ...], target: float | None) -> float:
-    """High enough for the line and the target; the band of the first few answers may leave the picture."""
+    """Return the top of the axis for curve and target; the wide band of the first answers may be cut."""
     settled = [point.interval[1] for point in curve if point.coverage >= curve[-1].coverage / 3]
     top = max([*settled, *(point.risk for point in curve), 1.3 * (target or 0.0), 0.02])
     return min(ticks(top)[-1], 1.0)
 
 
 def reliability_chart(bins: tuple[ReliabilityBin, ...]) -> Markup | None:
-    """What is said against what comes true, with the number of answers; None without labels."""
+    """Draw confidence against the share of right answers, with counts; None without labels."""
     if not bins:
         return None
     plot = Plot()
     parts = [
-        plot.axes("confidence", "right", FIFTHS, FIFTHS),
+        plot.axes("confidence", "share right", FIFTHS, FIFTHS),
         path([(plot.x(0), plot.y(0)), (plot.x(1), plot.y(1))], "ideal"),
     ]
     free_from = 0.0
@@ -105,14 +105,14 @@ def reliability_chart(bins: tuple[ReliabilityBin, ...]) -> Markup | None:
     return drawing(
         "reliability",
         "Reliability diagram",
-        f"{several(len(bins), 'group')} of about equal size. Farthest from the diagonal: said "
+        f"{several(len(bins), 'group')} of about equal size. Farthest from the diagonal: confidence "
         f"{percent(worst.confidence)}, right {percent(worst.right)} of {several(worst.count, 'answer')}.",
         *parts,
     )
 
 
 def histogram_chart(bars: Histogram, threshold: float | None) -> Markup | None:
-    """Right answers upwards, wrong ones downwards, by confidence; None without labels."""
+    """Draw right answers upwards and wrong ones downwards, by confidence; None without labels."""
     if not any(bars.right + bars.wrong):
         return None
     up, down = ticks(max(*bars.right, 1), 3), ticks(max(*bars.wrong, 1), 3)
@@ -161,7 +161,7 @@ def _bar(plot: Plot, place: int, n: int, kind: str) -> Markup:
 
 
 def outcome_chart(always: HeldOut, gated: HeldOut | None) -> Markup | None:
-    """Right, wrong and withheld as one bar for answering everything and one for the gate; None without answers."""
+    """Draw right, wrong and withheld answers without and with the gate, as bars; None without answers."""
     rows = [("answering everything", always), *([] if gated is None else [("with the policy", gated)])]
     if not always.right + always.wrong + always.abstained:
         return None
@@ -196,7 +196,7 @@ def _stack(outcome: HeldOut, y: float) -> list[Markup]:
 
 
 def coverage_bar(coverage: float | None) -> Markup:
-    """A small bar beside a number in a table; it says nothing that the number does not."""
+    """Draw a small decorative bar for a number in a table."""
     bar = (
         [element("rect", x=0, y=0, width=100 * coverage, height=6, rx=2, class_="share")] if coverage else []
     )

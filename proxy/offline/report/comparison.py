@@ -1,4 +1,4 @@
-"""What each rule for choosing a threshold would have let through, on the same labels."""
+"""A comparison of the rules for choosing a threshold, on the same labels."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
     from gating.rules import Rule
     from gating.types import Certificate
-    from proxy.offline.report.reading import Reading
+    from proxy.offline.report.scoring import ScoredFile
 
     Array = NDArray[Any]
 
-#: Target risks that are compared, with the certificate's own.
+#: The target risks of the comparison, beside the certificate's.
 TARGETS = (0.05, 0.1, 0.2)
 DELTA = 0.1
-#: Of the labels, those that the split walk spends on its start; the other rules certify on all.
+#: The share of the labels that the split walk uses as its pilot; the other rules certify on all labels.
 PILOT = 0.15
-#: More labels than this settle nothing further about the rules, and their tables of binomial tails grow.
+#: The most labels that are compared; more do not change the result, and the tables of binomial tails grow.
 MOST_COMPARED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class RuleChoice:
-    """Answered among all at the threshold that a rule takes for ``target_risk``, and the risk seen there.
+    """Coverage and observed risk at the threshold that a rule chooses for ``target_risk``.
 
-    ``coverage`` is 0 and ``risk`` None where the rule takes none; ``coverage`` is None without labels.
+    Where the rule chooses no threshold, ``coverage`` is 0 and ``risk`` None; without labels both are None.
     """
 
     target_risk: float
@@ -47,7 +47,7 @@ class RuleChoice:
 
 @dataclass(frozen=True, slots=True)
 class RuleFigures:
-    """One rule at every target; a rule that is not ``valid`` promises nothing."""
+    """One rule at every target; a rule that is not ``valid`` gives no guarantee."""
 
     name: str
     valid: bool
@@ -57,24 +57,22 @@ class RuleFigures:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All rules on ``n`` labels, one of each question, at level 1 - ``delta``."""
+    """All rules on ``n`` labels, one for each question, at level 1 - ``delta``."""
 
     n: int
     delta: float
     rules: tuple[RuleFigures, ...]
 
 
-def halves(reading: Reading, rng: np.random.Generator) -> tuple[ScoredAnswers, ScoredAnswers]:
-    """A pilot and the rest, one answer of each question, which is what a binomial bound may count."""
+def halves(reading: ScoredFile, rng: np.random.Generator) -> tuple[ScoredAnswers, ScoredAnswers]:
+    """Split into a pilot and the rest, with one answer of each question, since binomial bounds need independence."""
     parts = split(reading.group, {"pilot": PILOT, "certify": 1 - PILOT}, rng)
-    pilot, certify = (_at(reading.judged, one_of_each(reading.group, rows, rng)) for rows in parts.values())
+    pilot, certify = (_at(reading.answers, one_of_each(reading.group, rows, rng)) for rows in parts.values())
     return pilot, certify
 
 
-def one_of_each_question(
-    judged: ScoredAnswers, questions: Sequence[str], rng: np.random.Generator
-) -> ScoredAnswers:
-    """Of ``judged`` (n,) one answer, drawn at random, to each of ``questions`` (n,)."""
+def one_of_each_question(judged: ScoredAnswers, questions: Sequence[str], rng: np.random.Generator) -> ScoredAnswers:
+    """Draw one answer of ``judged`` (n,) for each different question of ``questions`` (n,)."""
     _, group = np.unique(np.array(questions, dtype=object), return_inverse=True)
     return _at(judged, one_of_each(group, np.arange(len(judged)), rng))
 
@@ -82,7 +80,7 @@ def one_of_each_question(
 def compare(
     pilot: ScoredAnswers, certify: ScoredAnswers, certificate: Certificate | None, rng: np.random.Generator
 ) -> Comparison:
-    """Every rule of ``RULES`` at TARGETS and at the certificate's own target, on MOST_COMPARED labels at most."""
+    """Apply every rule at TARGETS and at the certificate's target, on at most MOST_COMPARED labels."""
     pilot, certify = (_drawn(part, MOST_COMPARED // 2, rng) for part in (pilot, certify))
     delta = DELTA if certificate is None else certificate.delta
     own = () if certificate is None else (certificate.target_risk,)

@@ -1,4 +1,4 @@
-"""The numbers behind the page's three drawings."""
+"""The data of the report's charts."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from gating.risk import lower_bound, upper_bound
 if TYPE_CHECKING:
     from gating.tuning import ScoredAnswers
 
-#: Every interval of the page, the bands' too, has this level.
+#: The level of every interval and band on the page.
 LEVEL = 0.95
-#: Points of the risk-coverage curve: no screen shows more, and each has two exact bounds.
+#: Points of the risk-coverage curve: a screen shows no more, and each needs two exact bounds.
 POINTS = 120
-#: Of the reliability diagram: few enough that each holds answers to count.
+#: Bins of the reliability diagram: few, so that each holds enough answers.
 BINS = 10
-#: Of the histogram, 0.05 wide.
+#: Bars of the histogram, each 0.05 wide.
 BARS = 20
 
 Interval = tuple[float, float]
 
 
 def share_interval(count: int, n: int) -> Interval | None:
-    """The Clopper-Pearson interval of ``count`` among ``n`` at LEVEL; None where n is 0."""
+    """Return the Clopper-Pearson interval of ``count`` among ``n`` at LEVEL; None where n is 0."""
     tail = (1 - LEVEL) / 2
     return (lower_bound(count, n, tail), upper_bound(count, n, tail)) if n else None
 
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """Answering from ``threshold`` on: coverage among all, risk among answered, and the risk's interval."""
+    """One point of the curve: coverage among all answers, and risk among the answered with its interval."""
 
     threshold: float
     coverage: float
@@ -42,7 +42,7 @@ class CurvePoint:
 
 
 def risk_curve(judged: ScoredAnswers) -> tuple[CurvePoint, ...]:
-    """At most POINTS of the risk-coverage curve, evenly spaced, with a pointwise Clopper-Pearson band."""
+    """Return at most POINTS evenly spaced points of the curve, with a pointwise Clopper-Pearson band."""
     curve = risk_coverage(*judged.labelled())
     if curve is None:
         return ()
@@ -59,7 +59,7 @@ def risk_curve(judged: ScoredAnswers) -> tuple[CurvePoint, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """``count`` answers of a mean ``confidence``: the share of them that is ``right``, with its interval."""
+    """A bin of ``count`` answers: their mean ``confidence``, and the share that is ``right`` with its interval."""
 
     confidence: float
     right: float
@@ -68,7 +68,7 @@ class ReliabilityBin:
 
 
 def reliability_bins(judged: ScoredAnswers) -> tuple[ReliabilityBin, ...]:
-    """At most BINS bins of equal mass, rising."""
+    """Return at most BINS bins of about equal size, by rising confidence."""
     return tuple(
         ReliabilityBin(confidence, right, count, share_interval(round(right * count), count))
         for confidence, right, count in reliability(*judged.labelled(), bins=BINS)
@@ -77,14 +77,14 @@ def reliability_bins(judged: ScoredAnswers) -> tuple[ReliabilityBin, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Answers by confidence in bars of equal width over [0, 1]: ``right`` and ``wrong`` (BARS,)."""
+    """Counts of ``right`` and ``wrong`` answers (BARS,) in bars of equal width over confidence in [0, 1]."""
 
     right: tuple[int, ...]
     wrong: tuple[int, ...]
 
 
 def histogram(judged: ScoredAnswers) -> Histogram:
-    """Counted over the answers that have a confidence and a label."""
+    """Count the answers that have a confidence and a label."""
     confidence, correct = judged.labelled()
     right, wrong = (
         tuple(np.histogram(confidence[correct == label], BARS, (0.0, 1.0))[0].tolist()) for label in (1, 0)

@@ -1,4 +1,4 @@
-"""Answers to look at on either side of the threshold: a few of each kind, whatever the number of records."""
+"""Examples on either side of the threshold: a few answers of each kind, however many records there are."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 #: Examples of a kind.
 EACH = 4
-#: Characters of a text that a page shows; an essay would hide the others.
+#: The most characters of a text on the page, so that a long answer does not hide the others.
 SHOWN = 280
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One graded answer; texts longer than SHOWN are cut, and say how long they were."""
+    """One graded answer; texts longer than SHOWN are cut and end with their full length."""
 
     id: str
     question: str | None
@@ -31,19 +31,19 @@ class Example:
 
     @classmethod
     def of(cls, record: Record, confidence: float, outcome: int) -> Example:
-        """From the record, the policy's confidence in [0, 1] and whether it was RIGHT or WRONG."""
+        """Build an example from a record, the policy's confidence in [0, 1] and the outcome RIGHT or WRONG."""
         question = None if record.question is None else clipped(record.question)
         return cls(clipped(record.id, 60), question, clipped(record.answer), confidence, outcome == RIGHT)
 
 
 def clipped(text: str, size: int = SHOWN) -> str:
-    """At most ``size`` characters of the text."""
+    """Cut a text after ``size`` characters."""
     return text if len(text) <= size else f"{text[:size]}… ({len(text):,} characters in all)"
 
 
 @dataclass(slots=True)
 class _Kept:
-    """The EACH examples with the greatest key; of equal ones the first."""
+    """The EACH examples with the greatest keys; among equal keys the first ones."""
 
     heap: list[tuple[float, int, Example]] = field(default_factory=list)
 
@@ -61,7 +61,7 @@ class _Kept:
 
 
 class ExampleCollector:
-    """Takes answers one by one and keeps those that tell most about ``threshold``; none without one."""
+    """Keeps the most informative answers around ``threshold``; none where it is None."""
 
     def __init__(self, threshold: float | None) -> None:
         self._threshold = threshold
@@ -71,7 +71,7 @@ class ExampleCollector:
         }
 
     def add(self, row: int, record: Record, confidence: float, outcome: int) -> None:
-        """One answer that is RIGHT or WRONG."""
+        """Offer one answer whose outcome is RIGHT or WRONG."""
         if self._threshold is None:
             return
         kinds, offered = self._kinds, (row, record, confidence, outcome)
@@ -85,5 +85,5 @@ class ExampleCollector:
                 kinds["withheld_right"].offer(-confidence, *offered)
 
     def examples(self) -> Mapping[str, tuple[Example, ...]]:
-        """By kind, the most telling first."""
+        """Return the examples by kind, the most informative first."""
         return {name: kept.best_first() for name, kept in self._kinds.items()}

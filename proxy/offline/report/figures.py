@@ -1,4 +1,4 @@
-"""Everything that the page shows, as numbers. Unknown figures are None, never NaN."""
+"""The figures of the report. Unknown figures are None, never NaN."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from proxy.offline.report.curves import (
     risk_curve,
     share_interval,
 )
-from proxy.offline.report.reading import Source, read
-from proxy.offline.report.stages import Draws, manners
+from proxy.offline.report.scoring import Source, score_records
+from proxy.offline.report.strategies import SamplingCosts, sampling_modes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -48,22 +48,23 @@ if TYPE_CHECKING:
     from gating.tuning import ScoredAnswers, ScorerFigures, Tuned
     from proxy.offline.evaluation.overrefusal import ConditionCounts
     from proxy.offline.report.examples import Example
-    from proxy.offline.report.reading import Reading
-    from proxy.offline.report.stages import Cascade, Way
+    from proxy.offline.report.scoring import ScoredFile
+    from proxy.offline.report.strategies import Cascade, Strategy
     from proxy.records import Record
 
-#: Resampling more answers than this takes long, and the interval is narrower than the digits shown.
+#: The most answers that are resampled; with more, the interval is narrower than the digits that are shown.
 MOST_RESAMPLED = 50_000
 DRAWS = 500
-#: Of the resampling and of the comparison's split: the same records give the same page.
+#: The seed of the resampling and of the comparison's split, so that the same records give the same page.
 SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How good the confidences are, over the ``n`` answers that have one and a label.
+    """The quality of the confidences over the ``n`` answers that have a confidence and a label.
 
-    Intervals have level LEVEL; that of the skill is resampled by question, None over MOST_RESAMPLED answers.
+    Intervals have level LEVEL. The interval of the skill is resampled by question, and None for more than
+    MOST_RESAMPLED answers.
     """
 
     n: int
@@ -82,7 +83,7 @@ class Quality:
 
     @classmethod
     def of(cls, judged: ScoredAnswers, group: NDArray[np.intp]) -> Self:
-        """From the judged answers and the number of each one's question, ``group`` (n,)."""
+        """Compute the figures from scored answers and their question numbers, ``group`` (n,)."""
         told = confidence, correct = judged.labelled()
         few = correct.size <= MOST_RESAMPLED
         return cls(
@@ -113,11 +114,11 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class ReportFigures:
-    """What ``policy`` does on ``n`` answers to ``questions``; ``gated`` is None where it has no threshold.
+    """The results of ``policy`` on ``n`` answers to ``questions``; ``gated`` is None without a threshold.
 
-    ``unmeasured`` answers have no confidence and are withheld; ``unlike`` were made with something else than
-    the policy was fitted on. ``scorers`` is each scorer alone, where a fit that did not see these answers can
-    tell. ``contradicted``: on these answers the risk is above the certified one at the certificate's level.
+    ``unmeasured`` answers have no confidence and are withheld. The fingerprints of ``unlike`` answers differ from the
+    policy's. ``scorers`` holds each scorer alone, where its fit did not see these answers. ``contradicted`` says that
+    the risk on these answers is above the certified one at the certificate's level.
     """
 
     policy: Policy
@@ -137,15 +138,15 @@ class ReportFigures:
     comparison: Comparison
     scorers: Mapping[str, ScorerFigures]
     examples: Mapping[str, tuple[Example, ...]]
-    #: What passages do, by condition, to the model ``alone`` and ``gated``; empty where no record tells.
+    #: Counts by condition, for the model ``alone`` and ``gated``; empty without conditions.
     contexts: Mapping[str, Mapping[str, ConditionCounts]] = field(default_factory=dict)
-    #: What each manner of drawing samples does; empty where the policy reads none.
-    sampling: Mapping[str, Way] = field(default_factory=dict)
-    #: What comes of asking a stronger route where this policy withholds; None where nobody asked.
+    #: The strategies by sampling mode; empty where the policy reads no samples.
+    sampling: Mapping[str, Strategy] = field(default_factory=dict)
+    #: The cascade to a stronger route; None where none was given.
     cascade: Cascade | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, the same that the page shows."""
+        """Return the figures of the page as plain JSON values."""
         policy = self.policy
         certificate = policy.certificate
         return {
@@ -192,16 +193,16 @@ def figures_of(
     level: float | None = None,
     cascade: Cascade | None = None,
 ) -> ReportFigures:
-    """The policy on graded answers, which are read once; ``level``: see ``manners``."""
-    reading = read(records, policy, level)
+    """Compute the figures of a policy on graded answers; ``level``: see ``sampling_modes``."""
+    reading = score_records(records, policy, level)
     rng = np.random.default_rng(SEED)
     compared = compare(*halves(reading, rng), policy.certificate, rng)
     return replace(_figures(reading, policy, source, compared, {}), cascade=cascade)
 
 
-def sampling_of_tuned(path: Path, tuned: Tuned, level: float | None = None) -> dict[str, Way]:
-    """What each manner of drawing samples does on the test split of the records at ``path``."""
-    draws = Draws(tuned.policy, manners(level))
+def sampling_of_tuned(path: Path, tuned: Tuned, level: float | None = None) -> dict[str, Strategy]:
+    """Return the strategies by sampling mode on the test split of the records at ``path``."""
+    draws = SamplingCosts(tuned.policy, sampling_modes(level))
     test = set(tuned.splits["test"].tolist())
     for row, (record, _) in enumerate(files.lines(path, files.Record)):
         if row in test:
@@ -210,7 +211,7 @@ def sampling_of_tuned(path: Path, tuned: Tuned, level: float | None = None) -> d
 
 
 def figures_of_tuned(path: Path, tuned: Tuned, level: float | None = None) -> ReportFigures:
-    """What was tuned from the records at ``path``, on the test split, which neither fit nor threshold saw.
+    """Compute the figures of a tuned policy on the test split, which neither fit nor threshold used.
 
     The rules are compared on the labels that chose the threshold, where there are such. Raises ConfigError.
     """
@@ -224,10 +225,10 @@ def figures_of_tuned(path: Path, tuned: Tuned, level: float | None = None) -> Re
             if row in test:
                 yield record
 
-    reading = read(of_test(), tuned.policy, level)
+    reading = score_records(of_test(), tuned.policy, level)
     rng = np.random.default_rng(SEED)
     if pilot:
-        # The certification split has one answer of each question already.
+        # The certification split already has one answer of each question.
         parts = one_of_each_question(judged["pilot"], list(pilot.values()), rng), judged["certify"]
     else:
         parts = halves(reading, rng)
@@ -236,13 +237,13 @@ def figures_of_tuned(path: Path, tuned: Tuned, level: float | None = None) -> Re
 
 
 def _figures(
-    reading: Reading,
+    reading: ScoredFile,
     policy: Policy,
     source: Source,
     comparison: Comparison,
     scorers: Mapping[str, ScorerFigures],
 ) -> ReportFigures:
-    judged = reading.judged
+    judged = reading.answers
     gated = held_out(judged, policy.threshold if reading.thresholds is None else reading.thresholds)
     return ReportFigures(
         policy=policy,
@@ -255,7 +256,7 @@ def _figures(
         always=always(judged),
         gated=gated,
         gated_risk_interval=None if gated is None else share_interval(gated.wrong, gated.right + gated.wrong),
-        # Of several conditions each has a certificate of its own, which says nothing of all together.
+        # With conditions, each has a separate certificate, and none covers all answers together.
         contradicted=policy.conditions is None and _contradicted(policy, gated),
         curve=risk_curve(judged),
         reliability=reliability_bins(judged),

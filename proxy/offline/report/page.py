@@ -1,7 +1,7 @@
-"""The figures as one HTML file: no script, nothing fetched, every text escaped.
+"""The report as one self-contained HTML file: no script, no requests, every text escaped.
 
-Jinja2 lays it out because it escapes whatever it is given: questions and answers are hostile input. The page's
-Content-Security-Policy allows its own style sheet, by hash, and nothing else.
+Questions and answers are hostile input, so Jinja2's autoescaping renders all of them. The page's Content-Security-
+Policy allows its inline stylesheet, by hash, and nothing else.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from calibrators.metrics import TARGETS
-from proxy.offline.report import charts, words
+from proxy.offline.report import charts, formatting
 from proxy.offline.report.curves import LEVEL
+from proxy.offline.stylesheet import STYLESHEET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,25 +28,31 @@ if TYPE_CHECKING:
     from proxy.offline.report.figures import ReportFigures
 
 FOLDER = Path(__file__).parent
-#: Neither HTML nor UTF-8 has a place for these: control characters, and halves of a surrogate pair.
+#: Characters that HTML or UTF-8 cannot represent: control characters, and halves of a surrogate pair.
 UNSHOWABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-#: Rows of the table beneath the risk-coverage curve.
+#: Rows of the table of the risk-coverage curve.
 ROWS = 10
 EXAMPLES = {
-    "answered_narrowly": ("Answered, just above the threshold", "The least confident of what goes out."),
-    "withheld_narrowly": ("Withheld, just below it", "The most confident of what does not."),
-    "answered_wrong": ("Answered and wrong", "The wrong answers that it was surest of."),
-    "withheld_right": ("Withheld although right", "The right answers that it was least sure of."),
+    "answered_narrowly": (
+        "Answered, just above the threshold",
+        "The served answers with the lowest confidence.",
+    ),
+    "withheld_narrowly": (
+        "Withheld, just below the threshold",
+        "The withheld answers with the highest confidence.",
+    ),
+    "answered_wrong": ("Answered and wrong", "The wrong answers with the highest confidence."),
+    "withheld_right": ("Withheld although right", "The right answers with the lowest confidence."),
 }
 
 
 def render(figures: ReportFigures) -> str:
-    """The page, as text for a UTF-8 file."""
-    style = (FOLDER / "page.css").read_text(encoding="utf-8")
+    """Return the page as text for a UTF-8 file."""
+    style = "".join(file.read_text(encoding="utf-8") for file in (STYLESHEET, FOLDER / "report.css"))
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     html = (
         _environment()
-        .get_template("page.html")
+        .get_template("report.html")
         .render(
             figures=figures,
             policy=figures.policy,
@@ -65,7 +72,7 @@ def render(figures: ReportFigures) -> str:
             examples=[(title, what, figures.examples[kind]) for kind, (title, what) in EXAMPLES.items()],
             costs=[(f"{target:g}", target / (1 - target)) for target in TARGETS],
             level=LEVEL,
-            style=Markup(style),  # noqa: S704 - the project's own file, and nothing of a client's
+            style=Markup(style),  # noqa: S704 - from files of the project alone
             digest=digest,
         )
     )
@@ -81,14 +88,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": words.percent,
-        "at_most": words.percent_at_most,
-        "shares": words.interval_in_percent,
-        "number": words.number,
-        "interval": words.interval,
-        "signed": words.signed,
-        "count": words.count,
-        "several": words.several,
+        "percent": formatting.percent,
+        "at_most": formatting.percent_at_most,
+        "shares": formatting.interval_in_percent,
+        "number": formatting.number,
+        "interval": formatting.interval,
+        "signed": formatting.signed,
+        "count": formatting.count,
+        "several": formatting.several,
         "bar": charts.coverage_bar,
         "of_all": of_all,
         "accuracy": accuracy,
@@ -99,23 +106,23 @@ def _environment() -> Environment:
 
 
 def of_all(count: int, outcome: HeldOut) -> float | None:
-    """The share of ``count`` among all answers of ``outcome``."""
+    """Return the share of ``count`` among all answers of ``outcome``."""
     n = outcome.right + outcome.wrong + outcome.abstained
     return count / n if n else None
 
 
 def accuracy(outcome: HeldOut) -> float | None:
-    """Right among all: the grading under which saying "I don't know" never pays."""
+    """Return the share of right answers among all: under this grading an abstention never pays."""
     return of_all(outcome.right, outcome)
 
 
 def right_of_answered(outcome: HeldOut) -> float | None:
-    """Right among answered."""
+    """Return the share of right answers among the answered."""
     return None if outcome.risk is None else 1 - outcome.risk
 
 
 def f_score(outcome: HeldOut) -> float | None:
-    """The harmonic mean of right among all and right among answered (Wei et al. 2024, SimpleQA)."""
+    """Return the harmonic mean of right among all and right among answered (Wei et al. 2024, SimpleQA)."""
     overall, given = accuracy(outcome), right_of_answered(outcome)
     if overall is None or given is None:
         return None
@@ -123,7 +130,7 @@ def f_score(outcome: HeldOut) -> float | None:
 
 
 def _spread(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
-    """ROWS points at even steps, the last one among them."""
+    """Return ROWS evenly spaced points, the last one included."""
     if len(curve) <= ROWS:
         return list(curve)
     return [curve[round((place + 1) * (len(curve) - 1) / ROWS)] for place in range(ROWS)]

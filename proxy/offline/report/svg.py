@@ -1,4 +1,4 @@
-"""SVG by a handful of functions. Every attribute and text is escaped by markupsafe."""
+"""SVG elements and plots; markupsafe escapes every attribute and text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEFT, RIGHT, TOP, BOTTOM = 66, 30, 40, 56
 
 
 def element(name: str, *children: str, **attributes: Value) -> Markup:
-    """``<name …>children</name>``; ``class_`` is the attribute class, ``stroke_width`` is stroke-width."""
+    """Return ``<name …>children</name>``; ``class_`` becomes class, and ``stroke_width`` stroke-width."""
     pairs = Markup("").join(
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _plain(value))
         for key, value in attributes.items()
@@ -30,7 +30,7 @@ def _plain(value: Value) -> str:
 
 
 def drawing(name: str, title: str, description: str, *parts: str, height: int = HEIGHT) -> Markup:
-    """A whole picture; ``title`` and ``description`` are read out where it cannot be seen."""
+    """Return a complete picture; screen readers read ``title`` and ``description``."""
     return element(
         "svg",
         element("title", title, id=f"{name}-title"),
@@ -44,24 +44,24 @@ def drawing(name: str, title: str, description: str, *parts: str, height: int = 
 
 
 def path(points: Iterable[tuple[float, float]], class_: str, *, closed: bool = False) -> Markup:
-    """A line through ``points`` in pixels."""
+    """Return a line through ``points``, given in pixels."""
     steps = " L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     return element("path", d=f"M{steps}{'Z' if closed else ''}", class_=class_)
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """The area within the axes: x over [0, 1], y over [``low``, ``high``]."""
+    """The plot area: x over [0, 1], y over [``low``, ``high``]."""
 
     high: float = 1.0
     low: float = 0.0
 
     def x(self, share: float) -> float:
-        """Pixels from the left."""
+        """Return the position of a share in pixels from the left."""
         return LEFT + share * (WIDTH - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
-        """Pixels from the top, held within the area."""
+        """Return the position of a value in pixels from the top, clipped to the area."""
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
@@ -72,7 +72,7 @@ class Plot:
         x_ticks: Sequence[tuple[float, str]],
         y_ticks: Sequence[tuple[float, str]],
     ) -> Markup:
-        """Horizontal rules with their values, the values along the foot, and both titles."""
+        """Return the horizontal rules, the tick labels of both axes, and both titles."""
         left, right, foot = self.x(0), self.x(1), HEIGHT - BOTTOM
         rules = [
             element("line", x1=left, x2=right, y1=self.y(at), y2=self.y(at), class_="rule")
@@ -91,17 +91,17 @@ class Plot:
         return Markup("").join([*rules, *beside, *below, *titles])
 
     def upright(self, share: float, class_: str) -> Markup:
-        """A vertical line over the whole height."""
+        """Return a vertical line over the whole height."""
         at = self.x(share)
         return element("line", x1=at, x2=at, y1=TOP, y2=HEIGHT - BOTTOM, class_=class_)
 
     def level(self, value: float, class_: str) -> Markup:
-        """A horizontal line over the whole width."""
+        """Return a horizontal line over the whole width."""
         at = self.y(value)
         return element("line", x1=self.x(0), x2=self.x(1), y1=at, y2=at, class_=class_)
 
     def beside(self, share: float, y: float, text: str, class_: str, gap: float = 8) -> Markup:
-        """Text next to a place, on the side where there is room."""
+        """Return text next to a position, on the side that has room."""
         right_half = share > 0.5
         place = self.x(share) + (-gap if right_half else gap)
         return element("text", text, x=place, y=y, class_=f"{class_} {'end' if right_half else 'start'}")

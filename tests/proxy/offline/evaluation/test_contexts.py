@@ -170,7 +170,7 @@ def test_records_of_several_conditions_make_a_policy_and_a_report(tmp_path, caps
     saved = json.loads(out.read_text())
     assert (saved["version"], saved["conditions"]["by"]) == (2, "context")
     assert set(saved["conditions"]["groups"]) == {"none", "context"}
-    assert "What passages do" in page.read_text()
+    assert "The effect of passages" in page.read_text()
     assert run([*arguments, "--threshold", "0.5", "--conditions", "contrast", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["conditions"]) <= {"none", "agree", "disagree"}
     report = ["report", "--records", str(tmp_path / "records.jsonl"), "--policy", str(out), "--json"]

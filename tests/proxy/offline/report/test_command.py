@@ -114,7 +114,7 @@ def test_half_a_cascade_is_bad_usage(tmp_path, capsys, wanted, message):
 def test_two_files_without_a_question_in_common_are_one_line(tmp_path, capsys):
     assert report(tmp_path, [record("x", -0.1, "correct")], *stronger(tmp_path))[0] == 2
     (said,) = capsys.readouterr().err.splitlines()
-    assert "no id stands in both files" in said
+    assert "the files have no id in common" in said
 
 
 @pytest.mark.parametrize(

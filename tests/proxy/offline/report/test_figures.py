@@ -187,7 +187,7 @@ def test_what_is_tuned_is_drawn_on_its_test_split(tmp_path, goal):
     assert found.quality.auroc == tuned.figures.policy.auroc
     assert found.scorers == tuned.figures.scorers
     html = render(found)
-    assert "that neither the fit nor the threshold saw" in html
+    assert "that neither the fit nor the choice of the threshold used" in html
     assert "mean_logprob" in html
     if "certify" in tuned.splits:
         pilot = np.unique(

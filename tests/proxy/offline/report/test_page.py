@@ -53,8 +53,8 @@ def test_it_says_in_words_what_the_policy_does():
     text = re.sub(r"[ \n]+", " ", " ".join(outline(html).text))
     assert re.search(r"Answers \d\d\u202f%, +wrong \d[\d.]*\u202f% of them\.", text)
     assert "Figures on the records given : 400 answers to 200 questions in records.jsonl" in text
-    assert "Certified At most 20\u202f% of what it answers is wrong, with probability 90\u202f%" in text
-    assert "10 wrong of 100 answered, on 150 labelled answers" in text
+    assert "Certified At most 20\u202f% of the served answers are wrong, with probability 90\u202f%" in text
+    assert "10 wrong of 100 answered among 150 labelled answers" in text
     assert "Naive not valid: promises nothing" in text
     assert "95\u202f% at each place by itself" in text
     assert "2026-01-02" in text
@@ -109,17 +109,17 @@ def test_every_picture_has_a_title_and_every_table_a_caption():
 @pytest.mark.parametrize(
     ("rows", "changes", "said"),
     [
-        ([], {}, "What the policy does is not known."),
-        ([record(1, -9.0, "incorrect")], {}, "The policy answers nothing here."),
+        ([], {}, "The policy’s results are not known."),
+        ([record(1, -9.0, "incorrect")], {}, "The policy withholds every answer here."),
         ([record(1, -0.1, "correct")], {"threshold": None}, "No threshold is chosen."),
         ([record(1, None, "correct")], {}, "1 answer could not be scored and is withheld."),
-        ([record(1, -0.1, "correct")], {"fingerprint": {"a": 1}}, "Other answers than it was fitted on."),
+        ([record(1, -0.1, "correct")], {"fingerprint": {"a": 1}}, "Fingerprint mismatch."),
         ([record(1, -0.1, "correct")], {"fingerprint": {"a": 1}}, "a: 1"),
         ([record(1, -0.1, "correct")], {"fitted_on": {}}, "not known"),
         (
             [record(row, -0.1, "incorrect") for row in range(50)],
             {"certificate": CERTIFICATE},
-            "These answers speak against the certificate.",
+            "These answers contradict the certificate.",
         ),
     ],
 )

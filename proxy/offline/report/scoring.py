@@ -1,4 +1,4 @@
-"""Graded answers as a policy reads them: numbers, and a few texts to look at."""
+"""Graded answers scored by a policy: arrays for the figures, and a few texts as examples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gating.tuning.graded import OUTCOMES
 from gating.types import Unmeasured
 from proxy.offline.evaluation.overrefusal import case_of, count_conditions
 from proxy.offline.report.examples import ExampleCollector
-from proxy.offline.report.stages import Draws, manners
+from proxy.offline.report.strategies import SamplingCosts, sampling_modes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from gating import Policy
     from proxy.offline.evaluation.overrefusal import Case, ConditionCounts
     from proxy.offline.report.examples import Example
-    from proxy.offline.report.stages import Way
+    from proxy.offline.report.strategies import Strategy
     from proxy.records import Record
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the answers are from: a file's name, and whether they are its ``test`` split.
+    """The origin of the answers: a file's name, and whether they are its ``test`` split.
 
-    Of a ``given`` file nobody can tell which answers the policy was fitted on.
+    For a ``given`` file it is not known which answers the policy was fitted on.
     """
 
     name: str
@@ -40,42 +40,42 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reading:
-    """The answers of a file as ``judged`` (n,) with the number of the question of each, ``group`` (n,).
+class ScoredFile:
+    """The scored answers of a file, ``answers`` (n,), with the question number of each, ``group`` (n,).
 
-    ``unlike`` counts the answers that were made with something else than the policy was fitted on.
-    ``thresholds`` (n,) is each answer's own, infinite where it has none; None where the policy has one for
-    all. ``contexts`` is what passages do, to the model ``alone`` and ``gated``; empty where no record tells.
+    ``unlike`` counts the answers whose fingerprint differs from the policy's. ``thresholds`` (n,) holds the threshold
+    of each answer's condition, infinite where all are withheld; None where the policy has a single threshold.
+    ``contexts`` holds counts by condition for the model ``alone`` and ``gated``; empty without conditions.
     """
 
-    judged: ScoredAnswers
+    answers: ScoredAnswers
     group: NDArray[np.intp]
     examples: Mapping[str, tuple[Example, ...]]
     unlike: int
     thresholds: NDArray[np.float64] | None = None
     contexts: Mapping[str, Mapping[str, ConditionCounts]] = field(default_factory=dict)
-    #: What each manner of drawing samples does; empty where the policy reads none.
-    sampling: Mapping[str, Way] = field(default_factory=dict)
+    #: The strategies by sampling mode; empty where the policy reads no samples.
+    sampling: Mapping[str, Strategy] = field(default_factory=dict)
 
     @property
     def questions(self) -> int:
-        """How many there are."""
+        """The number of different questions."""
         return int(np.unique(self.group).size)
 
 
-def read(records: Iterable[Record], policy: Policy, level: float | None = None) -> Reading:
-    """Every record by the code that serves; texts are kept of a few only. ``level``: see ``manners``."""
+def score_records(records: Iterable[Record], policy: Policy, level: float | None = None) -> ScoredFile:
+    """Score every record by the code that serves, keeping a few texts; ``level``: see ``sampling_modes``."""
     outcomes, groups = array("b"), array("q")
     confidences, measured = array("d"), array("b")
     numbers: dict[str, int] = {}
     examples = ExampleCollector(policy.threshold)
-    draws = Draws(policy, manners(level))
+    draws = SamplingCosts(policy, sampling_modes(level))
     unlike = 0
     thresholds = array("d")
     alone: list[Case] = []
     gated: list[Case] = []
     for row, record in enumerate(records):
-        # What the gate takes for the model's own "I don't know" is withheld, whatever its label.
+        # An answer that the gate reads as the model's own "I don't know." is an abstention, whatever its label.
         outcome = ABSTAINED if is_abstention(record.answer) else OUTCOMES[record.label]
         evidence = record.evidence()
         confidence = policy.confidence(evidence)
@@ -101,7 +101,7 @@ def read(records: Iterable[Record], policy: Policy, level: float | None = None) 
         confidence=np.array(confidences, dtype=np.float64),
         measured=np.array(measured, dtype=np.bool_),
     )
-    return Reading(
+    return ScoredFile(
         judged,
         np.array(groups, dtype=np.intp),
         examples.examples(),

@@ -8,12 +8,12 @@ import pytest
 
 from gating import SCORERS, Gate, GatingError
 from gating.combine import Single
-from proxy.offline.report import Manner, Source, cascade, figures_of, render
-from proxy.offline.report.stages import MOST_DRAWN, Draws, manners
+from proxy.offline.report import SamplingMode, Source, cascade, figures_of, render
+from proxy.offline.report.strategies import MOST_DRAWN, SamplingCosts, sampling_modes
 from tests.proxy.offline.report.made import policy, record
 
 SURE, UNSURE = -0.1, -3.0
-ALWAYS = Manner("none")
+ALWAYS = SamplingMode("none")
 
 
 def voting():
@@ -40,7 +40,7 @@ ROWS = [
 
 
 def test_each_manner_decides_the_same_and_costs_its_own():
-    draws = Draws(voting(), manners(0.2))
+    draws = SamplingCosts(voting(), sampling_modes(0.2))
     for row in ROWS:
         draws.add(row)
     ways = draws.ways()
@@ -57,14 +57,14 @@ def test_each_manner_decides_the_same_and_costs_its_own():
 
 def test_a_policy_without_samples_or_threshold_has_no_such_figures():
     for made in (policy(), replace(voting(), threshold=None)):
-        draws = Draws(made, manners())
+        draws = SamplingCosts(made, sampling_modes())
         draws.add(ROWS[0])
         assert draws.ways() == {}
-    assert Draws(voting(), manners()).ways() == {}
+    assert SamplingCosts(voting(), sampling_modes()).ways() == {}
 
 
 def test_no_more_are_looked_at_than_tell_anything():
-    draws = Draws(voting(), [ALWAYS])
+    draws = SamplingCosts(voting(), [ALWAYS])
     for row in range(MOST_DRAWN + 5):
         draws.add(voted(row, "Paris", label="correct" if row < MOST_DRAWN else "incorrect"))
     way = draws.ways()["none"]
@@ -72,7 +72,7 @@ def test_no_more_are_looked_at_than_tell_anything():
 
 
 def test_tokens_that_were_not_counted_are_not_known():
-    draws = Draws(voting(), [ALWAYS])
+    draws = SamplingCosts(voting(), [ALWAYS])
     draws.add(ROWS[0])
     draws.add(voted(1, "Paris", tokens=0))
     assert draws.ways()["none"].tokens is None
@@ -114,7 +114,7 @@ def test_a_cascade_is_the_first_gate_then_the_second():
 def test_a_stage_draws_as_its_gate_would():
     strong = [one for one in STRONG if one.id != "q4"] + [voted(4, *["Paris"] * 4)]
     stronger = replace(voting(), name="strong")
-    found = cascade(WEAK, policy(), strong, stronger, Manner("sequential"))
+    found = cascade(WEAK, policy(), strong, stronger, SamplingMode("sequential"))
     # Of three that go on two have no samples, which nothing is settled without; the third draws two of four.
     assert found.stages[1].right == 1
     assert found.ways["cascade"].generations == (5 + 3 + 2) / 5
@@ -123,7 +123,7 @@ def test_a_stage_draws_as_its_gate_would():
 
 
 def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(GatingError, match="no id stands in both files"):
+    with pytest.raises(GatingError, match="the files have no id in common"):
         cascade(WEAK[:1], policy(), STRONG[:1], policy(), ALWAYS)
     with pytest.raises(GatingError):
         cascade(WEAK, policy(), STRONG, policy(threshold=None), ALWAYS)
@@ -133,7 +133,7 @@ def test_the_page_shows_both():
     asked = cascade(WEAK, policy(name="<weak>"), STRONG, policy(name="strong"), ALWAYS)
     page = render(figures_of(iter(ROWS), voting(), Source("r"), level=0.2, cascade=asked))
     for said in (
-        "What samples cost",
+        "The cost of samples",
         "sequential, level 0.2",
         "Asking a stronger route",
         "&lt;weak&gt;",
@@ -141,5 +141,5 @@ def test_the_page_shows_both():
     ):
         assert said in page
     without = render(figures_of(iter(WEAK), policy(), Source("r")))
-    assert "What samples cost" not in without
+    assert "The cost of samples" not in without
     assert "Asking a stronger route" not in without

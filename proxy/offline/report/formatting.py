@@ -1,4 +1,4 @@
-"""Numbers as a person says them. What is not known is said so."""
+"""Formatting of numbers for people; unknown values become "not known"."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NARROW = "\u202f"
 
 
 def percent(share: float | None) -> str:
-    """Two digits of a share in [0, 1]: 41 %, 9.3 %, 0.52 %; neither 0 % nor 100 % where it is not quite that."""
+    """Format a share in [0, 1] as 41 % or 9.3 %; only exact values become 0 % or 100 %."""
     if share is None:
         return UNKNOWN
     value = 100 * share
@@ -26,13 +26,13 @@ def percent(share: float | None) -> str:
 
 
 def percent_at_most(share: float) -> str:
-    """A bound, rounded up to a tenth: what is certified is never said smaller than it is."""
+    """Format a bound, rounded up to a tenth, so that no certified bound looks smaller than it is."""
     tenths = ceil(round(1000 * share, 6))
     return f"{tenths / 10:g}{_NARROW}%"
 
 
 def interval_in_percent(interval: Interval | None) -> str:
-    """Both ends of an interval of shares."""
+    """Format an interval of shares as percentages."""
     if interval is None:
         return UNKNOWN
     low, high = (100 * end for end in interval)
@@ -41,32 +41,32 @@ def interval_in_percent(interval: Interval | None) -> str:
 
 
 def number(value: float | None, places: int = 3) -> str:
-    """A figure that is no share."""
+    """Format a number that is not a share."""
     return UNKNOWN if value is None else f"{value:.{places}f}".replace("-", "−")
 
 
 def interval(ends: Interval | None, places: int = 2) -> str:
-    """Both ends of an interval, or nothing where there is none."""
+    """Format an interval of numbers; an empty text without one."""
     return "" if ends is None else " to ".join(number(end, places) for end in ends)
 
 
 def signed(value: float | None) -> str:
-    """A score that may be a loss."""
+    """Format a score with its sign."""
     return UNKNOWN if value is None else f"{value:+.3f}".replace("-", "−")
 
 
 def count(value: int | None) -> str:
-    """Grouped by thousands."""
+    """Format a count with thousands separators."""
     return UNKNOWN if value is None else f"{value:,}"
 
 
 def several(value: int, one: str, many: str | None = None) -> str:
-    """``1 answer``, ``240 answers``."""
+    """Format a count with its noun: ``1 answer``, ``240 answers``."""
     return f"{count(value)} {one if value == 1 else many or one + 's'}"
 
 
 def ticks(top: float, most: int = 5) -> list[float]:
-    """At most ``most`` + 1 round values from 0, the last one at or above ``top`` > 0."""
+    """Return at most ``most`` + 1 round values from 0, the last at or above ``top`` > 0."""
     rough = top / most
     unit = 10.0 ** floor(log10(rough))
     step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= rough * (1 - 1e-9))
