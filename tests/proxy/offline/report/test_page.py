@@ -55,8 +55,8 @@ def test_it_says_in_words_what_the_policy_does():
     assert "Figures on the records given : 400 answers to 200 questions in records.jsonl" in text
     assert "Certified At most 20\u202f% of the served answers are wrong, with probability 90\u202f%" in text
     assert "10 wrong of 100 answered among 150 labelled answers" in text
-    assert "Naive not valid: promises nothing" in text
-    assert "95\u202f% at each place by itself" in text
+    assert "Naive not valid: no guarantee" in text
+    assert "The band is the 95\u202f% Clopper-Pearson interval of each point" in text
     assert "2026-01-02" in text
 
 
