@@ -71,7 +71,9 @@ def halves(reading: ScoredFile, rng: np.random.Generator) -> tuple[ScoredAnswers
     return pilot, certify
 
 
-def one_of_each_question(judged: ScoredAnswers, questions: Sequence[str], rng: np.random.Generator) -> ScoredAnswers:
+def one_of_each_question(
+    judged: ScoredAnswers, questions: Sequence[str], rng: np.random.Generator
+) -> ScoredAnswers:
     """Draw one answer of ``judged`` (n,) for each different question of ``questions`` (n,)."""
     _, group = np.unique(np.array(questions, dtype=object), return_inverse=True)
     return _at(judged, one_of_each(group, np.arange(len(judged)), rng))
