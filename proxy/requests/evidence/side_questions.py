@@ -44,7 +44,8 @@ class SideQuestions:
         route = exchange.route if self.route is None else self.route
         if _CHAT not in route.upstream.formats:
             raise UpstreamGarbage(
-                "the upstream takes no chat completions, which questions about an answer need; set upstreams.NAME.formats"
+                "the upstream takes no chat completions, which questions about an answer need "
+                "(upstreams.NAME.formats)"
             )
         model = route.config.model or exchange.request.model
         request = await exchange.bodies.on_request(exchange.size, self._request, model, content)

@@ -1,9 +1,9 @@
 """The context of a request: its passages, the request with them, and the request without them.
 
 A route's ``rag.context`` says where the passages are: ``role:NAME`` or ``name:NAME`` of messages that are passages,
-``request`` (only the request's ``idk.context``), or a regular expression over message text. The operator's expression is matched
-against clients' text, so its time must be bounded: RE2 takes time linear in the text for every pattern, where Python's
-``re`` can take exponential time and ``regex`` gives up late.
+``request`` (only the request's ``idk.context``), or a regular expression over message text. The operator's expression
+is matched against clients' text, so its time must be bounded: RE2 takes time linear in the text for every pattern,
+where Python's ``re`` can take exponential time and ``regex`` gives up late.
 """
 
 from __future__ import annotations
