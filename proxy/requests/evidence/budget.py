@@ -26,7 +26,7 @@ class Slots:
     free: int
 
     def take(self, wanted: int) -> int:
-        """Take up to ``wanted`` slots and return their number, at least one; raises OverBudget. Give them back later."""
+        """Take up to ``wanted`` slots and return their number, at least one; raises OverBudget. Give them back."""
         granted = min(wanted, self.free)
         if granted < 1:
             raise OverBudget(

@@ -28,7 +28,7 @@ class Vectors(Protocol):
     async def __call__(
         self, exchange: Exchange, completion: Completion, texts: Sequence[str]
     ) -> Sequence[Sequence[float]] | None:
-        """Return a vector (n, d) for each text, or None if a text cannot be read whole. Raises HttpError, OverBudget."""
+        """Return a vector (n, d) per text, or None if a text cannot be read whole; raises HttpError, OverBudget."""
         ...
 
 
