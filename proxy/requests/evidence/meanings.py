@@ -42,7 +42,7 @@ class Meanings:
     early: bool = False
 
     async def __call__(self, exchange: Exchange, answer: Answer) -> Sequence[Fields]:
-        """Return ``meanings`` (1 + k,) of each choice and its samples; raises UpstreamGarbage if the judge gave none."""
+        """Return ``meanings`` (1 + k,) of each choice and its samples; raises UpstreamGarbage if the judge fails."""
         completion = await answer.get()
         rows = [(choice.evidence.answer, *choice.evidence.samples) for choice in completion.choices]
         texts = list(dict.fromkeys(normalise(text) or text for row in rows for text in row))
