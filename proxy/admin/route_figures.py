@@ -207,6 +207,7 @@ def _alarm(route: Route, risk: RiskState | None) -> Alarm | None:
     return Alarm(
         raised=cause is not None,
         cause=cause,
+        at=None if cause is None else risk.raised_at,
         closed=alarm.closes(route.config),
         labels=risk.labels,
         errors=risk.errors,

@@ -131,6 +131,8 @@ class Alarm(Struct, frozen=True, kw_only=True):
 
     raised: bool
     cause: str | None
+    #: When the alarm was raised; None without an alarm, or where an older version did not record it.
+    at: float | None
     #: Whether every answer is withheld until another version is in force.
     closed: bool
     labels: int

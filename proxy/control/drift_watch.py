@@ -89,10 +89,12 @@ def after_look(before: RiskState, first: list[float], last: list[float], at: flo
     if shift is None:
         return before
     looks = before.looks + 1
+    drifted = shift.p_value < level_of_look(looks, DRIFT_DELTA)
     return msgspec.structs.replace(
         before,
         drift=shift.distance,
-        drifted=shift.p_value < level_of_look(looks, DRIFT_DELTA),
+        drifted=drifted,
+        raised_at=at if drifted and before.raised_at is None else before.raised_at,
         looks=looks,
         looked=at,
         revision=before.revision + 1,

@@ -85,7 +85,8 @@ def assess(
         == before
     ):
         return before
-    return msgspec.structs.replace(after, at=at, revision=before.revision + 1)
+    raised_at = at if after.alarm and before.raised_at is None else before.raised_at
+    return msgspec.structs.replace(after, at=at, raised_at=raised_at, revision=before.revision + 1)
 
 
 def _tested(state: RiskState, target: Target, wrong: Sequence[bool]) -> RiskState:

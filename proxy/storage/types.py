@@ -166,6 +166,8 @@ class RiskState(Struct, frozen=True, kw_only=True):
     drifted: bool = False
     looks: int = 0
     looked: float = 0.0
+    #: When the alarm or the drift was first found.
+    raised_at: float | None = None
     #: When the monitoring of the version started.
     since: float = 0.0
     #: The number of writes; a write that is not based on the last one is rejected.

@@ -1,4 +1,4 @@
-"""A real browser: Debian's chromium, driven by Playwright, which downloads none of its own."""
+"""A real browser: Debian's chromium, driven by Playwright, which downloads no browser itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """One for all tests. A missing one fails them: a page that nobody opened is not tested."""
+    """One browser for all tests; without chromium the tests fail, since a skipped page would be untested."""
     from playwright.sync_api import sync_playwright
 
     found = next(filter(None, map(shutil.which, NAMES)), None)

@@ -40,7 +40,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 
 
 def opened(browser: Browser, url: str, *, width: int = 1180, scheme: str = "light") -> tuple[Page, list[str]]:
-    """The page, logged in, and all that it complains about or asks of others."""
+    """Return the page after the login, with its console messages, errors and requests to other hosts."""
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = context.new_page()
     page.set_default_timeout(WAIT_MS)
@@ -99,6 +99,8 @@ def test_a_threshold_by_keyboard_alone(browser, tmp_path):
         words = page.text_content("#words")
         assert words != before
         assert "not certified" in words
+        assert page.text_content("#badge") == "Not certified at this threshold"
+        assert page.get_attribute("#badge", "class") == "badge none"
         assert words in page.get_attribute("#threshold", "aria-valuetext")
         assert "certified ≤ 10 %" in page.text_content("#headline")  # nothing is changed yet
         page.keyboard.press("Tab")
@@ -130,18 +132,18 @@ def test_a_threshold_by_keyboard_alone(browser, tmp_path):
     [
         (
             {"alarm": True, "cause": "audit"}, {"on_alarm": "tighten"},
-            "not certified", ("the audit sample’s labels say that the risk is above its target. The certificate is "
+            "not certified", ("labels of the audit sample show that the risk is above its target. The certificate is "
             "revoked, and the threshold is tightened to 0.83."), "raised by audit labels",
         ),
         (
             {"alarm": True, "cause": "feedback"}, {"on_alarm": "abstain"},
-            "not certified", "users’ reports say that the risk is above its target. The certificate is revoked.",
+            "not certified", "users’ reports show that the risk is above its target. The certificate is revoked.",
             "raised by users’ reports",
         ),
         (
             {"drifted": True, "drift": 0.6}, {"on_drift": "abstain"},
-            "Nothing goes out.", ("confidences have moved, so that what comes in is not what the certificate was made "
-            "for. The certificate is revoked, and nothing goes out until another version is in force."),
+            "Every answer is withheld.", ("the confidences have drifted, so the requests differ from those that were "
+            "certified. The certificate is revoked, and every answer is withheld until another version is in force."),
             "raised by drift",
         ),
         ({"drifted": True, "drift": 0.6}, {}, "certified ≤ 10 %", None, "none"),
@@ -155,7 +157,17 @@ def test_an_alarm_says_why_and_what_follows(browser, tmp_path, found, route, hea
         page, said = opened(browser, running.url)
         assert headline in page.text_content("#headline")
         assert page.is_visible("#alarm") == (alarm is not None)
-        assert page.text_content("#alarm") == ("" if alarm is None else f"Alarm: {alarm}")
+        assert page.text_content("#alarm-text") == (alarm or "")
+        if alarm is not None:
+            first = page.evaluate(
+                "document.querySelector('main:not([hidden]) > header').firstElementChild.id"
+            )
+            assert first == "alarm"
+            assert page.text_content("#alarm-title").startswith("Alarm")
+            assert page.text_content("#alarm-next").startswith("Next: ")
+            assert page.text_content("#badge") == "Revoked"
+            assert page.get_attribute("#badge", "class") == "badge alarm"
+            assert "At most" not in page.inner_text("body")
         assert by in page.text_content("#watch")
         assert ("alarm" in page.text_content("nav")) == (alarm is not None)
         assert _serious(page) == []
@@ -187,16 +199,22 @@ def test_labels_by_key_and_undo(browser, tmp_path):
         page.keyboard.type("Ada")
         page.keyboard.press("Tab")
         first = page.text_content("#card .question")
+        assert "confidence" not in page.text_content("#card")
+        assert page.get_attribute("#card article", "class") == "blind"
+        page.check("#reveal")
+        assert "confidence" in page.text_content("#card")
+        page.uncheck("#reveal")
+        page.evaluate("document.activeElement.blur()")
         page.keyboard.press("i")
         page.wait_for_selector("#said:has-text('Labelled as incorrect')")
         page.wait_for_selector(f"#card .question:not(:text-is('{first}'))")
         page.keyboard.press("u")
-        page.wait_for_selector("#said:has-text('Taken back')")
+        page.wait_for_selector("#said:has-text('label was removed')")
         assert page.text_content("#card .question") == first
         page.keyboard.press("c")
         page.wait_for_selector("#said:has-text('Labelled as correct')")
         page.keyboard.press("a")
-        page.wait_for_selector("#card:has-text('Nothing waits')")
+        page.wait_for_selector("#card:has-text('No answer is waiting')")
         page.context.close()
 
 
@@ -239,7 +257,7 @@ def test_a_key_is_made_shown_once_and_revoked_by_keyboard_alone(browser, tmp_pat
         with closing(sqlite3.connect(tmp_path / "idk.db")) as store:
             store.execute("INSERT INTO key_uses VALUES ('support-app', 1700000000.0)")
             store.commit()
-        # The page takes it up by itself, and whoever is about to press a button stays there.
+        # The page updates by itself, and the focused button keeps the focus.
         page.wait_for_selector("#keys tr:has-text('2023')")
         assert "never" not in page.text_content("#keys tr")
         page.keyboard.press("Enter")
@@ -267,7 +285,7 @@ def test_a_key_is_made_on_a_phone(browser, tmp_path, scheme):
     with serve(tmp_path, decisions=60, drawn=40, labelled=38) as running:
         page, said = opened(browser, running.url, width=390, scheme=scheme)
         page.click("#new-key")
-        page.fill("#new-name", "a-client-with-quite-a-long-name-of-its-own")
+        page.fill("#new-name", "a-client-with-quite-a-long-name-indeed")
         page.fill("#new-who", "Ada")
         assert _serious(page) == []
         _picture(page, f"key-phone-{scheme}.png")
@@ -286,7 +304,7 @@ def test_a_key_is_made_on_a_phone(browser, tmp_path, scheme):
 
 
 def _serious(page: Page) -> list[tuple[str, str]]:
-    """What axe finds that keeps somebody out."""
+    """Return the accessibility problems that axe finds, as rules with an example."""
     found = Axe().run(page).response["violations"]
     return [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
 

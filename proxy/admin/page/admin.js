@@ -1,4 +1,4 @@
-// The page: shows one route, and changes nothing before it has asked.
+// The admin page: it shows one route at a time, and asks for confirmation before every change.
 
 import * as api from "./api.js";
 import { keysOf } from "./keys.js";
@@ -9,12 +9,22 @@ const $ = (id) => document.getElementById(id);
 const number = (value) => (value === null ? "not known" : `${+value.toPrecision(3)}`);
 const count = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
 const when = (at) => new Date(1000 * at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+const clock = (time) => time.toLocaleTimeString();
 const SERVED = ["answer", "rescue", "escalate"];
-// What raises an alarm.
+// The causes of an alarm, and the next step for each.
 const ALARMS = {
-  audit: { by: "audit labels", says: "the audit sample’s labels say that the risk is above its target" },
-  feedback: { by: "users’ reports", says: "users’ reports say that the risk is above its target" },
-  drift: { by: "drift", says: "confidences have moved, so that what comes in is not what the certificate was made for" },
+  audit: {
+    by: "audit labels", says: "labels of the audit sample show that the risk is above its target.",
+    next: "Next: roll back to an older version below, or label more answers, then run idk label export, idk tune and idk policy push.",
+  },
+  feedback: {
+    by: "users’ reports", says: "users’ reports show that the risk is above its target.",
+    next: "Next: label the audit sample below to confirm the reports. If they are right, tune again or roll back to an older version.",
+  },
+  drift: {
+    by: "drift", says: "the confidences have drifted, so the requests differ from those that were certified.",
+    next: "Next: look at the recent answers below. If the traffic has changed, label new answers, then tune and push a new version.",
+  },
 };
 
 const curve = new Curve($("curve"), (index) => choose(index));
@@ -22,9 +32,11 @@ const reliability = new Reliability($("reliability"));
 const hour = new Hour($("hour"));
 
 let shown = null; // the figures of the route
-let chosen = 0; // which of its points
-let items = [], after = 0, given = []; // the block that is being labelled, and what can be taken back
+let chosen = 0; // the index of the selected point of the curve
+let items = [], after = 0, given = []; // the block that is being labelled, and the labels that can be undone
 let timer = null;
+let failed = false; // whether a call failed since the last update
+let updated = null; // the time of the last update
 
 function make(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
@@ -48,6 +60,7 @@ async function trying(work) {
   } catch (error) {
     if (error.status === 401) open(false);
     else say(error.message);
+    failed = true;
     return null;
   }
 }
@@ -81,7 +94,7 @@ $("leave").addEventListener("click", () => trying(async () => {
   open(false);
 }));
 
-// Which route
+// The list of routes
 
 const wanted = () => decodeURIComponent(location.hash.slice(1));
 addEventListener("hashchange", () => { if (!$("page").hidden) trying(load); });
@@ -116,18 +129,22 @@ async function load() {
 }
 
 async function refresh() {
+  failed = false;
   await trying(async () => {
     const name = await listed();
     if (name === shown?.name) take(await api.figures(name));
     if (!items.length) await more();
   });
+  if (failed && updated) $("updated").textContent = `Not updated since ${clock(updated)}. The figures below may be out of date.`;
 }
 
-// What is known
+// The figures of a route
 
 function take(figures) {
   const moved = shown?.name === figures.name && !$("reset").disabled ? shown.curve[chosen].threshold : null;
   shown = figures;
+  updated = new Date();
+  $("updated").textContent = `Last updated at ${clock(updated)}; the page updates every ten seconds.`;
   heading();
   pictures();
   facts();
@@ -142,35 +159,38 @@ function heading() {
   const { name, mode, policy, sample, alarm } = shown;
   $("kicker").textContent = [`Route ${name}`, mode, policy ?? "no policy"].join(" · ");
   const point = shown.curve[inForce()];
-  $("headline").textContent = alarm?.closed ? "Nothing goes out."
+  $("headline").textContent = alarm?.closed ? "Every answer is withheld."
     : shown.threshold === null ? "No threshold is in force." : point.words;
-  $("lead").textContent = alarm?.closed ? (shown.threshold === null ? "" : `If it were open: ${point.words}`) : {
-    enforce: "What is below the threshold is withheld: “I don’t know.”",
-    observe: "The route observes: answers go out as they are, and nothing is withheld yet.",
-    off: "The route is off.",
+  $("lead").textContent = alarm?.closed ? (shown.threshold === null ? "" : `Without the alarm: ${point.words}`) : {
+    enforce: "Answers below the threshold are withheld: the client gets “I don’t know.”",
+    observe: "The route observes: every answer is served unchanged, and decisions are only recorded.",
+    off: "The route is off: answers are neither judged nor recorded.",
   }[mode];
   $("source").textContent = sample.drawn === 0
-    ? "The audit sample is empty: give the route audit: 0.02 to keep two of a hundred requests for labelling."
+    ? "The audit sample is empty. Set audit: 0.02 on the route to keep two of a hundred requests for labelling."
     : `Estimated from ${count(sample.labelled, "label")} of ${count(sample.drawn, "answer")} drawn at random` +
-      (sample.fresh ? " under the version in force." : ". The policy may have been fitted on some of them, which flatters it.");
-  show("alarm", alarm?.raised
-    ? `Alarm: ${ALARMS[alarm.cause].says}. The certificate is revoked` +
-      (alarm.closed ? ", and nothing goes out until another version is in force."
+      (sample.fresh ? " under the version in force." : ". The policy may have been fitted on some of them, so the estimates may be too good.");
+  $("alarm").hidden = !alarm?.raised;
+  $("alarm-title").textContent = alarm?.raised ? `Alarm${alarm.at === null ? "" : ` since ${when(alarm.at)}`}:` : "";
+  $("alarm-text").textContent = alarm?.raised
+    ? `${ALARMS[alarm.cause].says} The certificate is revoked` +
+      (alarm.closed ? ", and every answer is withheld until another version is in force."
         : alarm.threshold === null ? "." : `, and the threshold is tightened to ${number(alarm.threshold)}.`)
-    : "");
+    : "";
+  $("alarm-next").textContent = alarm?.raised ? ALARMS[alarm.cause].next : "";
 }
 
 function pictures() {
   const labelled = shown.curve.some((point) => point.risk !== null);
   $("curve").hidden = !labelled;
   $("curve-none").hidden = labelled;
-  if (labelled) curve.show(shown.curve, shown.certificate?.target_risk ?? null);
+  if (labelled) curve.show(shown.curve, shown.alarm?.raised ? null : shown.certificate?.target_risk ?? null);
   const { bins, n, base_rate, auroc, brier_skill, ece, ece_noise } = shown.quality;
   $("reliability").hidden = !n;
   $("reliability-none").hidden = n > 0;
   if (n) reliability.show(bins);
   $("quality").textContent = n
-    ? `On the line, confidence is how often answers are right. ${count(n, "label")}, ${percent(base_rate)} of them right; AUROC ${number(auroc)}, Brier skill ${number(brier_skill)}, calibration error ${number(ece)} (${number(ece_noise)} would be chance).`
+    ? `On the dashed diagonal, the confidence equals the share of right answers. ${count(n, "label")}, ${percent(base_rate)} of them right; AUROC ${number(auroc)}, Brier skill ${number(brier_skill)}, calibration error ${number(ece)} (a perfectly calibrated confidence would show ${number(ece_noise)}).`
     : "";
   const start = 60 * Math.floor(shown.at / 60) - 59 * 60;
   const known = new Map(shown.hour.map((minute) => [Math.round(minute.at), minute.decisions]));
@@ -185,7 +205,7 @@ function pictures() {
   $("rates").replaceChildren(...(all
     ? [make("span", { className: "key right" }), `${answered.toLocaleString("en")}${would} answered, `,
        make("span", { className: "key abstained" }), `${(all - answered).toLocaleString("en")}${would} withheld (${percent((all - answered) / all)}) of ${all.toLocaleString("en")}.`]
-    : ["No requests."]));
+    : ["There were no requests in the last hour."]));
 }
 
 function rows(id, pairs) {
@@ -193,28 +213,47 @@ function rows(id, pairs) {
 }
 
 function facts() {
-  const { certificate, certified, alarm, drift, withheld, fixed, sharing } = shown;
-  $("badge").textContent = certified ? "Certified" : certificate ? "Revoked, or not this threshold’s" : "Not certified";
-  $("badge").classList.toggle("none", !certified);
-  $("promise").textContent = certificate
-    ? `At most ${percent(certificate.target_risk)} of what is answered is wrong, with probability ${percent(1 - certificate.delta)}: ${certificate.errors} wrong of ${certificate.answered} answered, of ${certificate.total} labels kept for this alone.`
-    : "No bound on the risk is promised; the figures are estimates. A certificate is made by idk tune, from labels.";
-  $("fixed").textContent = fixed ?? (sharing.length > 1 ? `Routes that follow this policy: ${sharing.join(", ")}.` : "");
+  const { alarm, drift, withheld, fixed, sharing } = shown;
+  $("fixed").textContent = fixed ?? (sharing.length > 1 ? `Routes that use this policy: ${sharing.join(", ")}.` : "");
   rows("watch", [
-    ["Risk", alarm === null || !alarm.labels ? "no labels under this version yet" : `${alarm.errors} of ${alarm.labels} labelled answers wrong (${percent(alarm.errors / alarm.labels)})`],
-    ["Reported", alarm === null ? "nothing" : `${alarm.reported} of ${count(alarm.answered, "answer")} as wrong`],
+    ["Risk", alarm === null || !alarm.labels ? "this version has no labels yet" : `${alarm.errors} of ${alarm.labels} labelled answers wrong (${percent(alarm.errors / alarm.labels)})`],
+    ["Reported by users", alarm === null ? "nothing" : `${alarm.reported} of ${count(alarm.answered, "answer")} as wrong`],
     ["Alarm", alarm?.raised ? `raised by ${ALARMS[alarm.cause].by}` : "none"],
     ["Drift (KS)", drift.ks === null ? "too few confidences" : `${number(drift.ks)}, p = ${number(drift.ks_p)}`],
     ["Drift (PSI)", drift.psi === null ? "too few confidences" : `${number(drift.psi)}, p = ${number(drift.psi_p)}`],
   ]);
   const all = withheld.right + withheld.wrong;
-  const share = (n) => (all ? `${n} of ${all} labelled ones below the threshold (${percent(n / all)})` : "none of them is labelled");
+  const share = (n) => (all ? `${n} of ${all} labelled answers below the threshold (${percent(n / all)})` : "no answer below the threshold is labelled");
   rows("cost", [
-    ["Wrong answers kept back", share(withheld.wrong)],
-    ["Right answers lost", share(withheld.right)],
-    ["Tokens saved", withheld.saved_tokens === null ? "none" : `${withheld.saved_tokens.toLocaleString("en")} since the start, by ending streams early`],
-    ["Tokens spent", withheld.extra_tokens === null ? "none beyond the answers’ own" : `${withheld.extra_tokens.toLocaleString("en")} since the start, beyond the answers’ own`],
+    ["Wrong answers withheld", share(withheld.wrong)],
+    ["Right answers withheld", share(withheld.right)],
+    ["Tokens saved", withheld.saved_tokens === null ? "none" : `${withheld.saved_tokens.toLocaleString("en")} since the proxy started, by cancelling streams early`],
+    ["Extra tokens", withheld.extra_tokens === null ? "none" : `${withheld.extra_tokens.toLocaleString("en")} since the proxy started, for samples and other further calls`],
   ]);
+}
+
+// The certificate, at the threshold that is selected
+
+function certificate(same) {
+  const { certificate: made, certified, alarm, policy, threshold } = shown;
+  const kind = alarm?.raised ? "alarm" : made && certified && same ? "certified" : "none";
+  $("badge").className = `badge ${kind === "certified" ? "" : kind}`.trim();
+  if (alarm?.raised) {
+    $("badge").textContent = made ? "Revoked" : "Not certified";
+    $("promise").textContent = `The alarm revokes the certificate of ${policy}: no guarantee on the risk holds until another version is in force.`;
+  } else if (!made) {
+    $("badge").textContent = "Not certified";
+    $("promise").textContent = "There is no guarantee on the risk; the figures are estimates. idk tune makes a certificate from labels.";
+  } else if (!same) {
+    $("badge").textContent = "Not certified at this threshold";
+    $("promise").textContent = `The certificate holds for the threshold in force (${number(threshold)}) alone.`;
+  } else if (!certified) {
+    $("badge").textContent = "Not certified";
+    $("promise").textContent = "The certificate of the policy does not hold for the threshold of this route.";
+  } else {
+    $("badge").textContent = "Certified";
+    $("promise").textContent = `At most ${percent(made.target_risk)} of the served answers are wrong, with probability ${percent(1 - made.delta)}: ${made.errors} wrong of ${made.answered} answered, among ${made.total} labels that were used for the certificate alone.`;
+  }
 }
 
 // The threshold
@@ -231,10 +270,11 @@ function choose(index, look = true) {
   const same = point.threshold === shown.threshold;
   $("value").textContent = number(point.threshold);
   $("words").textContent = point.words;
-  $("labels").textContent = `${point.errors} wrong among ${count(point.answered, "labelled answer")} from here on.` + (same ? " In force." : " Not applied.");
+  $("labels").textContent = `${point.errors} wrong of ${count(point.answered, "labelled answer")} at or above this threshold.` + (same ? " In force." : " Not applied.");
   $("apply").disabled = same || shown.fixed !== null;
   $("reset").disabled = same || shown.threshold === null;
   curve.choose(index);
+  certificate(same);
   if (!look) return;
   clearTimeout(asking);
   asking = setTimeout(() => trying(neighbours), 200);
@@ -247,26 +287,29 @@ async function neighbours() {
   const at = shown.curve[chosen].threshold, name = shown.name;
   const found = await api.near(name, at);
   if (name !== shown.name || at !== shown.curve[chosen].threshold) return;
-  const fill = (id, some) => $(id).replaceChildren(...(some.length ? some.map(article) : [make("p", { className: "nothing", textContent: "None." })]));
+  const fill = (id, some) => $(id).replaceChildren(...(some.length ? some.map((item) => article(item)) : [make("p", { className: "nothing", textContent: "None." })]));
   fill("below", found.filter((item) => item.confidence < at).reverse());
   fill("above", found.filter((item) => item.confidence >= at));
 }
 
-function article(item) {
+// `blind` hides everything that would tell a labeller what the gate decided.
+function article(item, blind = false) {
   const texts = item.answer === null
-    ? [make("p", { className: "nothing", textContent: "Texts are kept with server.log_text alone." })]
+    ? [make("p", { className: "nothing", textContent: "The text is not stored. Set server.log_text to store texts of all answers." })]
     : [make("p", { className: "question", textContent: item.question ?? "" }), make("p", { className: "answer", textContent: item.answer })];
-  const verdict = make("p", { className: "verdict" },
-    make("strong", { textContent: item.confidence === null ? "unmeasured" : `confidence ${number(item.confidence)}` }),
-    make("span", { textContent: when(item.at) }));
-  return make("article", { className: SERVED.includes(item.decision) ? "" : "withheld" }, verdict, ...texts);
+  const time = make("span", { textContent: when(item.at) });
+  if (blind) return make("article", { className: "blind" }, make("p", { className: "verdict" }, time), ...texts);
+  const measured = item.confidence === null ? "unmeasured" : `confidence ${number(item.confidence)}`;
+  const decision = SERVED.includes(item.decision) ? "served" : "withheld";
+  const verdict = make("p", { className: "verdict" }, make("strong", { textContent: `${measured}, ${decision}` }), time);
+  return make("article", { className: decision === "served" ? "" : "withheld" }, verdict, ...texts);
 }
 
-// Asking once
+// Confirmation
 
 let agreed = null, followUp = null;
 
-// `work` is done if the answer is yes, and `after` with what it gave; `anonymous`: nobody's name is kept.
+// Runs `work` after the confirmation, and `after` with its result; `anonymous` changes record no name.
 function sure(title, text, yes, work, { anonymous = false, after: then = followed } = {}) {
   $("sure-title").textContent = title;
   $("sure-text").textContent = text;
@@ -291,7 +334,7 @@ $("sure-form").addEventListener("submit", async (event) => {
   if (done) await followUp(done);
 });
 
-// The proxy takes a new version up within a second.
+// The proxy uses a new version within a second.
 async function followed(done) {
   for (let tries = 0; tries < 20 && shown.policy !== done.policy; tries += 1) {
     await new Promise((wake) => setTimeout(wake, 150));
@@ -304,9 +347,9 @@ async function followed(done) {
 
 $("apply").addEventListener("click", () => {
   const point = shown.curve[chosen], { name, version, policy } = shown;
-  const lost = shown.certificate ? " The certificate speaks of the old threshold alone and goes with it." : "";
-  const also = shown.sharing.length > 1 ? ` It holds on ${shown.sharing.join(", ")}.` : "";
-  sure(`Threshold ${number(point.threshold)} instead of ${number(shown.threshold)}?`, `${point.words} It takes the place of ${policy} on every replica.${lost}${also}`, "Apply",
+  const lost = shown.certificate ? " The certificate holds for the old threshold alone and is lost." : "";
+  const also = shown.sharing.length > 1 ? ` The change applies to ${shown.sharing.join(", ")}.` : "";
+  sure(`Threshold ${number(point.threshold)} instead of ${number(shown.threshold)}?`, `${point.words} It replaces ${policy} on every replica.${lost}${also}`, "Apply",
     (who) => api.apply(name, { threshold: point.threshold, version, who }));
 });
 
@@ -317,13 +360,13 @@ function history() {
   $("history-none").hidden = changes.length > 0;
   $("history").replaceChildren(...changes.map((change, place) => {
     const back = make("button", { className: "quiet", textContent: `Roll back to @${change.version}` });
-    back.addEventListener("click", () => sure(`Back to version ${change.version}?`,
-      `Threshold ${number(change.threshold)}, ${change.certified ? "certified" : "not certified"}. It holds on every replica.`, "Roll back",
+    back.addEventListener("click", () => sure(`Roll back to version ${change.version}?`,
+      `Threshold ${number(change.threshold)}, ${change.certified ? "certified" : "not certified"}. The change applies to every replica.`, "Roll back",
       (who) => api.rollBack(name, { version: change.version, in_force: version, who })));
     const first = changes.findIndex((other) => other.version === change.version) === place;
     const cell = (text, className = "") => make("td", { className, textContent: text });
     return make("tr", {}, make("th", { scope: "row", textContent: `@${change.version}` }), cell(number(change.threshold)),
-      cell(change.certified ? "yes" : "no"), cell({ push: "pushed", rollback: "rolled back to" }[change.action], "text"), cell(change.who, "text"), cell(when(change.at)),
+      cell(change.version === version && shown.alarm?.raised && change.certified ? "revoked" : change.certified ? "yes" : "no"), cell({ push: "pushed", rollback: "rolled back to" }[change.action], "text"), cell(change.who, "text"), cell(when(change.at)),
       make("td", {}, ...(change.version === version ? (first ? ["in force"] : []) : first && version !== null ? [back] : [])));
   }));
 }
@@ -347,7 +390,7 @@ async function more() {
 
 function next() {
   const [item] = items;
-  $("card").replaceChildren(item ? article(item) : make("p", { className: "nothing", textContent: "Nothing waits for a label." }));
+  $("card").replaceChildren(item ? article(item, !$("reveal").checked) : make("p", { className: "nothing", textContent: "No answer is waiting for a label." }));
   for (const button of $("labelling").querySelectorAll("button")) button.disabled = !item;
   $("undo").disabled = !given.length;
 }
@@ -357,7 +400,7 @@ async function give(label) {
   const who = $("who").value.trim();
   if (!item) return;
   if (!who) {
-    say("Who labels? Give your name first.");
+    say("Enter your name first: labels are stored with it.");
     $("who").focus();
     return;
   }
@@ -379,13 +422,14 @@ async function undo() {
   if (!last) return;
   if (!(await trying(() => api.label(shown.name, { ...last[1], label: null })))) { given.push(last); return; }
   items.unshift(last[0]);
-  say("Taken back.");
+  say("The last label was removed.");
   next();
 }
 
 for (const button of document.querySelectorAll("[data-label]")) button.addEventListener("click", () => give(button.dataset.label));
 $("skip").addEventListener("click", passed);
 $("undo").addEventListener("click", undo);
+$("reveal").addEventListener("change", next);
 const KEYS = { c: () => give("correct"), i: () => give("incorrect"), a: () => give("abstained"), s: () => items.length && passed(), u: undo };
 addEventListener("keydown", (event) => {
   const typing = event.target instanceof HTMLInputElement && event.target.type !== "range";

@@ -1,4 +1,4 @@
-// The proxy's JSON under /admin/api; every failure is an Error with the server's own words.
+// Calls of the JSON API under /admin/api; every failure becomes an Error with the server's message.
 
 const BASE = "/admin/api/";
 
@@ -15,10 +15,10 @@ async function ask(method, path, body) {
   try {
     response = await fetch(BASE + path, { method, credentials: "same-origin", ...sent });
   } catch {
-    throw new Refused(0, "The proxy does not answer.");
+    throw new Refused(0, "The proxy does not answer. Check that it is running and reachable.");
   }
   const content = await response.json().catch(() => null);
-  if (!response.ok) throw new Refused(response.status, content?.error?.message ?? `The proxy says ${response.status}.`);
+  if (!response.ok) throw new Refused(response.status, content?.error?.message ?? `The proxy answered with status ${response.status}.`);
   return content;
 }
 

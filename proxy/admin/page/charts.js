@@ -1,4 +1,4 @@
-// The three pictures, drawn with uPlot in the page's own colours.
+// The three charts of the page, drawn with uPlot in the colours of the stylesheet.
 
 import uPlot from "./vendor/uplot-1.6.32.esm.js";
 
@@ -19,6 +19,9 @@ class Chart {
     this.place = place;
     this.plot = null;
     this.data = null;
+    this.readout = document.createElement("p"); // the values at the pointer
+    this.readout.className = "small readout";
+    place.after(this.readout);
     new ResizeObserver(() => {
       if (this.plot && place.clientWidth) this.plot.setSize({ width: place.clientWidth, height: HEIGHT });
     }).observe(place);
@@ -32,11 +35,16 @@ class Chart {
       { width: this.place.clientWidth || 600, height: HEIGHT, legend: { show: false }, padding: [10, 26, 0, 0], ...this.options() },
       data, this.place,
     );
+    this.plot.over.addEventListener("pointermove", () => {
+      const { idx } = this.plot.cursor;
+      this.readout.textContent = idx === null || idx === undefined ? "" : this.describe(idx);
+    });
+    this.plot.over.addEventListener("pointerleave", () => { this.readout.textContent = ""; });
   }
 }
 
 export class Curve extends Chart {
-  // `moved(index)` is called with the place of a point among those that were shown.
+  // `moved(index)` is called with the index of the point that was dragged to.
   constructor(place, moved) {
     super(place);
     this.moved = moved;
@@ -52,6 +60,11 @@ export class Curve extends Chart {
     this.draw([of("coverage"), of("high"), of("low"), of("risk")]);
   }
 
+  describe(index) {
+    const [point] = this.places[index];
+    return `Threshold ${+point.threshold.toPrecision(3)}: ${point.words}`;
+  }
+
   choose(index) {
     this.chosen = this.places?.find(([, at]) => at === index)?.[0] ?? null;
     this.plot?.redraw(false);
@@ -62,7 +75,7 @@ export class Curve extends Chart {
     return {
       cursor: { x: false, y: false, points: { show: false }, drag: { x: false, y: false, setScale: false } },
       scales: { x: { time: false, range: [0, 1] }, y: { range: [0, top] } },
-      axes: [axis("answered", percent, { size: 30 }), axis("wrong of these", percent, { size: 56 })],
+      axes: [axis("share of questions answered", percent, { size: 30 }), axis("share of answers wrong", percent, { size: 56 })],
       bands: [{ series: [1, 2], fill: colour("band") }],
       series: [{}, { stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } },
         { stroke: colour("accent"), width: 2, points: { show: false } }],
@@ -79,6 +92,9 @@ export class Curve extends Chart {
       ctx.strokeStyle = colour("wrong");
       ctx.setLineDash([5, 4].map((part) => part * devicePixelRatio));
       ctx.beginPath(); ctx.moveTo(bbox.left, y); ctx.lineTo(bbox.left + bbox.width, y); ctx.stroke();
+      ctx.fillStyle = colour("wrong");
+      ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+      ctx.fillText(`target ${percent(this.target)}`, bbox.left + 6 * devicePixelRatio, y - 5 * devicePixelRatio);
     }
     if (this.chosen) {
       const x = plot.valToPos(this.chosen.coverage, "x", true);
@@ -110,14 +126,20 @@ export class Curve extends Chart {
 
 export class Reliability extends Chart {
   show(bins) {
+    this.bins = bins;
     this.draw([bins.map(([confidence]) => confidence), bins.map(([, right]) => right)]);
+  }
+
+  describe(index) {
+    const [confidence, right, labels] = this.bins[index];
+    return `Confidence ${percent(confidence)}: ${percent(right)} of ${labels} labelled answers right.`;
   }
 
   options() {
     return {
-      cursor: { show: false },
+      cursor: { x: true, y: false, points: { show: false }, drag: { x: false, y: false, setScale: false } },
       scales: { x: { time: false, range: [0, 1] }, y: { range: [0, 1] } },
-      axes: [axis("confidence", percent, { size: 30 }), axis("right", percent, { size: 56 })],
+      axes: [axis("confidence", percent, { size: 30 }), axis("share right", percent, { size: 56 })],
       series: [{}, { stroke: colour("accent"), width: 2, points: { show: true, size: 9, fill: colour("accent"), stroke: colour("paper"), width: 2 } }],
       hooks: { drawAxes: [({ ctx, bbox }) => {
         ctx.save();
@@ -132,9 +154,16 @@ export class Reliability extends Chart {
 }
 
 export class Hour extends Chart {
-  // All choices behind, the answered ones before them.
+  // All answers in the background, the served ones in front of them.
   show(minutes) {
+    this.minutes = minutes;
     this.draw([minutes.map(({ at }) => at), minutes.map(({ all }) => all), minutes.map(({ answered }) => answered)]);
+  }
+
+  describe(index) {
+    const { at, all, answered } = this.minutes[index];
+    const time = new Date(1000 * at).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" });
+    return `${time}: ${answered} answered, ${all - answered} withheld.`;
   }
 
   options() {
@@ -142,9 +171,9 @@ export class Hour extends Chart {
     const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
     const series = (name) => ({ paths: bars, fill: colour(name), stroke: colour(name), width: 0, points: { show: false } });
     return {
-      cursor: { show: false },
+      cursor: { x: true, y: false, points: { show: false }, drag: { x: false, y: false, setScale: false } },
       scales: { x: { range: (_, low, high) => [low - 30, high + 30] }, y: { range: (_, low, high) => [0, Math.max(4, high)] } },
-      axes: [axis("", (at) => clock.format(1000 * at), { labelSize: 0, size: 30, space: 70 }), axis("a minute", String)],
+      axes: [axis("", (at) => clock.format(1000 * at), { labelSize: 0, size: 30, space: 70 }), axis("answers per minute", String)],
       series: [{}, series("abstained"), series("right")],
     };
   }

@@ -1,14 +1,14 @@
-// Clients' keys: listed, made (the secret is shown once and kept nowhere), and revoked after one question.
+// Client keys: the list, creation (the secret is shown once and stored nowhere), and revocation after a confirmation.
 
 import * as api from "./api.js";
 
 const $ = (id) => document.getElementById(id);
 
-// `page` is what the page brings: make, say, trying, sure, when, named.
+// `page` holds the functions of admin.js that are used here: make, say, trying, sure, when, named.
 export function keysOf(page) {
   const { make, say, trying, sure, when, named } = page;
   let drawn = "";
-  const uses = new Map(); // the cells of the keys' last uses, by their names
+  const uses = new Map(); // the table cells of the last uses, by the keys' names
 
   async function load(names) {
     const found = await api.keys();
@@ -18,11 +18,11 @@ export function keysOf(page) {
 
   function draw(found, names) {
     const now = JSON.stringify([found, names], (name, value) => (name === "last_used_at" ? undefined : value));
-    if (now === drawn) return; // what is not new is not drawn again: a button would lose the focus
+    if (now === drawn) return; // an unchanged list is not drawn again, since a button would lose the focus
     drawn = now;
     $("keys-said").textContent = found.required
       ? "Every request needs one of these keys."
-      : "There are no keys: whoever reaches this proxy may use it. The first one that is made shuts the door for all others.";
+      : "There are no keys, so every client that reaches this proxy may use it. As soon as the first key exists, requests without a key are refused.";
     $("keys-table").hidden = !found.keys.length;
     $("keys").replaceChildren(...found.keys.map(row));
     const checked = new Set([...$("new-routes").querySelectorAll("input:checked")].map((box) => box.value));
@@ -32,7 +32,7 @@ export function keysOf(page) {
 
   function row(key) {
     const cell = (text, className = "") => make("td", { className, textContent: text });
-    const used = cell(key.source === "file" ? "not kept" : "", "text");
+    const used = cell(key.source === "file" ? "not recorded" : "", "text");
     if (key.source === "store") uses.set(key.name, used);
     const limit = (n) => (n === null ? "none" : n.toLocaleString("en"));
     return make("tr", { className: key.revoked_at === null ? "" : "gone" }, make("th", { scope: "row", textContent: key.name }),
@@ -41,19 +41,19 @@ export function keysOf(page) {
   }
 
   function last(key) {
-    if (key.source === "file") return ["fixed"];
+    if (key.source === "file") return ["change it in the file"];
     if (key.revoked_at !== null) return [`revoked ${when(key.revoked_at)}`];
     const button = make("button", { className: "quiet", textContent: "Revoke" });
     button.setAttribute("aria-label", `Revoke ${key.name}`);
     button.addEventListener("click", () => sure(`Revoke ${key.name}?`,
-      "It opens nothing any more, on every replica, within a second. This cannot be undone, and the name is not given again.", "Revoke",
+      "Within a second, every replica refuses this key. This cannot be undone, and the name cannot be used again.", "Revoke",
       () => api.revokeKey(key.name), { anonymous: true, after: async () => { await again(); say(`${key.name} is revoked.`); $("new-key").focus(); } }));
     return [button];
   }
 
   const again = () => trying(async () => load((await api.routes()).map((route) => route.name)));
 
-  // Making one
+  // Creating a key
 
   const number = (id) => ($(id).value === "" ? null : Number($(id).value));
 
@@ -78,7 +78,7 @@ export function keysOf(page) {
     const routes = [...$("new-routes").querySelectorAll("input:checked")].map((box) => box.value);
     const who = $("new-who").value.trim();
     const asked = { name: $("new-name").value.trim(), who, routes: routes.length ? routes : null, requests_per_minute: number("new-requests"), tokens_per_minute: number("new-tokens") };
-    $("make").disabled = true; // two clicks make one key
+    $("make").disabled = true; // two clicks must not create two keys
     try {
       const made = await api.makeKey(asked);
       named(who);
@@ -98,7 +98,7 @@ export function keysOf(page) {
       await navigator.clipboard.writeText($("secret").value);
       $("copied").textContent = "Copied.";
     } catch {
-      $("copied").textContent = "It is selected: copy it with your keyboard."; // over plain HTTP browsers give no clipboard
+      $("copied").textContent = "The key is selected: copy it with the keyboard."; // over plain HTTP, browsers give no access to the clipboard
     }
   });
 
@@ -106,7 +106,7 @@ export function keysOf(page) {
   $("have-it").addEventListener("click", () => $("key-dialog").close());
   $("key-dialog").addEventListener("close", () => {
     const was = !$("made").hidden;
-    step(null); // the secret goes from the page too
+    step(null); // removes the secret from the page
     $("new-key").focus();
     if (was) again();
   });
