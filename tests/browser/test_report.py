@@ -42,7 +42,7 @@ TEXT_COLOURS = """() => {
 
 
 class Opened:
-    """A page, with whatever it said or asked for."""
+    """A page with its console messages, errors, dialogs and requests."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -76,7 +76,7 @@ def opened(request: pytest.FixtureRequest, browser: Browser, file: Path) -> Iter
 
 
 def luminance(colour: str) -> float:
-    """Relative luminance (WCAG 2.1) of ``rgb(r, g, b)``."""
+    """Return the relative luminance (WCAG 2.1) of ``rgb(r, g, b)``."""
     shares = [int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
     red, green, blue = (s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.exceptions import UpstreamGarbage
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gating.grading import Label
-    from proxy.offline.evaluation.asker import Asker
+    from proxy.surfaces.contract import Choice
 
 #: The three grades of SimpleQA (Wei et al. 2024, "Measuring short-form factuality in large language models"),
 #: reworded. The answer comes last and is marked, so that instructions inside it are less likely to be followed.
@@ -32,11 +32,21 @@ _GRADES: Mapping[str, Label] = {"correct": "correct", "incorrect": "incorrect", 
 _GRADE = re.compile(rf"\W*({'|'.join(_GRADES)})\b", re.IGNORECASE)
 
 
+class Model(Protocol):
+    """A model that answers a conversation."""
+
+    async def ask(
+        self, messages: Sequence[Mapping[str, str]], more: Mapping[str, float | int]
+    ) -> Sequence[Choice]:
+        """Return the model's choices, at least one; raises HttpError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Judge:
     """Asks the model behind a route for a grade."""
 
-    asker: Asker
+    asker: Model
 
     async def grade(self, question: str, accepted: Sequence[str], answer: str) -> Label:
         """Return the grade; raises HttpError where the upstream fails or answers with another word."""

@@ -1,4 +1,4 @@
-"""The curve is that of the sample, whichever part of it was labelled first, and it claims no certificate."""
+"""The estimates hold for the whole sample, whichever part was labelled first, and never claim a certificate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_full_sample_gives_plain_counts():
 
 
 def test_labelling_the_unsure_first_does_not_bend_it():
-    """Only a tenth of what is far from the threshold is labelled: the plain mean would be off by several points."""
+    """Only a tenth of the answers far from the threshold are labelled, so an unweighted mean would be wrong."""
     confidence, correct = sample(40_000)
     near = np.abs(confidence - 0.5) < 0.15
     has = near | (np.random.default_rng(1).random(confidence.size) < 0.1)

@@ -1,4 +1,4 @@
-"""Drift without labels: who looks, how often it may be wrong, and what stays for all."""
+"""The drift watcher: its looks, its rate of false alarms, and the state that all processes share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def at_once(monkeypatch):
 
 
 class Serving:
-    """What the watches read of a route."""
+    """The attributes of a route that the watchers read."""
 
     name = "support"
     version = "support@1"
@@ -154,7 +154,7 @@ async def test_a_clock_that_was_set_back_stops_no_looks(link, monkeypatch):
 
 
 def test_no_more_false_warnings_than_promised_over_many_looks():
-    """A look after every twenty requests, of which none has changed."""
+    """Looks after every twenty requests whose distribution never changes."""
     found = 0
     for seed in range(200):
         values = uniform(0, 1, 1_200, seed).tolist()

@@ -1,4 +1,4 @@
-"""Parts are replaced while requests are under way, and what a file or a store says is taken whole or not at all."""
+"""Reloading: routes are replaced while requests are in flight, and a change applies as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENFORCE = "mode: enforce, scorers: [mean_logprob], score_threshold: "
 
 
 async def until(true):
-    """Wait for something that nobody announces."""
+    """Wait until a condition holds for which there is no event."""
     async with asyncio.timeout(10):
         while not true():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -91,7 +91,7 @@ async def test_upstreams_close_after_their_last_request(place, upstream):
     await place.applied(1)
     assert app.parts.upstreams is first.upstreams
     assert await asked(app, scripted(upstream)) == "I don't know."
-    # Another upstream: the old one stays for the request that is under way, then closes.
+    # Another upstream: the old one stays for the request that is in flight, then closes.
     place.write(ENFORCE + "-0.5", url=place.url + "/")
     await place.applied(2)
     assert app.parts.upstreams is not first.upstreams
@@ -248,7 +248,7 @@ def test_an_unknown_policy_is_refused_with_the_fix(place):
 
 
 async def test_a_store_that_answers_only_in_part_is_asked_again(place, upstream, monkeypatch):
-    """The policies were read and the risks were not: without another look nothing would be certified any more."""
+    """A first read fails between policies and risks: only a second read lets the route be certified again."""
     (place.folder / "p.json").write_text(json.dumps(POLICY.to_dict()))
     place.write("mode: enforce, policy: p.json")
     app = place.app()

@@ -1,4 +1,4 @@
-"""The watch over risk: which labels count, when it is alarmed, and that all replicas say the same."""
+"""The risk watcher: which labels count, when it raises an alarm, and that all replicas agree."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_one_that_was_passed_over_is_taken_for_right():
 
 
 def test_no_more_false_alarms_than_promised_when_the_least_confident_are_labelled_first():
-    """Wrong answers are the less confident ones, and people take those first, a window at a time."""
+    """Wrong answers have lower confidence, and people label those first, one window at a time."""
     rng = np.random.default_rng(3)
     alarms = 0
     for _ in range(200):
@@ -127,7 +127,7 @@ def test_a_target_is_that_of_the_certificate():
 
 
 class _Route:
-    """What the watch reads of a route."""
+    """The attributes of a route that the watcher reads."""
 
     name = "support"
     version = "support@1"

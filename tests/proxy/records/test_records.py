@@ -1,4 +1,4 @@
-"""Reading and writing records: what is wrong is named with its line, what is written survives a kill."""
+"""Reading and writing of records: errors name the line, and written lines survive a kill."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from proxy.exceptions import StoreError
 
 
 class Failing:
-    """A store that is down, or slow, as long as it is told to be."""
+    """A store that is down, slow or broken while the test says so."""
 
     name = "test://"
 

@@ -1,4 +1,4 @@
-"""What a record keeps of the evidence that a live request was judged by: enough to read the same scores of it."""
+"""Recorded evidence of live requests: a record gives the same scores as the request did."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ async def test_what_is_not_there_is_no_failure(link, metrics):
 
 @pytest.fixture
 def recorded(serving, link):
-    """An application whose decisions go into the store; gives a way to ask and the recorder."""
+    """A function that serves a route with recording, and returns the client and the recorder."""
 
     def serve(route=ROUTE, **given):
         recorder = Recorder(link, Random(0), **given)

@@ -1,4 +1,4 @@
-"""When keys were last used: noted without the store, told to it as soon as it takes it."""
+"""Last uses of keys: noted in memory, and written to the store when it accepts them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_what_could_not_be_told_is_told_later(store, clock):
 
 
 async def served(app, secret, upstream):
-    """A completion, asked for with a key."""
+    """Ask for a completion with a key, and return the status."""
     prompt = upstream.script(answer(says("x")))
     body = {"model": "m", "messages": [{"role": "user", "content": prompt}]}
     reply = await ask(app, "/v1/chat/completions", body, headers={"authorization": f"Bearer {secret}"})

@@ -1,4 +1,4 @@
-"""``idk doctor``: what scripted upstreams take and give, and whether the routes can be measured by it."""
+"""``idk doctor``: the abilities of scripted upstreams, and whether routes can be measured with them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def upstream():
 
 
 def refusing(*names, then=None):
-    """Refuses these parameters, and else answers with as many choices as are asked for."""
+    """Refuse these parameters; otherwise answer with the requested number of choices."""
 
     async def reply(call, peer):
         for name in names:

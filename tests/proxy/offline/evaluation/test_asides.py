@@ -1,4 +1,4 @@
-"""What the model says of its own answers stands in the records of a route that reads it."""
+"""Self-assessments of the model in the records of a route whose scorers read them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fakes import FakeUpstream, answer, says
 
 
 def evaluated(folder, reply, scorer, **settings):
-    """The one record of a route with this scorer; ``reply(key)`` is what the model says."""
+    """Evaluate one question on a route with this scorer; ``reply(key)`` is the model's self-assessment."""
     with FakeUpstream() as upstream:
 
         class Replies(dict):

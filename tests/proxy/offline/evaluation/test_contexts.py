@@ -1,4 +1,4 @@
-"""Questions under several conditions of their passages, and what those do to answers and refusals."""
+"""Questions under several conditions of their passages, and the effect on answers and refusals."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_unknown_conditions_are_named(text, message):
 
 
 class Reader(TableUpstream):
-    """Knows the capitals of France and Italy; believes a passage that names one; declines before any other."""
+    """A model that knows two capitals, believes a passage that names one, and declines otherwise."""
 
     def answer(self, question):
         *passages, asked = question.split("\n\n")

@@ -1,4 +1,4 @@
-"""Questions into records, against a real HTTP upstream."""
+"""``idk evaluate`` against a real HTTP upstream."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_samples_are_drawn_in_as_many_calls_as_the_upstream_needs(tmp_path, most
 
 
 class JudgedUpstream(TableUpstream):
-    """Answers from the table; told to grade, it says ``grades`` in turn."""
+    """Answer from the table; when asked to grade, return ``grades`` in turn."""
 
     def __init__(self, answers, grades):
         super().__init__(answers)

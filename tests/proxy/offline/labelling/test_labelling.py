@@ -1,4 +1,4 @@
-"""The order of labelling, the agreement with a judge, and what may be exported as a random sample."""
+"""Labelling: the order of the queue, agreement with a judge, and the export of a random sample."""
 
 from __future__ import annotations
 

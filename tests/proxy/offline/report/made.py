@@ -1,4 +1,4 @@
-"""Policies and graded answers to draw."""
+"""Policies and records for the tests of the report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOSTILE = (
 
 
 def policy(**changes):
-    """Confidence is 1 / (1 + exp(-4 (mean logprob + 1))): one half at -1."""
+    """Return a policy with confidence 1 / (1 + exp(-4 (mean logprob + 1))), which is one half at -1."""
     scores = np.repeat(np.linspace(-3, 0, 400), 2)
     correct = (np.arange(800) * 0.6180339887) % 1 < 1 / (1 + np.exp(-4 * (scores + 1)))
     calibrator = CALIBRATORS["platt"]().fit(scores, correct)
@@ -35,7 +35,7 @@ def policy(**changes):
 
 
 def records(n=400, seed=0):
-    """Right with the probability that the policy was fitted on; two answers to each question."""
+    """Return records that are right with the policy's probability, two answers to each question."""
     rng = np.random.default_rng(seed)
     rows = []
     for row in range(n):
@@ -46,7 +46,7 @@ def records(n=400, seed=0):
 
 
 def record(row, score, label, answer="Paris", question="What is the capital of France?", **fields):
-    """One graded answer; without a ``score`` there is nothing to measure."""
+    """Return one record; without a ``score`` it has no evidence."""
     logprobs = None if score is None else [score]
     return Record(
         id=f"q{row}", question=question, answer=answer, token_logprobs=logprobs, label=label, **fields
@@ -54,7 +54,7 @@ def record(row, score, label, answer="Paris", question="What is the capital of F
 
 
 def hostile():
-    """Records whose every text is an attack, right and wrong on both sides of the threshold."""
+    """Return records whose texts are attacks, right and wrong on both sides of the threshold."""
     return [
         record(f"{row}{score}{label}-{text[:40]}", score - row / 100, label, answer=text, question=text)
         for row, text in enumerate(HOSTILE)

@@ -1,4 +1,4 @@
-"""``idk report`` as a person runs it."""
+"""The command ``idk report``."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_warnings_are_told(tmp_path, capsys):
 
 
 def stronger(folder):
-    """A stronger route's file of records and its policy, as options."""
+    """Write the records and the policy of a stronger route, and return them as options."""
     source, saved = folder / "strong.jsonl", folder / "strong.json"
     rows = [record(row, -0.1, "correct") for row in range(50)]
     files.write_lines(source, map(msgspec.json.encode, rows))

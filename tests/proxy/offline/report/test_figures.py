@@ -1,4 +1,4 @@
-"""The page's numbers, held against scikit-learn, scipy and the code that serves."""
+"""The figures of the report, compared with scikit-learn, scipy and the code that serves."""
 
 from __future__ import annotations
 

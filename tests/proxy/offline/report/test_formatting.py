@@ -1,4 +1,4 @@
-"""Numbers in formatting."""
+"""Formatting of numbers."""
 
 from __future__ import annotations
 

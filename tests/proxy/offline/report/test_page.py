@@ -1,4 +1,4 @@
-"""The page as text: what it says, and that no text of an answer becomes markup."""
+"""The page as text: its sentences, and that no text of an answer becomes markup."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VOID = {"meta", "br", "img", "link", "input"}
 
 
 class Outline(HTMLParser):
-    """Every tag with its attributes, the text, and whether the tags nest."""
+    """A parser that collects tags, attributes and text, and checks that the tags nest."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What samples and a stronger route settle: held against counts by hand, and against the gates that serve."""
+"""Strategies: sampling modes and the cascade, compared with counts by hand and with the serving gates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALWAYS = SamplingMode("none")
 
 
 def voting():
-    """Answers where at least half of the samples agree."""
+    """Return a policy that answers where at least half of the samples agree."""
     made = policy(combination=Single(SCORERS["agreement_exact"]))
     least = made.calibrator.predict([0.5])[0]
     return replace(made, threshold=float(least))
