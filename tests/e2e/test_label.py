@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from proxy.offline.labelling.proposer import PROMPT
+from proxy.offline.labelling.judge import PROMPT
 from tests.admin_store import ROUTE, config, fill
 from tests.e2e.proxies import IDK, idk, one_line, route, write_config
 from tests.e2e.test_store import stored

@@ -8,12 +8,12 @@ from time import time
 from typing import TYPE_CHECKING
 
 from proxy.exceptions import HttpError
-from proxy.offline.labelling.agreement import Agreement, agreement
+from proxy.offline.labelling.judge import Agreement, agreement
 from proxy.offline.labelling.queue import block
 from proxy.storage import Label
 
 if TYPE_CHECKING:
-    from proxy.offline.labelling.proposer import Proposer
+    from proxy.offline.labelling.judge import Proposer
     from proxy.storage import AuditItem, Store
     from proxy.storage.types import LabelName, Source
 
