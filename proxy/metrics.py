@@ -50,6 +50,7 @@ def _seconds(buckets: tuple[float, ...]) -> dict[str, Any]:
 
 _LATEST: Final[Mapping[str, Any]] = {"multiprocess_mode": "livemostrecent"}
 _HIGHEST: Final[Mapping[str, Any]] = {"multiprocess_mode": "livemax"}
+_LOWEST: Final[Mapping[str, Any]] = {"multiprocess_mode": "livemin"}
 _ROUTE: Final = ("route",)
 
 #: Every family, by the attribute of ``Metrics`` that holds it.
@@ -83,6 +84,13 @@ FAMILIES: Final[Mapping[str, Family]] = {
         Histogram, "idk_overhead_seconds", "Time in the proxy itself.", _ROUTE, _seconds(_OVERHEAD_S)
     ),
     "errors": Family(Counter, "idk_upstream_errors", "Failures of upstreams.", ("upstream", "kind")),
+    "abilities": Family(
+        Gauge,
+        "idk_upstream_abilities",
+        "1 if the upstream accepts the ability; 0 if a probe found a model or kind of request without it.",
+        ("upstream", "ability"),
+        _LOWEST,
+    ),
     "cancelled": Family(
         Counter, "idk_upstream_cancelled", "Upstream calls that were cancelled.", ("route", "cause")
     ),
@@ -143,6 +151,7 @@ class Metrics:
     upstream_s: Histogram
     overhead_s: Histogram
     errors: Counter
+    abilities: Gauge
     cancelled: Counter
     extra: Counter
     saved: Counter
@@ -285,3 +294,7 @@ class UpstreamMetrics:
     def failed(self, kind: str) -> None:
         """Count one failure of this kind."""
         self._metrics.errors.labels(self._upstream, kind).inc()
+
+    def ability(self, ability: str, *, has: bool) -> None:
+        """Show whether the upstream has an ability, as far as probes have found."""
+        self._metrics.abilities.labels(self._upstream, ability).set(has)

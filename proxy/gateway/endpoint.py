@@ -14,6 +14,8 @@ from proxy.requests.exchange import Exchange
 from proxy.requests.pipeline import flow, record_times
 from proxy.requests.upstream_call import ask_upstream
 from proxy.server import asgi
+from proxy.surfaces.contract import Ask
+from proxy.upstreams.abilities import TRANSLATED, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,6 +38,10 @@ logger = logging.getLogger("idk")
 _MOST_TOLD = 128
 #: What a vendor's answer says of itself that clients may use; everything else stays behind.
 _PASSED_PREFIXES = (b"x-ratelimit-", b"openai-processing-ms", b"retry-after")
+#: Statuses with which an upstream says that it has no such path.
+_NO_SUCH_PATH = frozenset({404, 405, 501})
+#: A request with nothing added to it.
+_PLAIN = Ask(model=None, params={}, logprobs=False, top_logprobs=0)
 
 
 class GatedEndpoint:
@@ -127,20 +133,14 @@ class GatedEndpoint:
             try:
                 if self._tracing is None:
                     trace_context.take(headers)
-                    await self._served(exchange, send, push, base)
+                    await self._served(exchange, body, send, push, base)
                 else:
                     with self._tracing.span(exchange, scope["headers"]) as answered:
                         traced = msgspec.structs.replace(exchange, on_outcome=answered)
-                        await self._served(traced, send, push, base)
+                        await self._served(traced, body, send, push, base)
             except UpstreamError as exc:
                 route.upstream_metrics.failed(exc.kind)
-                if not self._lacks_format(exchange, exc):
-                    raise
-                route.upstream.formats.discard(self._surface.name)
-                request = await self._bodies.on_request(len(body), self._surface.parse, body)
-                again = await self._exchange(route, request, body, exchange.credentials)
-                again = msgspec.structs.replace(exchange, surface=again.surface, request=again.request)
-                await self._served(again, send, push, base)
+                raise
         if caller.limited:
             await self._limits.used(caller, exchange.spent.tokens)
         if client.gone:
@@ -154,7 +154,7 @@ class GatedEndpoint:
         """In the client's own format where the upstream speaks it, else translated; raises BadRequest."""
         surface: Surface = self._surface
         over_chat = self._over_chat
-        if surface.name not in route.upstream.formats:
+        if not self._speaks(route, request, credentials):
             if over_chat is None or "chat" not in route.upstream.formats:
                 raise BadRequest(
                     f"the route's upstream does not speak the format of /v1{surface.path}; "
@@ -165,18 +165,43 @@ class GatedEndpoint:
             surface = over_chat
         return Exchange(route, surface, request, credentials, bodies=self._bodies, size=len(body), **fields)
 
-    def _lacks_format(self, exchange: Exchange, exc: UpstreamError) -> bool:
-        """Whether the upstream has no such path, rather than no such model; nothing was sent to the client yet."""
-        return (
-            isinstance(exc, UpstreamStatus)
-            and exc.http_status in (404, 405, 501)
-            and "model" not in f"{exc.code} {exc.message}".lower()
-            and exchange.surface is self._surface
-            and self._over_chat is not None
-            and "chat" in exchange.route.upstream.formats
+    def _speaks(self, route: Route, request: Request, credentials: bytes | None) -> bool:
+        """Return whether the upstream is sent the client's own format."""
+        upstream, name = route.upstream, self._surface.name
+        if name not in upstream.formats or name not in TRANSLATED:
+            return name in upstream.formats
+        model, kind = route.config.model or request.model, kind_of(self._surface, request)
+        return upstream.abilities.complete or upstream.abilities.accepts(
+            model, kind, TRANSLATED[name], credentials
         )
 
-    async def _served(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
+    async def _served(self, exchange: Exchange, body: bytes, send: Send, push: Push, base: Headers) -> None:
+        """Answer the request; where the upstream lacks the path, ask it in chat completions.
+
+        The client's request may be what the path refused, so a retry that succeeds is only a suspicion.
+        """
+        try:
+            await self._sent(exchange, send, push, base)
+        except UpstreamStatus as exc:
+            over_chat = self._over_chat
+            if (
+                exc.http_status not in _NO_SUCH_PATH
+                or over_chat is None
+                or self._surface.name not in TRANSLATED
+                or exchange.surface is not self._surface
+                or "chat" not in exchange.route.upstream.formats
+            ):
+                raise
+            request = await self._bodies.on_request(len(body), over_chat.parse, body)
+            again = msgspec.structs.replace(exchange, surface=over_chat, request=request)
+            try:
+                await self._sent(again, send, push, base)
+            except UpstreamStatus:
+                raise exc from None
+            exchange.route.upstream_metrics.failed(exc.kind)
+            exchange.suspect(TRANSLATED[self._surface.name], _PLAIN, _PLAIN, over_chat)
+
+    async def _sent(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
         try:
             if exchange.route.gate is None:
                 await self._relay.ungated(exchange, send, push, base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import msgspec
 
 from proxy.server.bodies import Bodies
 from proxy.surfaces.contract import NOTHING_MORE, Ask, Extra
+from proxy.upstreams.abilities import Suspicion, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from proxy.requests.prompt.context import Found
     from proxy.requests.route import Route
     from proxy.surfaces.contract import Completion, Request, Surface, Verdict
+    from proxy.upstreams.abilities import Ability, Kind
 
 
 @dataclass(slots=True)
@@ -43,6 +46,10 @@ class Spent:
     completion_tokens: int = 0
     #: Which limit of the budget kept evidence from being gathered, as a sentence; None if none did.
     over_budget: str | None = None
+    #: Whether the answer was asked for with logprobs.
+    with_logprobs: bool = True
+    #: The probes that look whether the upstream really gives no logprobs, after it refused them for this request.
+    probe: asyncio.Future[Any] | None = None
 
     def add_tokens(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
         """Add the token counts of a further call, as far as the upstream gave them."""
@@ -127,20 +134,59 @@ class Exchange(msgspec.Struct, frozen=True, eq=False):
         """Whether the answer waits for its verdict."""
         return self.held or self.route.holds
 
+    def may_use(self, ability: Ability, *, sample: bool = False) -> bool:
+        """Return whether the upstream accepts a parameter in requests of this kind; samples are never streamed."""
+        abilities = self.route.upstream.abilities
+        return abilities.complete or abilities.accepts(
+            self.model, self._kind(sample=sample), ability, self.credentials
+        )
+
+    def suspect(self, ability: Ability, refused: Ask, accepted: Ask, fallback: Surface | None = None) -> None:
+        """Report that the upstream refused ``refused`` and took ``accepted``, which does not use ``ability``.
+
+        ``fallback`` is the surface of the second request where the ability is a wire format.
+        """
+        kind = self._kind(sample=refused.samples > 0)
+        suspicion = Suspicion(self.surface, self.model, kind, ability, refused, accepted, fallback)
+        probe = self.route.upstream.abilities.suspect(suspicion, self.credentials)
+        if probe is not None and ability == "logprobs":
+            self.spent.probe = probe
+
+    async def learn(self) -> None:
+        """Wait for the probes of an ability that the upstream refused for this request."""
+        if self.spent.probe is not None:
+            await asyncio.wait({self.spent.probe})
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the answer lacks logprobs because the upstream refused them, and no probe confirmed the refusal.
+
+        The client's request may then be what the upstream refused.
+        """
+        route = self.route
+        return (
+            not self.spent.with_logprobs
+            and route.reads_logprobs
+            and route.upstream.gives_logprobs
+            and not route.upstream.abilities.lacks(self.model, self._kind(), "logprobs")
+        )
+
+    def _kind(self, *, sample: bool = False) -> Kind:
+        return kind_of(self.surface, self.request, stream=False if sample else None)
+
     @property
     def ask(self) -> Ask:
         """What the upstream is asked for in addition to what the client asked for."""
         route, request = self.route, self.request
-        upstream, config, model = route.upstream, route.config, self.model
-        abilities = upstream.abilities
-        reads = route.reads_logprobs and upstream.gives_logprobs and abilities.takes(model, "logprobs")
+        config = route.config
+        reads = route.reads_logprobs and route.upstream.gives_logprobs and self.may_use("logprobs")
         wanted = request.top_logprobs if request.logprobs else 0
         tops = route.top_logprobs
         return Ask(
             model=config.model,
             params=config.params,
             logprobs=reads,
-            top_logprobs=max(tops, wanted) if reads and abilities.takes(model, "top_logprobs") else wanted,
+            top_logprobs=max(tops, wanted) if reads and self.may_use("top_logprobs") else wanted,
             alternatives=tops,
             usage=self.held or self.usage,
             gate_tools=config.gate_tools,

@@ -177,6 +177,8 @@ class Pipeline:
             completion = await exchange.bodies.on_request(
                 _reading_cost(exchange), _in_context, exchange, completion
             )
+        if self.route.holds and exchange.gate.on_unmeasured == "answer":
+            await exchange.learn()
         exchange.spent.answer_tokens = (completion.prompt_tokens or 0) + (completion.completion_tokens or 0)
         verdict, judge = self.judge(exchange, completion, cancelled=cancelled), self
         if self.lower is not None and any(d.reason == "unmeasured" for d in verdict.decisions):
@@ -229,6 +231,8 @@ class Pipeline:
     def _decide(self, exchange: Exchange, choice: Choice, *, applies: bool) -> Decision:
         gate, threshold, config = exchange.gate, exchange.request.threshold, self.route.config
         evidence = choice.evidence
+        if exchange.in_doubt:
+            gate = replace(gate, on_unmeasured="abstain")
         if choice.refusal or (choice.tool_call and not config.gate_tools):
             limit = gate.limit_for(evidence) if threshold is None else threshold
             said = ("abstain", "upstream_abstained") if choice.refusal else ("answer", "tool_call")

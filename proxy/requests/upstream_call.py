@@ -8,39 +8,48 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.exceptions import UpstreamStatus
-from proxy.upstreams.abilities import refuses
+from proxy.upstreams.abilities import is_refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from proxy.requests.exchange import Exchange
     from proxy.surfaces.contract import Ask, Completion
+    from proxy.upstreams.abilities import Ability
     from proxy.upstreams.transport import Response
 
 
 async def ask_upstream(exchange: Exchange) -> tuple[Ask, Response]:
-    """Send the request and return the response with its head read. If the upstream refuses logprobs, ask without."""
+    """Return the upstream's response, and what it was asked for.
+
+    If the upstream refuses a request with logprobs that the client did not ask for, the request is sent again without
+    them. A retry that succeeds makes the upstream's abilities suspect; it proves nothing about other requests.
+    """
     ask = exchange.ask
     exchange.spent.asked = perf_counter()
-    while True:
-        try:
-            return ask, await post(exchange, ask)
-        except UpstreamStatus as exc:
-            # If the client itself asked for logprobs, it gets the upstream's refusal.
-            less = None if exchange.request.logprobs else _with_less(exchange, ask, exc)
-            if less is None:
-                raise
-            ask = less
+    exchange.spent.with_logprobs = ask.logprobs
+    try:
+        return ask, await post(exchange, ask)
+    except UpstreamStatus as exc:
+        if exchange.request.logprobs or not is_refusal(exc):
+            raise
+        for ability, less in _with_less(ask):
+            try:
+                response = await post(exchange, less)
+            except UpstreamStatus:
+                continue
+            exchange.spent.with_logprobs = less.logprobs
+            exchange.suspect(ability, ask, less)
+            return less, response
+        raise
 
 
-def _with_less(exchange: Exchange, ask: Ask, exc: UpstreamStatus) -> Ask | None:
-    """Return the ask without what was refused, and remember that; None if the proxy did not ask for it."""
-    abilities, model = exchange.route.upstream.abilities, exchange.model
-    if ask.top_logprobs and refuses(exc, "top_logprobs"):
-        abilities.refuse(model, "top_logprobs")
-        return msgspec.structs.replace(ask, top_logprobs=0)
-    if ask.logprobs and refuses(exc, "logprobs"):
-        abilities.refuse(model, "logprobs")
-        return msgspec.structs.replace(ask, logprobs=False, top_logprobs=0)
-    return None
+def _with_less(ask: Ask) -> Iterator[tuple[Ability, Ask]]:
+    """Yield the parameters that can be left out of a refused request, each with the request that is left."""
+    if ask.logprobs and ask.top_logprobs:
+        yield "top_logprobs", msgspec.structs.replace(ask, top_logprobs=0)
+    if ask.logprobs:
+        yield "logprobs", msgspec.structs.replace(ask, logprobs=False, top_logprobs=0)
 
 
 async def post(exchange: Exchange, ask: Ask) -> Response:

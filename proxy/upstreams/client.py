@@ -1,14 +1,36 @@
-"""The interface of an upstream, which HTTP upstreams, LiteLLM and groups implement."""
+"""The interface of an upstream and its abilities, which HTTP upstreams, LiteLLM and groups implement."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Sequence
 
-    from proxy.upstreams.abilities import Abilities
+    from proxy.upstreams.abilities import Ability, Kind, Suspicion
     from proxy.upstreams.transport import Response
+
+
+class UpstreamAbilities(Protocol):
+    """The abilities of an upstream or of a group; see ``proxy.upstreams.abilities``."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is known to be missing."""
+        ...
+
+    def accepts(self, model: str, kind: Kind, ability: Ability, credentials: bytes | None) -> bool:
+        """Return whether a request of this kind may use ``ability``."""
+        ...
+
+    def lacks(self, model: str, kind: Kind, ability: Ability) -> bool:
+        """Return whether a probe confirmed that ``ability`` is missing."""
+        ...
+
+    def suspect(self, suspicion: Suspicion, credentials: bytes | None) -> asyncio.Future[Any] | None:
+        """Take note of a retry that succeeded; return the end of the probes, None where there are none."""
+        ...
 
 
 class UpstreamClient(Protocol):
@@ -16,8 +38,11 @@ class UpstreamClient(Protocol):
 
     #: The name in the configuration.
     name: str
-    #: Request parameters that its models do not accept.
-    abilities: Abilities
+
+    @property
+    def abilities(self) -> UpstreamAbilities:
+        """The request parameters and formats that the upstream's models accept, as far as they were learnt."""
+        ...
 
     @property
     def gives_logprobs(self) -> bool:

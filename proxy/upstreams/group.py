@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from proxy.exceptions import UpstreamError, UpstreamStatus
-from proxy.upstreams.abilities import Abilities
 from proxy.upstreams.breaker import UpstreamOpen
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from proxy.metrics import UpstreamMetrics
     from proxy.server.asgi import Push
+    from proxy.upstreams.abilities import Ability, Kind, Suspicion
     from proxy.upstreams.client import UpstreamClient
     from proxy.upstreams.transport import Response
 
@@ -56,6 +57,40 @@ class MemberResponse:
         self._response.close()
 
 
+@dataclass(frozen=True, slots=True)
+class GroupAbilities:
+    """The abilities of a group: a request uses what all members accept, since its member is not known in advance."""
+
+    members: Sequence[Member]
+
+    @property
+    def complete(self) -> bool:
+        """Whether no member is known to lack anything."""
+        return all(member.client.abilities.complete for member in self.members)
+
+    def accepts(self, model: str, kind: Kind, ability: Ability, credentials: bytes | None) -> bool:
+        """Return whether all members accept ``ability``."""
+        accepting = True
+        for (
+            member
+        ) in self.members:  # without a short cut: asking starts the probes of members whose last one is old
+            accepting &= member.client.abilities.accepts(model, kind, ability, credentials)
+        return accepting
+
+    def lacks(self, model: str, kind: Kind, ability: Ability) -> bool:
+        """Return whether a probe confirmed that a member lacks ``ability``."""
+        return any(member.client.abilities.lacks(model, kind, ability) for member in self.members)
+
+    def suspect(self, suspicion: Suspicion, credentials: bytes | None) -> asyncio.Future[Any] | None:
+        """Let every member look into the suspicion; return the end of their probes, None where there are none."""
+        probes = [
+            probe
+            for member in self.members
+            if (probe := member.client.abilities.suspect(suspicion, credentials)) is not None
+        ]
+        return asyncio.gather(*probes, return_exceptions=True) if probes else None
+
+
 @dataclass(slots=True)
 class UpstreamGroup:
     """An ``UpstreamClient`` that sends each request to one of its members.
@@ -66,8 +101,11 @@ class UpstreamGroup:
     name: str
     members: Sequence[Member]
     random: Random = field(default_factory=Random)
-    #: A parameter that one member does not accept is not sent to any: the member is not known in advance.
-    abilities: Abilities = field(default_factory=Abilities)
+
+    @property
+    def abilities(self) -> GroupAbilities:
+        """The abilities that all members have."""
+        return GroupAbilities(self.members)
 
     @property
     def forwards_credentials(self) -> bool:
@@ -81,7 +119,7 @@ class UpstreamGroup:
 
     @property
     def formats(self) -> set[str]:
-        """The formats that all members accept, because the next member receives the same body."""
+        """The formats that all members are configured with, because the next member receives the same body."""
         return set.intersection(*(member.client.formats for member in self.members))
 
     async def post(

@@ -11,6 +11,7 @@ import msgspec
 from proxy.exceptions import UNREADABLE, UpstreamError, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces.contract import VendorError
 from proxy.upstreams.abilities import Abilities
+from proxy.upstreams.probes import Prober
 from proxy.upstreams.retry import retry_after
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class HttpUpstream:
         self.gives_logprobs = gives_logprobs
         self.formats = set(formats)
         self._context = context
-        self.abilities = Abilities()
+        probe = None if forwards_credentials else Prober(self.post).probe
+        self.abilities = Abilities(name, attempts.metrics, probe=probe)
         self._transport = transport
         self._secrets = secrets
         self._attempts = attempts
@@ -138,6 +140,7 @@ class HttpUpstream:
 
     async def aclose(self) -> None:
         """Close the connections."""
+        await self.abilities.aclose()
         await self._transport.aclose()
 
 

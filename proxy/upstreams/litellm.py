@@ -25,6 +25,7 @@ from proxy.exceptions import (
 )
 from proxy.upstreams.abilities import Abilities
 from proxy.upstreams.encoding import too_large
+from proxy.upstreams.probes import Prober
 from proxy.upstreams.transport import pour
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class LiteLLMUpstream:
         self.name = name
         self.gives_logprobs = gives_logprobs
         self.formats = {"chat"}
-        self.abilities = Abilities()
+        self.abilities = Abilities(name, attempts.metrics, probe=Prober(self.post).probe)
         self._config = config
         self._secrets = secrets
         self._attempts = attempts
@@ -115,7 +116,8 @@ class LiteLLMUpstream:
         return self._secrets.redact(text)
 
     async def aclose(self) -> None:
-        """Do nothing: LiteLLM closes its connections itself."""
+        """Cancel probes; LiteLLM closes its connections itself."""
+        await self.abilities.aclose()
 
     def _error(self, exc: BaseException) -> UpstreamError:
         """Return the UpstreamError for an exception of LiteLLM, from the first row of the table that matches."""

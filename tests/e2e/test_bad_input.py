@@ -165,7 +165,7 @@ def test_no_key_and_no_address_stand_in_an_error(proxy: Proxy, upstream: FakeUps
     )
     model = "keyed" if model == "enforce" else model
     prompt = upstream.script(error(401, talkative))
-    sent = proxy.surfaces.contract(asking(model, prompt, stream=streamed))
+    sent = proxy.wire(asking(model, prompt, stream=streamed))
     assert sent.startswith(b"HTTP/1.1 401 ")
     for secret in ("sk-secret", address, "abc.def"):
         assert secret.encode() not in sent
@@ -180,7 +180,7 @@ def test_nor_in_one_inside_a_stream(proxy: Proxy, upstream: FakeUpstream, model,
         b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"Par"}}]}\n\n' if begun else b": hi\n\n"
     )
     event = b"data: " + json.dumps({"error": {"message": failure}}).encode() + b"\n\n"
-    sent = proxy.surfaces.contract(asking(model, upstream.script(stream(first, event)), stream=True))
+    sent = proxy.wire(asking(model, upstream.script(stream(first, event)), stream=True))
     assert b"failed at" in sent
     assert b"sk-secret" not in sent
     assert address.encode() not in sent

@@ -65,7 +65,7 @@ def withholding() -> dict[str, tuple[Any, dict[str, Any]]]:
 def test_nothing_of_a_withheld_answer_goes_out(proxy: Proxy, upstream: FakeUpstream, case, streamed):
     reply, fields = withholding()[case]
     # Bad logprobs and the rest of the answer come with the last token: no early end saves the gate here.
-    sent = proxy.surfaces.contract(asking("enforce", upstream.script(reply), stream=streamed, **fields))
+    sent = proxy.wire(asking("enforce", upstream.script(reply), stream=streamed, **fields))
     assert sent.startswith(b"HTTP/1.1 200 ")
     assert b'"decision":"abstain"' in sent
     for token in SECRET:
@@ -93,7 +93,7 @@ LOW = ("minus infinity", "sentinel")  # numbers, though bad ones: measured, and 
 @pytest.mark.parametrize("kind", BAD_LOGPROBS)
 def test_bad_logprobs_pass_nothing(proxy: Proxy, upstream: FakeUpstream, kind, streamed):
     prompt = upstream.script(answer(says(SECRET[0], logprobs=BAD_LOGPROBS[kind])))
-    sent = proxy.surfaces.contract(asking("enforce", prompt, stream=streamed, logprobs=True))
+    sent = proxy.wire(asking("enforce", prompt, stream=streamed, logprobs=True))
     reason = b"below_threshold" if kind in LOW else b"unmeasured"
     assert b'"decision":"abstain","reason":"%b"' % reason in sent
     assert SECRET[0].encode() not in sent
@@ -105,7 +105,7 @@ def test_unmeasured_answers_go_out_where_the_route_says_so(
     proxy: Proxy, upstream: FakeUpstream, kind, streamed
 ):
     prompt = upstream.script(answer(says(SECRET[0], logprobs=BAD_LOGPROBS[kind])))
-    sent = proxy.surfaces.contract(asking("lenient", prompt, stream=streamed))
+    sent = proxy.wire(asking("lenient", prompt, stream=streamed))
     assert b'"decision":"answer","reason":"unmeasured"' in sent
     assert SECRET[0].encode() in sent
 
@@ -115,7 +115,7 @@ def test_an_upstream_without_logprobs_is_unmeasured_and_not_asked(
     proxy: Proxy, upstream: FakeUpstream, streamed
 ):
     prompt = upstream.script(answer(SERVED))
-    sent = proxy.surfaces.contract(asking("mute", prompt, stream=streamed))
+    sent = proxy.wire(asking("mute", prompt, stream=streamed))
     assert b'"reason":"unmeasured"' in sent
     assert "logprobs" not in upstream.call(prompt).json
 

@@ -21,7 +21,7 @@ from proxy.requests.evidence.budget import Slots, tokens_left
 from proxy.requests.evidence.gathering import Answer, OverBudget, is_judged
 from proxy.requests.upstream_call import further
 from proxy.surfaces.contract import Ask
-from proxy.upstreams.abilities import is_refusal, refuses
+from proxy.upstreams.abilities import is_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,6 +84,8 @@ class Drawing:
     config: RouteConfig
     slots: Slots
     samples: list[str] = field(default_factory=list)
+    #: The call for several samples that the upstream refused or ignored; further calls ask for one sample each.
+    refused_n: Ask | None = None
     #: Whether a call brought nothing; then no further samples are drawn.
     failed: bool = False
     #: The error of a failed call.
@@ -155,8 +157,12 @@ class Drawing:
     def _asks(self, count: int) -> deque[Ask]:
         """Return the calls for ``count`` samples: one if the format and the upstream take ``n``."""
         exchange = self.exchange
-        abilities = exchange.route.upstream.abilities
-        whole = count > 1 and exchange.surface.takes_n and abilities.takes(exchange.model, "n")
+        whole = (
+            count > 1
+            and exchange.surface.takes_n
+            and self.refused_n is None
+            and exchange.may_use("n", sample=True)
+        )
         calls = 1 if whole else count
         sampling = self.config.sampling
         own = {"temperature": sampling.temperature}
@@ -177,7 +183,7 @@ class Drawing:
     def _seeds(self, calls: int) -> Sequence[int | None]:
         """Return a seed for each of several calls, so that equal requests are not answered from one cache."""
         exchange = self.exchange
-        if not exchange.route.upstream.abilities.takes(exchange.model, "seed"):
+        if not exchange.may_use("seed", sample=True):
             return [None] * calls
         given = self.config.params.get("seed", exchange.request.seed)
         # Derived from the client's seed, so that results can be repeated, but never equal to the answer's seed.
@@ -220,31 +226,42 @@ class Drawing:
             self.slots.give(granted)
 
     async def _call(self, ask: Ask) -> None:
-        """Add the samples of one call. If the upstream refuses ``n`` or a seed, remember it and ask without."""
-        exchange = self.exchange
-        abilities, model = exchange.route.upstream.abilities, exchange.model
+        """Make one call and keep its samples; after a refusal, leave out ``n`` or the seed."""
         try:
-            completion = await further(exchange, ask)
+            completion = await further(self.exchange, ask)
         except UpstreamStatus as exc:
             if ask.samples > 1 and is_refusal(exc):
-                abilities.refuse(model, "n")
-            elif ask.seed is not None and refuses(exc, "seed"):
-                abilities.refuse(model, "seed")
-                await self._call(msgspec.structs.replace(ask, seed=None))
-            else:
+                self.refused_n = ask  # the next calls, one for each sample, show whether n was the reason
+            elif ask.seed is None or not is_refusal(exc) or not await self._call_without_seed(ask):
                 self._fails(exc)
-            return
         except HttpError as exc:
             self._fails(exc)
-            return
+        else:
+            self._keep(completion, ask)
+
+    async def _call_without_seed(self, ask: Ask) -> bool:
+        """Make a refused call again without its seed; return whether that succeeded."""
+        less = msgspec.structs.replace(ask, seed=None)
+        try:
+            completion = await further(self.exchange, less)
+        except HttpError:
+            return False
+        self.exchange.suspect("seed", ask, less)
+        self._keep(completion, less)
+        return True
+
+    def _keep(self, completion: Completion, ask: Ask) -> None:
+        """Keep the samples of a response."""
         said = [text for choice in completion.choices if (text := _said(choice, ask)) is not None]
         if len(completion.choices) < ask.samples:
-            abilities.refuse(model, "n")
+            self.refused_n = ask
         elif len(said) < ask.samples:
-            exchange.spent.over_budget = "tokens: a sample was cut off by what was left of them"
+            self.exchange.spent.over_budget = "tokens: a sample was cut off by what was left of them"
             self.failed = True
         if not completion.choices:
             self.failed = True
+        elif self.refused_n is not None:
+            self.exchange.suspect("n", self.refused_n, msgspec.structs.replace(ask, samples=1))
         self.samples += said[: ask.samples]
 
     def _fails(self, exc: HttpError) -> None:

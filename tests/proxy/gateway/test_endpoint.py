@@ -7,7 +7,9 @@ import json
 
 import pytest
 
+from proxy.upstreams.probes import QUESTION
 from tests.fakes import answer, error, held, raw, says, stream
+from tests.proxy.probing import learns, probe_replies
 
 RAW = {"name": "r", "mode": "enforce", "scorers": ["mean_logprob"], "score_threshold": -1.0}
 OBSERVE = {"name": "r", "scorers": ["mean_logprob"]}
@@ -124,8 +126,10 @@ async def test_no_secret_stands_in_an_error_inside_a_stream(serving, upstream):
 async def test_an_upstream_that_refuses_logprobs_is_asked_without_and_remembered(serving, upstream, streamed):
     refusal = error(400, "logprobs are not supported by this model")
     prompt = upstream.script(refusal, answer(SURE))
+    probe_replies(upstream, "logprobs")
     async with serving({**OBSERVE}) as proxy:
         first = await proxy.chat(prompt, stream=streamed)
+        await learns(proxy, "logprobs")
         second = await proxy.chat(prompt, stream=streamed)
     assert (first.status, second.status) == (200, 200)
     assert ["logprobs" in call.json for call in upstream.calls(prompt)] == [True, False, False]
@@ -138,6 +142,38 @@ async def test_a_client_that_asks_for_them_itself_gets_the_refusal(serving, upst
         reply = await proxy.chat(prompt, logprobs=True)
         assert (reply.status, len(upstream.calls(prompt))) == (400, 1)
         assert (await proxy.chat(upstream.script(error(400, "no such thing")))).status == 400
+
+
+@pytest.mark.parametrize("echo", ["logprobs are not supported", "unrecognized argument"])
+async def test_one_clients_refusal_changes_nothing_for_others(serving, upstream, echo):
+    """Whatever the error says: only a probe of the proxy itself can show that the upstream lacks logprobs."""
+
+    async def refusing(call, peer):
+        await (error(400, echo) if call.json.get("logprobs") else answer(SURE))(call, peer)
+
+    upstream.script(answer(SURE), prompt=QUESTION)
+    attack, question = upstream.script(refusing), upstream.script(answer(UNSURE))
+    async with serving({**RAW, "on_unmeasured": "answer"}) as proxy:
+        theirs = await proxy.chat(attack)
+        assert theirs.json["idk"]["choices"][0]["reason"] == "unmeasured"
+        assert (
+            theirs.json["idk"]["choices"][0]["decision"] == "abstain"
+        )  # nothing confirmed that it is the upstream
+        mine = await proxy.chat(question)
+        assert upstream.call(question).json["logprobs"] is True
+        assert mine.json["idk"]["choices"][0]["reason"] == "below_threshold"
+        assert proxy.count("idk_upstream_abilities", upstream="u", ability="logprobs") == 1
+
+
+async def test_missing_logprobs_that_a_probe_confirmed_leave_it_to_the_route(serving, upstream):
+    async def refusing(call, peer):
+        await (error(400, "no") if call.json.get("logprobs") else answer(SURE))(call, peer)
+
+    probe_replies(upstream, "logprobs")
+    async with serving({**RAW, "on_unmeasured": "answer"}) as proxy:
+        for _ in range(2):
+            reply = await proxy.chat(upstream.script(refusing))
+            assert reply.json["idk"]["choices"][0]["decision"] == "answer"
 
 
 async def test_a_hopeless_stream_is_cancelled(serving, upstream):

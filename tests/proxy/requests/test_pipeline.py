@@ -34,7 +34,7 @@ class Knows:
 
     name = "u"
     gives_logprobs = True
-    abilities = Abilities()
+    abilities = Abilities("u", Metrics().upstream("u"), probe=None)
 
 
 class Mute(Knows):

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from tests.fakes import answer, held, raw, says
+from tests.proxy.probing import learns, probe_replies
 from tests.proxy.requests.evidence.replies import is_sample, telling
 
 PARIS = says("Paris")
@@ -64,7 +65,9 @@ async def test_a_route_has_so_many_calls_at_one_time(serving, upstream):
     prompt = upstream.script(telling(PARIS, ["Paris"] * 9, holds=True))
     free = upstream.script(telling(PARIS, ["Paris"] * 9))
     async with serving(route(samples=3, budget={"concurrency": 1})) as running:
-        running.parts.upstreams["u"].abilities.refuse("m", "n")
+        probe_replies(upstream, "n")
+        await running.chat(upstream.script(telling(PARIS, ["Paris"] * 3, refuses="n")))
+        await learns(running, "n")
         first = asyncio.create_task(running.chat(prompt))
         await asyncio.to_thread(upstream.call, prompt, 1)
         got = await running.chat(free)

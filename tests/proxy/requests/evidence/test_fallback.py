@@ -6,6 +6,7 @@ import pytest
 
 from proxy.exceptions import ConfigError
 from tests.fakes import answer, error, says
+from tests.proxy.probing import learns, probe_replies
 from tests.proxy.requests.evidence.replies import is_sample, telling
 
 LOWER = {"scorers": ["agreement"], "score_threshold": 0.5}
@@ -39,12 +40,14 @@ async def test_with_logprobs_no_sample_is_drawn(serving, upstream):
 @pytest.mark.parametrize(("said", "decision"), [("Paris", "answer"), ("Lyon", "abstain")])
 async def test_without_them_samples_decide(serving, upstream, said, decision, stream):
     prompt = upstream.script(without_logprobs("Paris", [said] * 4))
+    probe_replies(upstream, "logprobs")
     async with serving(route()) as running:
         for _ in range(2):
             got = await running.chat(prompt, stream=stream)
             idk = got.events[-1]["idk"] if stream else got.json["idk"]
             assert (idk["choices"][0]["decision"], idk["choices"][0]["source"]) == (decision, "samples")
             assert ("Paris" in got.text) is (decision == "answer")
+            await learns(running, "logprobs")
         calls = upstream.calls(prompt)
         assert [bool(call.json.get("logprobs")) for call in calls] == [True, False, False, False, False]
         assert sum(map(is_sample, calls)) == 2

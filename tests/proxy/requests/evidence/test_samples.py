@@ -8,6 +8,7 @@ import json
 import pytest
 
 from tests.fakes import answer, calls_tool, error, held, raw, says
+from tests.proxy.probing import learns, probe_replies
 from tests.proxy.requests.evidence.replies import is_sample, telling
 
 TWO = {"scorers": ["agreement"], "score_threshold": 0.5, "mode": "enforce"}
@@ -97,9 +98,11 @@ async def test_the_routes_own_sampling_holds(serving, upstream):
 @pytest.mark.parametrize("given", [{"refuses": "n"}, {"most": 1}])
 async def test_an_upstream_without_n_is_asked_once_for_each_and_remembered(serving, upstream, given):
     prompt = upstream.script(telling(PARIS, ["Paris", "Lyon", "Paris"] * 2, **given))
+    probe_replies(upstream, "n")
     async with serving(route(samples=3)) as running:
         first = await running.chat(prompt)
         assert first.json["idk"]["choices"][0]["decision"] == "answer"
+        await learns(running, "n")
         came = len(samples_of(upstream, prompt))
         second = await running.chat(prompt)
         assert second.json["idk"]["extra"]["calls"] == 3
@@ -119,11 +122,13 @@ async def test_no_two_samples_share_a_seed(serving, upstream):
 
 
 async def test_a_refused_seed_is_left_out_and_remembered(serving, upstream):
-    prompt = upstream.script(telling(PARIS, ["Paris"] * 4, refuses="seed", most=1))
+    prompt = upstream.script(telling(PARIS, ["Paris"] * 6, refuses="seed", most=1))
     async with serving(route(samples=2, score_threshold=0.9)) as running:
-        for _ in range(2):
+        probe_replies(upstream, "seed")
+        for ability in ("n", "seed", "seed"):
             got = await running.chat(prompt)
             assert got.json["idk"]["choices"][0]["decision"] == "answer"
+            await learns(running, ability)
         assert ["seed" in call.json for call in samples_of(upstream, prompt)][-2:] == [False, False]
 
 
@@ -259,10 +264,12 @@ async def test_refused_alternatives_are_left_out_and_remembered(serving, upstrea
         await (error(400, "top_logprobs: not supported") if refused else answer(PARIS))(call, peer)
 
     prompt = upstream.script(reply)
+    probe_replies(upstream, "top_logprobs")
     async with serving(route(scorers=["topk_entropy"])) as running:
         for _ in range(2):
             got = await running.chat(prompt)
             assert got.json["idk"]["choices"][0]["reason"] == "unmeasured"
+            await learns(running, "top_logprobs")
         asked = [call.json for call in upstream.calls(prompt)]
         assert [("logprobs" in each, "top_logprobs" in each) for each in asked] == [
             (True, True), (True, False), (True, False)
