@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anthropic
 import pytest
 
+from proxy.upstreams.probes import QUESTION
 from tests.fakes import answer, calls_tool, error, says
 
 if TYPE_CHECKING:
@@ -248,13 +249,21 @@ class TestResponsesOverChat:
             assert [token.logprob for token in sure.output[0].content[0].logprobs] == [-0.01, -0.01]
 
     def test_an_upstream_without_the_path_is_asked_for_a_chat_and_remembered(self, proxy, upstream):
-        """Nothing is laid down for the path itself: 404, as from a server that has no responses."""
-        prompt = upstream.script(error(404, "no such path"), SURE, SURE)
+        """A probe of the proxy itself confirms that the path is missing."""
+
+        async def without_responses(call, peer):
+            missing = call.path == "/v1/responses"
+            await (error(404, "no such path") if missing else SURE)(call, peer)
+
+        upstream.script(without_responses, prompt=QUESTION)
+        prompt = upstream.script(without_responses)
         for _ in range(2):
             got = proxy.post({"model": "bare", "input": prompt}, "/v1/responses")
             assert got.json()["output"][0]["content"][0]["text"] == "Paris"
+            proxy.says("a probe confirmed that it does not accept responses (model 'bare'")
         assert [call.path for call in upstream.calls(prompt)] == [
             "/v1/responses",
+            "/v1/responses",  # without logprobs
             "/v1/chat/completions",
             "/v1/chat/completions",
         ]

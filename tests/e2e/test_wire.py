@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy.upstreams.probes import QUESTION
 from tests.e2e.proxies import asking, events
-from tests.fakes import answer, calls_tool, raw, says, stream
+from tests.fakes import answer, calls_tool, error, says, stream
 
 if TYPE_CHECKING:
     from tests.e2e.proxies import Proxy
-    from tests.fakes import FakeUpstream
+    from tests.fakes import Call, FakeUpstream
+    from tests.proxy.upstreams.peer import Peer
 
 #: Tokens that stand nowhere else; each must be missing.
 SECRET = ("Wzq", "Xkj", "Yvb")
@@ -363,14 +365,19 @@ class TestSentOn:
         assert upstream.call(prompt).json["top_logprobs"] == 5
 
 
-def test_logprobs_that_the_upstream_refuses_are_asked_for_once(proxy: Proxy, upstream: FakeUpstream):
-    """It is asked again without, and the refusal is remembered; what it says then is unmeasured."""
-    refusal = json.dumps({"error": {"message": "logprobs is not supported by this model"}}).encode()
-    first = upstream.script(raw(refusal, 400), answer(SERVED))
+def test_logprobs_that_a_probe_found_missing_are_not_asked_for(proxy: Proxy, upstream: FakeUpstream):
+    """A refused request is sent again without logprobs; a probe of the proxy then shows that they are missing."""
+
+    async def refusing(call: Call, peer: Peer) -> None:
+        refused = call.json["model"] == "bare" and "logprobs" in call.json
+        await (error(400, "no such parameter") if refused else answer(SERVED))(call, peer)
+
+    upstream.script(refusing, prompt=QUESTION)
+    first, second = upstream.script(refusing), upstream.script(refusing)
     assert proxy.post(asking("bare", first)).headers["x-idk-reason"] == "unmeasured"
     assert ["logprobs" in call.json for call in upstream.calls(first)] == [True, False]
-    second = upstream.script(answer(SERVED))
-    assert proxy.post(asking("bare", second, stream=True)).headers["x-idk-reason"] == "unmeasured"
+    proxy.says("a probe confirmed that it does not accept logprobs (model 'bare'")
+    assert proxy.post(asking("bare", second)).headers["x-idk-reason"] == "unmeasured"
     assert ["logprobs" in call.json for call in upstream.calls(second)] == [False]
 
 
