@@ -17,6 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
     parser.add_argument("--alias", required=True)
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--context", type=int, required=True, help="tokens for each slot")
     parser.add_argument("--threads", type=int, required=True)
@@ -35,7 +36,7 @@ def main() -> None:
     params.model.path = options.model
     params.model_alias = {options.alias}
     params.hostnames = ["127.0.0.1"]
-    params.port = 0
+    params.port = options.port
     params.n_parallel = options.slots
     params.n_ctx = options.context * options.slots
     params.cpuparams.n_threads = options.threads

@@ -30,7 +30,8 @@ CHILD = Path(__file__).with_name("child.py")
 class EmbeddedServer:
     """The embedded model's server as a context manager, sync or async; it answers at ``base_url`` for ``model``.
 
-    ``slots`` requests are answered at the same time (``n`` may not be larger), each with ``context`` tokens;
+    ``port`` 0 takes a free one. ``slots`` requests are answered at the same time (``n`` may not be larger), each
+    with ``context`` tokens;
     ``threads`` defaults to the CPUs that this process may use. A greedy answer repeats exactly only while no other
     request is answered at the same time: other requests in the batch change logprobs, and near ties with them. The
     child process writes to ``log``, or to an unnamed file that is removed with it. It ends with the context manager
@@ -41,6 +42,7 @@ class EmbeddedServer:
         self,
         weights: Weights,
         *,
+        port: int = 0,
         slots: int = 4,
         context: int = 4096,
         threads: int | None = None,
@@ -52,7 +54,8 @@ class EmbeddedServer:
         self._command = [
             # -P keeps this folder off the child's import path, where its names would shadow others.
             *(sys.executable, "-P", str(CHILD), f"--model={weights.path}", f"--alias={weights.name}"),
-            *(f"--slots={slots}", f"--context={context}", f"--threads={threads or usable_cpus()}"),
+            *(f"--port={port}", f"--slots={slots}", f"--context={context}"),
+            f"--threads={threads or usable_cpus()}",
         ]
         self._log_path = log
         self._start_s = start_s
