@@ -1,4 +1,4 @@
-"""Pages that are made from the code when the site is built: they cannot say what is not so."""
+"""The reference pages that are generated from the code when the site is built, so that they cannot be outdated."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
 
 ROOT = Path(__file__).parent.parent
+CDN = re.compile(r"https://unpkg\.com/[\w@./-]+")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -27,8 +28,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_post_build(config: MkDocsConfig) -> None:
+    """Remove the theme's addresses of libraries that it would load from a CDN; no page uses them."""
+    for script in Path(config.site_dir, "assets", "javascripts").glob("bundle.*.min.js"):
+        script.write_text(CDN.sub("", script.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 def pages() -> dict[str, str]:
-    """Path below docs/ -> its Markdown."""
+    """Return the generated pages: path below docs/ -> Markdown."""
     sys.path.insert(0, str(ROOT))
     return {
         "reference/configuration.md": configuration(),
@@ -38,22 +45,22 @@ def pages() -> dict[str, str]:
 
 
 def configuration() -> str:
-    """Return the reference of idk.yaml, made from the types and comments of ``proxy/config/sections.py``."""
+    """Describe every key of idk.yaml, from the types in ``proxy/config`` and their comments."""
     from proxy.config.sections import SECTIONS
 
     lines = [
         "# Configuration",
         "",
         (
-            "Every key of `idk.yaml`, made from the types that read it. Unknown keys are refused with the nearest "
-            "known one; secrets come from the environment, by name."
+            "Every key of `idk.yaml`, generated from the types that read it. Unknown keys are refused with the nearest "
+            "known key. Secrets come from the environment, by the name of a variable. `idk check` checks a file."
         ),
     ]
     for section in SECTIONS:
         doc = " ".join((inspect.getdoc(section) or "").split())
         doc = re.sub(r"``(.+?)``", r"`\1`", doc)
         lines += ["", f"## {section.__name__}", "", doc, ""]
-        lines += ["| key | value | default | |", "| --- | --- | --- | --- |"]
+        lines += ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
         lines += [f"| `{key}` | {kind} | {default} | {said} |" for key, kind, default, said in _keys(section)]
     return "\n".join(lines) + "\n"
 
@@ -109,18 +116,19 @@ def _with_bounds(found: re.Match[str]) -> str:
 
 
 def metrics() -> str:
-    """Every family of the registry, in its own words."""
+    """List every metric family of the registry with its type, labels and help text."""
     from proxy.metrics import Metrics
 
     lines = [
         "# Metrics",
         "",
         (
-            "What `/metrics` says, made from the registry. Labels take values from the configuration only; several "
-            "workers are summed. Rules and alerts: `deploy/prometheus`; dashboard: `deploy/grafana/idk.json`."
+            "Everything that `/metrics` exposes, generated from the registry. Label values come from the configuration "
+            "only, and the metrics of several workers are summed. Rules and alerts are in `deploy/prometheus`, the "
+            "dashboard in `deploy/grafana/idk.json`."
         ),
         "",
-        "| metric | kind | labels | |",
+        "| metric | type | labels | meaning |",
         "| --- | --- | --- | --- |",
     ]
     registry = Metrics().registry
@@ -132,20 +140,31 @@ def metrics() -> str:
 
 
 def commands() -> str:
-    """What each command says of itself with ``--help``."""
+    """Print the help text of each command and of each of its subcommands."""
+    lines = [
+        "# Commands",
+        "",
+        (
+            "The exit status is 0 on success, 1 if the work failed, and 2 for bad usage or a bad configuration, with "
+            "one line that says where the problem is and how to fix it. `--json` prints a machine-readable result."
+        ),
+    ]
+    for name, text in help_texts():
+        lines += ["", f"{'#' * (name.count(' ') + 1)} {name}", "", "```text", text, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def help_texts() -> Iterator[tuple[str, str]]:
+    """Yield each command, as "idk policy push", with its help text; a group comes before its subcommands."""
+    import typer
     from typer.testing import CliRunner
 
     from proxy.cli.main import COMMANDS, application
 
     run = CliRunner()
-    lines = [
-        "# Commands",
-        "",
-        "Exit status 0 is success, 1 a run that failed, 2 bad usage or a bad configuration.",
-    ]
     for name in COMMANDS:
-        said = run.invoke(
-            application(name), [name, "--help"], prog_name="idk", env={"COLUMNS": "100"}
-        ).output.strip()
-        lines += ["", f"## idk {name}", "", "```text", said, "```"]
-    return "\n".join(lines) + "\n"
+        app = application(name)
+        command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+        for path in ([name], *([name, each] for each in getattr(command, "commands", ()))):
+            printed = run.invoke(app, [*path, "--help"], prog_name="idk", env={"COLUMNS": "100"}).output
+            yield f"idk {' '.join(path)}", printed.strip()

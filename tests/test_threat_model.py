@@ -1,4 +1,4 @@
-"""docs/threat-model.md: each threat names the tests that show its answer, and those tests are there."""
+"""Tests of docs/threat-model.md: each threat names the tests that show its answer, and these tests exist."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ NAMED = re.compile(r"`(tests/[\w/]+\.py)::([\w:]+)`")
 
 
 def rows() -> list[str]:
-    """The lines of the tables of threats, without their heads."""
+    """Return the rows of the tables of threats, without their headers."""
     section = PAGE.read_text().partition("\n## Threats\n")[2].partition("\n## ")[0]
     heads = ("| threat |", "| --- |")
     return [line for line in section.splitlines() if line.startswith("|") and not line.startswith(heads)]
 
 
 def names(path: Path) -> set[str]:
-    """Its tests: functions, classes, and functions of classes with their class's name before them."""
+    """Return the names of a file's tests: functions, classes, and methods as ``Class::method``."""
     found = set()
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -37,7 +37,7 @@ def names(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row.split("|")[1].strip()[:60])
-def test_a_threat_names_tests_that_are_there(row):
+def test_a_threat_names_existing_tests(row):
     shown = NAMED.findall(row.split("|")[3])
     assert shown, row
     for path, test in shown:
@@ -45,7 +45,7 @@ def test_a_threat_names_tests_that_are_there(row):
         assert test in names(ROOT / path), f"{path}::{test}"
 
 
-def test_the_known_holes_of_the_field_are_spoken_of():
+def test_known_vulnerabilities_of_similar_products_are_covered():
     text = PAGE.read_text()
     for known in ("CVE-2024-6587", "CVE-2025-66405", "CVE-2026-42208", "CVE-2026-48710", "cache", "litellm #15799",
                   "litellm #5762", "litellm #12159", "litellm #37140", "vllm #10234", "NaN"):  # fmt: skip

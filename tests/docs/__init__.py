@@ -1,1 +1,1 @@
-"""Every command and snippet of README and docs, executed."""
+"""Tests of README and docs: every command and snippet is executed, and the site is built and opened."""

@@ -1,4 +1,4 @@
-"""An upstream for pages: it answers whatever it is asked, mostly rightly, and is surer where it is right."""
+"""A fake upstream for the pages: it answers every question, mostly rightly, with higher logprobs where it is right."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUESTIONS = 400
 
 
 class Answering(dict[str, "list[Reply]"]):
-    """Replies by prompt; one that nobody laid down is answered by its last word."""
+    """Replies by prompt. An unscripted prompt is answered with its last word, or wrongly."""
 
     def get(self, key: str, default: Any = None) -> Any:
         if key in self or not key or key.startswith("/"):
@@ -32,14 +32,14 @@ class Answering(dict[str, "list[Reply]"]):
 
 
 def upstream() -> FakeUpstream:
-    """A fake upstream that answers anything."""
+    """Return a fake upstream that answers every prompt."""
     server = FakeUpstream()
     server._replies = Answering()
     return server
 
 
 def write_questions(folder: Path, names: Sequence[str] = ("questions.jsonl",)) -> None:
-    """What the pages take as given: questions of the reader's own."""
+    """Write the question files that the pages expect the reader to have."""
     lines = [
         json.dumps({"id": f"q{n}", "question": f"Say the number {n}", "answers": [str(n)]})
         for n in range(QUESTIONS)

@@ -1,7 +1,7 @@
-"""``make picture``: the front page's risk-coverage curve, drawn from graded answers of a real model.
+"""Draw the front page's risk-coverage curve from graded answers of a real model: ``make picture``.
 
-``python -m tests.docs.picture RECORDS OUT`` tunes a policy as the command does and takes the curve of its report,
-which is over the test split alone: answers that neither fit nor threshold saw.
+``python -m tests.docs.picture RECORDS OUT`` runs `idk tune` and takes the curve from its report, which covers
+the test split only: answers that neither the fit nor the threshold used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 IDK: Final = Path(sys.executable).with_name("idk")
-#: The page's own colours, light, with a ground of their own: a README may be read on black.
+#: Light colours with a background, since a README may be read on a dark page.
 STYLE: Final = """
 svg { background: #fbfaf7; font: 13px system-ui, sans-serif; }
 .tick, .axis, .count, .note { fill: #6b6f76; } .rule { stroke: #dedbd2; }
@@ -27,7 +27,7 @@ svg { background: #fbfaf7; font: 13px system-ui, sans-serif; }
 
 
 def main() -> None:
-    """Tune, and take the picture out of the report."""
+    """Tune a policy and extract the curve from its report."""
     records, out = Path(sys.argv[1]), Path(sys.argv[2])
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.html"

@@ -1,8 +1,9 @@
-"""The pages that are made from the code say what the code has; building the site wants mkdocs, this does not."""
+"""Tests of the generated reference pages. They need no mkdocs; building the site does."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def pages() -> Mapping[str, str]:
-    """Path below docs/ -> its Markdown."""
+    """Return the generated pages: path below docs/ -> Markdown."""
     spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
     assert spec is not None
     assert spec.loader is not None
@@ -27,14 +28,16 @@ def pages() -> Mapping[str, str]:
     return made
 
 
-def test_every_command_tells_its_help(pages: Mapping[str, str]) -> None:
-    parts = pages["reference/commands.md"].split("\n## idk ")[1:]
-    assert [part.partition("\n")[0] for part in parts] == list(COMMANDS)
-    for part in parts:
-        assert "Usage: idk" in part
+def test_every_command_and_subcommand_has_its_help(pages: Mapping[str, str]) -> None:
+    parts = re.split(r"^##+ idk ", pages["reference/commands.md"], flags=re.MULTILINE)[1:]
+    names = [part.partition("\n")[0] for part in parts]
+    assert [name for name in names if " " not in name] == list(COMMANDS)
+    assert {"policy push", "policy rollback", "key create", "label export"} <= set(names)
+    for name, part in zip(names, parts, strict=True):
+        assert f"Usage: idk {name}" in part
 
 
-def test_every_metric_stands_there(pages: Mapping[str, str]) -> None:
+def test_every_metric_is_listed(pages: Mapping[str, str]) -> None:
     for family in Metrics().registry.collect():
         assert f"`{family.name}" in pages["reference/metrics.md"]
 
@@ -42,5 +45,5 @@ def test_every_metric_stands_there(pages: Mapping[str, str]) -> None:
 @pytest.mark.parametrize(
     "key", ["requests_per_minute", "retention", "on_unmeasured", "score_threshold", "audit"]
 )
-def test_keys_of_the_configuration_stand_there(pages: Mapping[str, str], key: str) -> None:
+def test_keys_of_the_configuration_are_listed(pages: Mapping[str, str], key: str) -> None:
     assert f"| `{key}` |" in pages["reference/configuration.md"]

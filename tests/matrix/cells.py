@@ -1,6 +1,6 @@
 """The matrix: its axes, what each cell must do, and its table for the documentation.
 
-``python -m tests.matrix.cells`` writes docs/matrix.md.
+``python -m tests.matrix.cells`` writes docs/explanation/matrix.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.fakes import Reply
 
-RESULT: Final = Path(__file__).parents[2] / "docs" / "matrix.md"
+RESULT: Final = Path(__file__).parents[2] / "docs" / "explanation" / "matrix.md"
 UNKNOWN: Final = "I don't know."
 #: The words that must not get out where the answer is withheld.
 SECRET: Final = "Lyonaise"
