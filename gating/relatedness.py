@@ -11,12 +11,12 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from gating.saved import REMEDY
-from gating.types import GatingError
+from gating.types import GatingError, Words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -40,13 +40,6 @@ MOST_WORDS = 200
 #: Characters that are split at once; a block takes a few milliseconds.
 BLOCK = 65_536
 LONGEST_WORD = 1_000
-
-
-class Words(NamedTuple):
-    """The distinct words of a question, and for each whether it occurs in the passages."""
-
-    words: tuple[str, ...]
-    held: tuple[bool, ...]
 
 
 def words_of(question: str | None, passages: Sequence[str]) -> Words | None:

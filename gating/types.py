@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gating.relatedness import Words
-
 
 class GatingError(ValueError):
     """Input that cannot be gated, tuned or certified; the message names the place and the remedy."""
+
+
+class Words(NamedTuple):
+    """The distinct words of a question, and for each whether it occurs in the passages."""
+
+    words: tuple[str, ...]
+    held: tuple[bool, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,12 +93,10 @@ def test_the_lower_packages_need_numpy_alone(package):
     refuse([found for found in IMPORTS if within(found.importer, package) and foreign(found)])
 
 
-@pytest.mark.xfail(strict=False, reason="the layers are being sorted out")
 def test_the_layers_of_the_proxy():
     refuse(upward(IMPORTS))
 
 
-@pytest.mark.xfail(strict=False, reason="the layers are being sorted out")
 def test_no_circle_among_modules():
     assert circle(IMPORTS) == []
 

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gating.grading import Label
-    from gating.relatedness import Words
     from gating.scorers import Scorer
-    from gating.types import Evidence
+    from gating.types import Evidence, Words
 
 #: Outcomes of an answer. An answer that declines is neither right nor wrong, and the gate abstains on it.
 RIGHT, WRONG, ABSTAINED = 1, 0, -1

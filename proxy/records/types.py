@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gating.grading import Label
-    from gating.relatedness import Words
+    from gating.types import Words
 
 #: Decimal places that a stored coordinate of an embedding keeps.
 _EMBEDDING_DECIMALS = 6

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from gating import Evidence, Gate, GatingError, Policy
 from gating.conditions import GROUPINGS
-from gating.relatedness import MOST_WORDS, Vocabulary, Words, words_of
+from gating.relatedness import MOST_WORDS, Vocabulary, words_of
 from gating.saved import Saved
 from gating.tuning import Collector, WrongCost, tune
+from gating.types import Words
 
 COUNTRIES = [f"Land{n}" for n in range(60)]
 
