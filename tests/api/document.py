@@ -44,7 +44,7 @@ _OVERRIDE: Final = {
 
 
 def _whole(**properties: Any) -> dict[str, Any]:
-    """An object of exactly these."""
+    """Return the schema of an object with exactly these fields."""
     return {
         "type": "object",
         "properties": properties,
@@ -89,7 +89,7 @@ REPORT: Final = _whole(
 
 
 def prepared(document: dict[str, Any], models: Sequence[str]) -> dict[str, Any]:
-    """The document of our paths for a proxy whose routes take ``models``."""
+    """Return the OpenAPI document of our paths, for a proxy whose routes take ``models``."""
     kept: dict[str, Any] = repaired(document)
     kept["paths"] = {path: kept["paths"][path] for path in (*GATED, *OTHERS)}
     kept["servers"] = [{"url": "/v1"}]
@@ -109,7 +109,7 @@ def prepared(document: dict[str, Any], models: Sequence[str]) -> dict[str, Any]:
     for path, (_, answer, _) in GATED.items():
         content = kept["paths"][path]["post"]["responses"]["200"]["content"]
         content["application/json"]["schema"] = {"$ref": f"#/components/schemas/Gated{answer}"}
-        # A stream ends with a word that is no JSON: a check of our own reads it.
+        # A stream ends with a word that is not JSON; our own check in hooks.py reads it.
         content["text/event-stream"] = {}
     # Its chunks are said to be as the whole; those before the last one have no reason for an end yet.
     chunk = schemas["CreateCompletionChunk"] = copy.deepcopy(schemas["CreateCompletionResponse"])
@@ -125,7 +125,7 @@ def _with(schema: Any, properties: dict[str, Any], required: list[str]) -> dict[
 
 
 def repaired(schema: Any) -> Any:
-    """The same without ``nullable``, which OpenAPI had before 3.1 and JSON Schema does not know.
+    """Return the schema without ``nullable``, which OpenAPI had before 3.1 and JSON Schema does not define.
 
     Left in, it is ignored, and a null that the vendor sends is outside of the schema.
     """
@@ -141,6 +141,6 @@ def repaired(schema: Any) -> Any:
 
 
 def read() -> dict[str, Any]:
-    """The vendor's document as it stands in its file."""
+    """Return the vendor's document, unchanged."""
     document: dict[str, Any] = json.loads(FILE.read_text())
     return document

@@ -48,7 +48,7 @@ def before_call(ctx: Any, case: Any, kwargs: Any) -> None:
 
 @schemathesis.check
 def stream_conformance(ctx: Any, response: Any, case: Any) -> None:
-    """Each event is one of the document's, the stream ends as its format says, and its end has the report."""
+    """Check that each event is one of the document's, that the stream ends properly and with the report."""
     kind = response.headers.get("content-type", [""])[0]
     if not kind.startswith("text/event-stream"):
         return
@@ -80,7 +80,7 @@ def _numbered(blocks: list[str], events: list[dict[str, Any]]) -> None:
 
 @schemathesis.check
 def nothing_withheld_gets_out(ctx: Any, response: Any, case: Any) -> None:
-    """On a route that enforces, the words of an unsure answer are in no response, however it was asked for."""
+    """Check that on an enforcing route no response contains the words of an uncertain answer."""
     route = response.headers.get("x-idk-route", [""])[0]
     if route in _ENFORCING:
         assert _WITHHELD not in response.text, f"{route} let out what it withholds"

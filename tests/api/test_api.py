@@ -110,7 +110,7 @@ def test_nothing_is_outside_of_the_vendors_document(proxy, tmp_path, path):
 
 
 def test_every_route_was_asked_for_answers_and_for_streams_and_withheld_some(proxy, says):
-    """Of the tests before: a schema that no answer was held against proves nothing."""
+    """Check the tests above: a schema that no answer was validated against proves nothing."""
     if not says.asked:
         pytest.skip("nothing was asked")
     for each in ROUTES:

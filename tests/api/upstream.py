@@ -53,7 +53,7 @@ _TEXTS: Final = _SAID[:3]
 
 
 def _number(request: Any) -> int:
-    """Which of the things to say: of two thirds of the requests the same as to a request for samples of it."""
+    """Choose the text of an answer; two thirds of the requests get the same text as their samples."""
     same = zlib.crc32(json.dumps({name: request[name] for name in request if name not in _SAMPLING}).encode())
     return same if same % 3 else zlib.crc32(json.dumps(request).encode())
 

@@ -1,1 +1,1 @@
-"""Real clients against a running proxy, each in an environment of its own (`make test-clients`)."""
+"""Real clients against a running proxy, each in a separate environment (`make test-clients`)."""

@@ -42,12 +42,12 @@ class Missing(Exception):
 
 
 def python_of(name: str) -> Path:
-    """The interpreter of a client's environment."""
+    """Return the interpreter of a client's environment."""
     return CACHE / "python" / name / "bin" / "python"
 
 
 def node_folder(name: str) -> Path:
-    """Where a client's node_modules are."""
+    """Return the folder of a client's node_modules."""
     return CACHE / "node" / name
 
 
@@ -68,7 +68,7 @@ def make_python(name: str) -> str:
 
 
 def make_node(name: str) -> str:
-    """The same of an npm client."""
+    """Install the environment of an npm client."""
     npm = shutil.which("npm")
     if npm is None:
         raise Missing("npm is not installed: install Node 20 or later (Debian: nodejs, npm)")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def weights_of(name: str) -> Weights:
-    """The table's own weights: a developer's IDK_MODEL must not change what the tests see."""
+    """Return the weights of the table; a developer's IDK_MODEL must not change the tests."""
     return fetch(
         MODELS[name], environ={key: value for key, value in os.environ.items() if key != "IDK_MODEL"}
     )
@@ -68,7 +68,7 @@ def fitted_policy(**changes: Any) -> Policy:
 
 
 def certified_policy() -> Policy:
-    """The same with a certificate, for answers of one model at temperature 0."""
+    """Return the policy with a certificate, for answers of one model at temperature 0."""
     certificate = Certificate(0.1, 0.1, errors=3, answered=120, total=200, bound=upper_bound(3, 120, 0.1))
     return fitted_policy(certificate=certificate, fingerprint={"model": "certified", "temperature": 0.0})
 

@@ -1,7 +1,8 @@
-"""The command ``idk`` in processes of its own, and requests whose answers are read to the last byte."""
+"""The command ``idk`` in separate processes, requests to it, and what the end-to-end tests share."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -16,10 +17,14 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 import yaml
 
-from tests.fakes import DEADLINE_S
+from proxy.storage import Sealer, make_store
+from tests.fakes import DEADLINE_S, answer, says
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from proxy.storage import Store
+    from tests.fakes import FakeUpstream
 
 #: A proxy that imports LiteLLM takes seconds to start, on a busy machine tens of them.
 START_S = 60.0
@@ -64,7 +69,7 @@ class Proxy:
         return self
 
     def _listens(self) -> None:
-        """With workers the port is bound and said a moment before anyone listens on it."""
+        """Wait until the server answers: with workers, the port is logged before a worker accepts connections."""
         host, port = self.url.removeprefix("http://").split(":")
         end = time.monotonic() + DEADLINE_S
         while True:
@@ -89,7 +94,7 @@ class Proxy:
         self._process.kill()
 
     def wait(self) -> int:
-        """Its exit status, once it has ended."""
+        """Wait for the end of the process and return its exit status."""
         return self._process.wait(DEADLINE_S)
 
     def __exit__(self, *_: object) -> None:
@@ -111,7 +116,7 @@ class Proxy:
                     self._said.notify_all()
 
     def says(self, words: str, deadline_s: float = DEADLINE_S) -> str:
-        """The line of its log with these words, waited for."""
+        """Wait for a line of the log with these words, and return it."""
         with self._said:
             found = self._said.wait_for(lambda: [line for line in self.log if words in line], deadline_s)
         if not found:
@@ -142,13 +147,13 @@ class Proxy:
         return connection
 
     def wire(self, body: Any) -> bytes:
-        """Every byte of the answer: status line, headers, framing and all."""
+        """Return every byte of the answer: status line, headers and framing."""
         with self.open(body) as connection:
             return b"".join(iter(lambda: connection.recv(65_536), b""))
 
     @property
     def pid(self) -> int:
-        """Of the process that was started."""
+        """The id of the process."""
         return self._process.pid
 
     def metric_sum(self, name: str, **labels: str) -> float:
@@ -160,7 +165,7 @@ class Proxy:
         )
 
     def metric(self, name: str, **labels: str) -> float:
-        """A sample of /metrics; 0 where there is none yet."""
+        """Return a sample of /metrics, or 0 where there is none yet."""
         wanted = {f'{label}="{value}"' for label, value in labels.items()}
         for found, given, value in _SAMPLE.findall(
             httpx.get(f"{self.url}/metrics", timeout=START_S, **PLAIN).text
@@ -171,7 +176,7 @@ class Proxy:
 
 
 def events(response: httpx.Response) -> list[Any]:
-    """The payloads of an event stream that ended as it should."""
+    """Return the payloads of an event stream, and check that it ended properly."""
     payloads = [
         line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: ")
     ]
@@ -180,7 +185,7 @@ def events(response: httpx.Response) -> list[Any]:
 
 
 def asking(model: str, prompt: str, **fields: Any) -> dict[str, Any]:
-    """A chat request."""
+    """Return a chat request."""
     return {"model": model, "messages": [{"role": "user", "content": prompt}], **fields}
 
 
@@ -192,19 +197,59 @@ def write_config(folder: Path, config: Mapping[str, Any], name: str = "idk.yaml"
 
 
 def route(name: str, upstream: str = "fake", **settings: Any) -> dict[str, Any]:
-    """A route that takes the model of its own name."""
+    """Return a route that takes the model with the same name."""
     return {"name": name, "models": [name], "upstream": upstream, **settings}
 
 
 def enforced(name: str, scorer: str = "mean_logprob", least: float = -0.5, **settings: Any) -> dict[str, Any]:
-    """A route that withholds what scores less."""
+    """Return a route that withholds answers with a lower score."""
     return route(name, mode="enforce", scorers=[scorer], score_threshold=least, **settings)
 
 
 def one_line(result: subprocess.CompletedProcess[str], *words: str) -> None:
-    """It failed over its configuration, with one line on standard error that holds the words."""
+    """Check that a command exited with status 2 and one line on standard error that contains the words."""
     assert result.returncode == 2, result.stderr
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1, result.stderr
     for word in words:
         assert word in result.stderr
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    """Poll until a condition holds that no event announces."""
+    end = time.monotonic() + 3 * DEADLINE_S  # long enough for workers to start
+    while not true():
+        assert time.monotonic() < end, what
+        threading.Event().wait(0.02)
+
+
+def config_of(upstream: FakeUpstream, *routes: dict, **server: object) -> dict:
+    """Return a configuration with the fake upstream and these routes."""
+    return {
+        "server": server,
+        "upstreams": {"fake": {"base_url": upstream.base_url, "max_retries": 0}},
+        "routes": list(routes),
+    }
+
+
+def verdict_of(proxy: Proxy, upstream: FakeUpstream, logprob: float = -0.7, model: str = "r") -> dict:
+    """Return the verdict about an answer with these logprobs, and its text."""
+    response = proxy.post(asking(model, upstream.script(answer(says("Paris", logprob=logprob)))))
+    assert response.status_code == 200, response.text
+    return {**response.json()["idk"], "text": response.json()["choices"][0]["message"]["content"]}
+
+
+def with_store(
+    tmp_path: Path, url: str, call: Callable[[Store], Awaitable[Any]], key: str | None = None
+) -> Any:
+    """Open the store from outside the proxy and return the result of ``call``."""
+
+    async def run() -> Any:
+        store = make_store(url, tmp_path, Sealer(key))
+        await store.open()
+        try:
+            return await call(store)
+        finally:
+            await store.aclose()
+
+    return asyncio.run(run())

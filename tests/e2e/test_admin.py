@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 from tests.admin_store import ROUTE, config, fill
-from tests.e2e.proxies import Proxy, write_config
-from tests.e2e.test_reload import until
+from tests.e2e.proxies import Proxy, wait_until, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,7 +171,7 @@ def test_a_form_of_another_site_is_no_json(client):
 def test_a_threshold_is_applied_without_its_certificate_and_rolled_back_with_it(client):
     done = client.post(f"{AT}/threshold", json={"threshold": 0.6, "version": 2, "who": "grace"}).json()
     assert (done["policy"], done["certified"]) == ("support@3", False)
-    until(lambda: figures(client)["policy"] == "support@3", "the new version is in force")
+    wait_until(lambda: figures(client)["policy"] == "support@3", "the new version is in force")
     found = figures(client)
     assert (found["threshold"], found["certified"], found["certificate"]) == (0.6, False, None)
     assert (found["history"][0]["who"], found["history"][0]["version"]) == ("grace", 3)
@@ -180,7 +179,7 @@ def test_a_threshold_is_applied_without_its_certificate_and_rolled_back_with_it(
     assert not any("certified ≤" in point["words"] for point in found["curve"])
     back = client.post(f"{AT}/rollback", json={"version": 2, "in_force": 3, "who": "grace"}).json()
     assert (back["policy"], back["certified"]) == ("support@2", True)
-    until(lambda: figures(client)["certified"], "the old version is in force")
+    wait_until(lambda: figures(client)["certified"], "the old version is in force")
     assert figures(client)["history"][0]["action"] == "rollback"
 
 

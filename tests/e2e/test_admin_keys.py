@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.e2e.proxies import Proxy, asking, route, write_config
-from tests.e2e.test_reload import until
+from tests.e2e.proxies import Proxy, asking, route, wait_until, write_config
 from tests.fakes import answer, says
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def test_a_key_is_made_used_listed_and_revoked(proxy, client, upstream, tmp_path
     assert response.headers["cache-control"] == "no-store"
     made = response.raise_for_status().json()
     secret = made["secret"]
-    until(lambda: status(secret, "a") == 200, "the key opens its route")
+    wait_until(lambda: status(secret, "a") == 200, "the key opens its route")
     assert status(secret, "b") == 403
     # Found again by its name, and never what opens: neither the key nor its hash.
     listed = client.get(AT)
@@ -68,7 +67,7 @@ def test_a_key_is_made_used_listed_and_revoked(proxy, client, upstream, tmp_path
     assert (of_file["last_used_at"], made["key"]["last_used_at"]) == (None, None)
     assert (of_store["who"], of_store["routes"], of_store["tokens_per_minute"]) == ("ada", ["a"], 1_000)
     assert client.delete(f"{AT}/app").json() == {"name": "app", "revoked": True}
-    until(lambda: status(secret, "a") == 401, "the key opens nothing")
+    wait_until(lambda: status(secret, "a") == 401, "the key opens nothing")
     assert client.get(AT).json()["keys"][1]["revoked_at"] is not None
     assert secret not in "".join(proxy.log)
     assert secret.encode() not in (tmp_path / "idk.db").read_bytes()

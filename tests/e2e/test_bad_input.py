@@ -23,7 +23,7 @@ GATES = pytest.mark.parametrize("model", ["enforce", "observe", "off"])
 
 
 def refused(got: httpx.Response, status: int, *words: str) -> dict[str, Any]:
-    """It is an error of this status in OpenAI's shape, whose message has the words."""
+    """Check that the response is an error of this status in OpenAI's shape, whose message contains the words."""
     assert got.status_code == status, got.text[:1_000]
     assert got.headers["content-type"] == "application/json"
     assert got.headers["x-request-id"].startswith("idk-")
@@ -84,7 +84,7 @@ def test_deep_nesting_is_refused(proxy: Proxy, opening):
 
 
 def test_deep_nesting_that_is_closed_breaks_nothing(proxy: Proxy, upstream: FakeUpstream):
-    """It is passed on, or refused; never a defect."""
+    """Odd but valid input is passed on or rejected; it never causes a defect."""
     prompt = upstream.script(answer(SAID))
     deep = b"[" * 40_000 + b"]" * 40_000
     body = json.dumps(asking("enforce", prompt)).encode()[:-1] + b',"x":' + deep + b"}"
@@ -254,7 +254,7 @@ def test_a_broken_stream_is_an_error_where_it_is_held(proxy: Proxy, upstream: Fa
 
 @pytest.mark.parametrize("case", BROKEN_STREAMS)
 def test_a_broken_stream_ends_with_an_error_where_it_flows(proxy: Proxy, upstream: FakeUpstream, case):
-    """Once an event is out the error can only be another: SDKs raise on it, and nobody sees a whole answer."""
+    """After the first event an error can only be another event: SDKs raise on it, and no answer looks complete."""
     pieces, ended = BROKEN_STREAMS[case]
     prompt = upstream.script(stream(*pieces, ended=ended))
     with openai.OpenAI(base_url=proxy.base_url, api_key="none", max_retries=0) as client:

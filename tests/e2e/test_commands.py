@@ -35,7 +35,7 @@ def with_upstream(**settings: Any) -> str:
     return changed(upstreams={"u": {**sound()["upstreams"]["u"], **settings}})
 
 
-#: A file's text, and what its one line must name: the key, and the mend.
+#: The text of a file, and what the error line must name: the key and the fix.
 BROKEN: dict[str, tuple[str, tuple[str, ...]]] = {
     "unknown section": (changed(severs={}), ("severs", "did you mean `server`")),
     "unknown key of a route": (
@@ -74,7 +74,7 @@ def test_not_to_be_served_either(tmp_path: Path):
 
 
 def spoilt(path: str, value: Any) -> str:
-    """The policy's JSON with one value replaced; NaN stands as Python writes it."""
+    """Return the policy's JSON with one value replaced; NaN is written as Python does."""
     saved = fitted_policy().to_dict()
     *parents, last = path.split(".")
     place = saved
@@ -126,7 +126,7 @@ class TestCheck:
 
 
 class TestUsage:
-    """Of the commands themselves."""
+    """Help and bad usage of the commands."""
 
     @pytest.mark.parametrize("command", [[], ["init"], ["check"], ["serve"]])
     def test_help(self, tmp_path, command):

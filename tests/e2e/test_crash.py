@@ -20,8 +20,7 @@ import pytest
 
 from proxy.exceptions import StoreError
 from proxy.storage import Label, Sealer, make_store
-from tests.e2e.proxies import Proxy, asking, enforced, write_config
-from tests.e2e.test_reload import config
+from tests.e2e.proxies import Proxy, asking, config_of, enforced, write_config
 from tests.fakes import DEADLINE_S, answer, says
 from tests.proxy.storage.making import decided
 from tests.proxy.storage.redis_servers import Server, alone, wait_for
@@ -52,14 +51,14 @@ class Acknowledged(dict[str, str]):
         self._more = threading.Condition()
 
     def sure(self, id: str, word: str) -> None:  # noqa: A002
-        """It was acknowledged."""
+        """Record an acknowledged write."""
         self[id] = word
         with self._more:
             self._number += 1
             self._more.notify_all()
 
     def wait_for_some(self, chance: Random) -> None:
-        """Until a random number more were, and a moment longer."""
+        """Wait until a random number of further writes were acknowledged, and a moment longer."""
         with self._more:
             least = self._number + chance.randint(1, MOST_LABELS)
             assert self._more.wait_for(lambda: self._number >= least, PATIENCE_S), "nothing is acknowledged"
@@ -67,7 +66,7 @@ class Acknowledged(dict[str, str]):
 
 
 def stored(folder: Path, url: str, call: Callable[[Store], Awaitable[Any]]) -> Any:
-    """What ``call`` finds, by a store opened anew."""
+    """Open the store again and return the result of ``call``."""
 
     async def run() -> Any:
         store = make_store(url, folder, Sealer())
@@ -99,7 +98,7 @@ def label_until_killed(proxy: Proxy, ids: list[str], acknowledged: Acknowledged)
         with httpx.Client(timeout=10) as client:
             for turn in range(1_000_000):
                 id_, word = ids[turn % len(ids)], words[turn // len(ids) % 2]
-                # What is under way may or may not be kept; until it is known either will do.
+                # A write in progress may or may not be kept; until its answer is known, both are allowed.
                 acknowledged[id_] += "?" + word
                 response = client.post(f"{proxy.url}/v1/feedback", json={"id": id_, "label": word})
                 if response.status_code == 200:
@@ -110,7 +109,7 @@ def label_until_killed(proxy: Proxy, ids: list[str], acknowledged: Acknowledged)
 
 def test_a_killed_proxy_loses_no_acknowledged_label(tmp_path: Path, upstream: FakeUpstream):
     chance = Random(7)
-    path = write_config(tmp_path, config(upstream, enforced("r", least=-1.0)))
+    path = write_config(tmp_path, config_of(upstream, enforced("r", least=-1.0)))
     acknowledged = Acknowledged()
     with ThreadPoolExecutor(WRITERS) as pool:
         for _ in range(KILLS):
@@ -155,7 +154,7 @@ async def write_until_killed(url: str, folder: Path, round_: int, acknowledged: 
 
 
 def test_a_killed_redis_loses_no_acknowledged_label(tmp_path: Path):
-    """With ``appendfsync always``: with ``everysec`` Redis answers before it writes while an fsync is under way."""
+    """Use ``appendfsync always``: with ``everysec`` Redis answers before it writes while an fsync is in progress."""
     chance = Random(7)
     acknowledged = Acknowledged()
     # The server ends first whatever happens, and the writer by it.

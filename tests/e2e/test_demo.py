@@ -53,7 +53,7 @@ def test_it_asks_fits_gates_stays_up_and_leaves_nothing(small_weights: object, t
 
 
 def assert_gated(lines: str) -> None:
-    """The lines that point an app at the proxy do, as they are printed."""
+    """Check that the printed lines, run unchanged, ask through the proxy."""
     given: dict[str, Any] = {
         "OpenAI": partial(openai.OpenAI, http_client=openai.DefaultHttpxClient(trust_env=False))
     }
@@ -64,7 +64,7 @@ def assert_gated(lines: str) -> None:
 
 
 def assert_sound(told: dict[str, Any]) -> None:
-    """The figures agree with each other, and what is shown with what was decided."""
+    """Check that the figures are consistent, and the examples consistent with the decisions."""
     always = told["always"]
     assert told["n"] == always["right"] + always["wrong"] + always["abstained"]
     assert 30 <= told["n"] <= 50
@@ -82,7 +82,7 @@ def assert_sound(told: dict[str, Any]) -> None:
 
 
 def children(process: int) -> list[int]:
-    """The processes that this one started; threads other than the first start none."""
+    """Return the child processes; only the main thread starts any."""
     return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 

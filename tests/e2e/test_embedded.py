@@ -46,7 +46,7 @@ def ask(base_url: str, **options: object) -> openai.types.chat.ChatCompletion:
 
 
 def ended(process: int) -> bool:
-    """Whether the process of this pidfd ends within ten seconds."""
+    """Return whether the process of this pidfd ends within ten seconds."""
     ready, _, _ = select.select([process], [], [], 10)
     os.close(process)
     return bool(ready)

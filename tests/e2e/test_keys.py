@@ -1,4 +1,4 @@
-"""Who may use what, and whose credentials go where."""
+"""Client keys: the routes that a key may use, and the credentials that reach an upstream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``idk label`` in a terminal of its own, and what it exports."""
+"""``idk label`` in a pseudo-terminal, and the records that it exports."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import pytest
 
 from proxy.offline.labelling.judge import PROMPT
 from tests.admin_store import ROUTE, config, fill
-from tests.e2e.proxies import IDK, idk, one_line, route, write_config
-from tests.e2e.test_store import stored
+from tests.e2e.proxies import IDK, idk, one_line, route, with_store, write_config
 from tests.fakes import DEADLINE_S, answer, says
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class Terminal:
 
 
 def labels(folder: Path) -> list[tuple[str, str]]:
-    found = stored(folder, "sqlite:///idk.db", lambda store: store.labelled(ROUTE, "audit"))
+    found = with_store(folder, "sqlite:///idk.db", lambda store: store.labelled(ROUTE, "audit"))
     return sorted((each.label.id, each.label.label) for each in found)
 
 
@@ -78,7 +77,7 @@ def test_one_key_an_answer_undo_and_going_on(tmp_path):
     fill(tmp_path, decisions=10, drawn=4, labelled=0)
     with Terminal(*STORE, "--route", ROUTE, "--who", "ada", cwd=tmp_path) as terminal:
         terminal.until("confidence")
-        terminal.press("x")  # no key of it
+        terminal.press("x")  # not a key of the session
         terminal.press("c")
         terminal.until("→ correct")
         terminal.until("confidence", 2)
@@ -122,7 +121,7 @@ def test_a_judge_proposes_and_the_agreement_is_shown(upstream: FakeUpstream, tmp
     async def asked(store: Any) -> list[Any]:
         return [item for item, _ in await store.audit(ROUTE)]
 
-    for item in stored(tmp_path, "sqlite:///idk.db", asked):
+    for item in with_store(tmp_path, "sqlite:///idk.db", asked):
         prompt = PROMPT.format(question=item.answer.question, answer=item.answer.answer)
         upstream.script(answer(says("CORRECT")), prompt=prompt)
     with Terminal("--route", ROUTE, "--judge", "judge", cwd=tmp_path) as terminal:

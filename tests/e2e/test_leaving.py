@@ -1,4 +1,4 @@
-"""Who leaves, and who is left: a client's end cancels the upstream, and so does an abstention that is settled."""
+"""Cancelled requests: a client that disconnects cancels the upstream, and so does a settled abstention."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DOOMED = says(*(f"word{place} " for place in range(20)), logprob=[-0.01, -0.01, 
 
 
 def becomes(read: Callable[[], float], wanted: float) -> bool:
-    """Whether a metric reaches a value in time; the proxy counts after it has cancelled."""
+    """Return whether a metric reaches a value in time; the proxy counts after it has cancelled."""
     until = time.monotonic() + DEADLINE_S
     while read() != wanted:
         if time.monotonic() > until:
@@ -41,7 +41,7 @@ def becomes(read: Callable[[], float], wanted: float) -> bool:
 
 @contextlib.contextmanager
 def counting(proxy: Proxy, route: str, cause: str):
-    """One cancelled upstream call of this cause is counted in the body."""
+    """Check that one cancelled upstream call of this cause is counted during the body."""
 
     def read() -> float:
         return proxy.metric("idk_upstream_cancelled_total", route=route, cause=cause)
@@ -112,7 +112,7 @@ def test_a_passed_through_download_is_cancelled_too(proxy: Proxy, upstream: Fake
 
 
 def test_a_client_that_leaves_within_its_own_body(proxy: Proxy):
-    """Nobody is asked, nothing breaks."""
+    """A client that disconnects before its request is complete causes no upstream call and no error."""
     host, port = proxy.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), DEADLINE_S) as connection:
         connection.sendall(

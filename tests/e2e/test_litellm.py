@@ -1,4 +1,4 @@
-"""A provider with a wire format of its own, through LiteLLM: Anthropic's, played by the fake upstream."""
+"""A provider with another wire format, through LiteLLM: Anthropic's, played by the fake upstream."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def message() -> Any:
 
 
 def message_events() -> Any:
-    """The same as events (API reference, "Streaming messages")."""
+    """Return the message as events (API reference, "Streaming messages")."""
     start = {
         "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-test", "content": [],
         "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 11, "output_tokens": 1},
@@ -60,7 +60,7 @@ def message_events() -> Any:
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[FakeUpstream]:
-    """A fake of its own: every request comes to one path."""
+    """A separate fake upstream: every request has the same path."""
     with FakeUpstream() as server:
         yield server
 

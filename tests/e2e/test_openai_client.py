@@ -61,7 +61,7 @@ def asks(prompt: str) -> list[Any]:
 
 
 def report(response: pydantic.BaseModel) -> dict[str, Any]:
-    """The ``idk`` field."""
+    """Return the ``idk`` field."""
     found = (response.model_extra or {})["idk"]
     assert isinstance(found, dict)
     return found
@@ -71,7 +71,7 @@ def report(response: pydantic.BaseModel) -> dict[str, Any]:
     ("said", "content", "decision"), [(SURE, "Paris", "answer"), (UNSURE, UNKNOWN, "abstain")]
 )
 class TestPlainText:
-    """The same on answers and on abstentions."""
+    """Answers and abstentions have the same fields."""
 
     def test_sync(self, client, upstream, said, content, decision):
         got = client.chat.completions.create(model="policy", messages=asks(upstream.script(said)))

@@ -52,7 +52,7 @@ def test_a_way_around_the_gate_is_closed(proxy: Proxy, upstream: FakeUpstream, p
 
 @pytest.mark.parametrize("path", ["/v1/../chat/completions", "/v1/%2e%2e/secrets", "/v1/./x"])
 def test_no_path_leaves_the_base_url(proxy: Proxy, upstream: FakeUpstream, path):
-    """Sent as it stands: clients tidy such paths up."""
+    """Paths are sent unchanged by a raw socket, since clients normalise them."""
     host, port = proxy.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), DEADLINE_S) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
@@ -101,7 +101,7 @@ class TestPassThrough:
         assert call.headers["content-type"].startswith("multipart/form-data; boundary=")
 
     def test_an_upload_streams(self, proxy, upstream):
-        """It is over the limit of a body that is read, and its length is not announced."""
+        """The body is over the limit for bodies that are read, and its length is not announced."""
         piece = os.urandom(50_000)
         upstream.serve("/v1/uploads", raw(b"{}"))
         got = httpx.post(f"{proxy.url}/v1/uploads", content=(piece for _ in range(20)))

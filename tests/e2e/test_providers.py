@@ -92,7 +92,7 @@ PROVIDERS = {
         {}, "/v1/chat/completions", _CHAT, measured=True, key=("authorization", f"Bearer {KEY}")
     ),
 }
-#: What stands after the address in the base URL that each one's documentation gives.
+#: The path of the base URL in each provider's documentation.
 _BASES = {"azure": "/openai/v1", "vllm": "/v1", "llama.cpp": "/v1", "ollama": "/v1"}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -15,78 +14,67 @@ import pytest
 
 from proxy.storage import Sealer, make_store
 from tests.e2e.conftest import fitted_policy
-from tests.e2e.proxies import Proxy, asking, enforced, idk, one_line, route, write_config
+from tests.e2e.proxies import (
+    Proxy,
+    asking,
+    config_of,
+    enforced,
+    idk,
+    one_line,
+    route,
+    verdict_of,
+    wait_until,
+    write_config,
+)
 from tests.fakes import DEADLINE_S, answer, held, says
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.fakes import FakeUpstream
 
 
-def until(true: Callable[[], bool], what: str) -> None:
-    """Wait for something that nobody announces."""
-    end = time.monotonic() + 3 * DEADLINE_S  # of workers that start, too
-    while not true():
-        assert time.monotonic() < end, what
-        threading.Event().wait(0.02)
-
-
-def config(upstream: FakeUpstream, *routes: dict, **server: object) -> dict:
-    return {
-        "server": server,
-        "upstreams": {"fake": {"base_url": upstream.base_url, "max_retries": 0}},
-        "routes": list(routes),
-    }
-
-
-def said(proxy: Proxy, upstream: FakeUpstream, logprob: float = -0.7, model: str = "r") -> dict:
-    """What the gate says of an answer with such logprobs."""
-    response = proxy.post(asking(model, upstream.script(answer(says("Paris", logprob=logprob)))))
-    assert response.status_code == 200, response.text
-    return {**response.json()["idk"], "text": response.json()["choices"][0]["message"]["content"]}
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_changed_file_takes_effect_without_a_restart(tmp_path: Path, upstream: FakeUpstream, workers: int):
-    path = write_config(tmp_path, config(upstream, enforced("r", least=-1.0), workers=workers))
+    path = write_config(tmp_path, config_of(upstream, enforced("r", least=-1.0), workers=workers))
     with Proxy("--config", path, cwd=tmp_path) as proxy, ThreadPoolExecutor() as pool:
-        assert said(proxy, upstream)["text"] == "Paris"
+        assert verdict_of(proxy, upstream)["text"] == "Paris"
         prompt = upstream.script(held(answer(says("Rome", logprob=-0.7))))
         waiting = pool.submit(proxy.post, asking("r", prompt))
         call = upstream.call(prompt)
-        write_config(tmp_path, config(upstream, enforced("r", least=-0.5), workers=workers))
-        until(
+        write_config(tmp_path, config_of(upstream, enforced("r", least=-0.5), workers=workers))
+        wait_until(
             lambda: proxy.metric("idk_config_reloads_total", outcome="applied") == workers,
             "it is not applied",
         )
-        assert said(proxy, upstream)["text"] == "I don't know."
-        # What was under way ends as it began.
+        assert verdict_of(proxy, upstream)["text"] == "I don't know."
+        # The request that was in flight uses the configuration that it started with.
         call.released.set()
         assert waiting.result(DEADLINE_S).json()["choices"][0]["message"]["content"] == "Rome"
 
 
 def test_an_invalid_file_is_refused_whole_and_the_last_good_one_stays(tmp_path: Path, upstream: FakeUpstream):
-    path = write_config(tmp_path, config(upstream, enforced("r", least=-1.0)))
+    path = write_config(tmp_path, config_of(upstream, enforced("r", least=-1.0)))
     with Proxy("--config", path, cwd=tmp_path) as proxy:
         path.write_text(path.read_text().replace("-1.0", "-0.1") + "\nnonsense: 1\n")
         line = proxy.says("the last good configuration stays in force")
         assert "nonsense: unknown key" in line
         assert proxy.metric("idk_config_reloads_total", outcome="refused") == 1
-        assert said(proxy, upstream)["text"] == "Paris"
-        write_config(tmp_path, config(upstream, enforced("r", least=-0.1)))
+        assert verdict_of(proxy, upstream)["text"] == "Paris"
+        write_config(tmp_path, config_of(upstream, enforced("r", least=-0.1)))
         proxy.says("idk.yaml: in force")
-        assert said(proxy, upstream)["text"] == "I don't know."
+        assert verdict_of(proxy, upstream)["text"] == "I don't know."
 
 
 def test_a_hangup_reloads_every_worker_and_ends_none(tmp_path: Path, upstream: FakeUpstream):
-    path = write_config(tmp_path, config(upstream, enforced("r", least=-1.0), workers=2))
+    path = write_config(tmp_path, config_of(upstream, enforced("r", least=-1.0), workers=2))
     with Proxy("--config", path, cwd=tmp_path) as proxy:
         # At once: who is still starting must neither end by it nor miss it.
         proxy.signal(signal.SIGHUP)
-        until(lambda: proxy.metric("idk_config_reloads_total", outcome="applied") == 2, "it is not applied")
-        assert said(proxy, upstream)["text"] == "Paris"
+        wait_until(
+            lambda: proxy.metric("idk_config_reloads_total", outcome="applied") == 2, "it is not applied"
+        )
+        assert verdict_of(proxy, upstream)["text"] == "Paris"
         assert sum("Started server process" in line for line in proxy.log) == 2
         assert not any("died" in line for line in proxy.log)
 
@@ -105,26 +93,28 @@ def test_a_pushed_policy_is_in_force_within_a_second(tmp_path: Path, upstream: F
     routes = [
         route("r", mode="enforce", policy="support"), route("pinned", mode="enforce", policy="support@1")
     ]  # fmt: skip
-    path = write_config(tmp_path, config(upstream, *routes, workers=2))
+    path = write_config(tmp_path, config_of(upstream, *routes, workers=2))
     with Proxy("--config", path, cwd=tmp_path) as proxy:
-        first = said(proxy, upstream)
+        first = verdict_of(proxy, upstream)
         assert first["policy"] == "support@1"
         pushed(tmp_path, threshold=0.9999)
         began = time.monotonic()
-        until(lambda: said(proxy, upstream)["policy"] == "support@2", "the push does not arrive")
+        wait_until(lambda: verdict_of(proxy, upstream)["policy"] == "support@2", "the push does not arrive")
         # On a quiet machine a third of a second; tests run on busy ones.
         assert time.monotonic() - began < 5.0
-        until(lambda: proxy.metric("idk_policy_info", route="r", policy="support@1") == 0, "both show")
+        wait_until(lambda: proxy.metric("idk_policy_info", route="r", policy="support@1") == 0, "both show")
         assert proxy.metric("idk_policy_info", route="r", policy="support@2", certified="false") == 1
-        assert said(proxy, upstream, -0.01)["text"] == "I don't know."
-        assert said(proxy, upstream, model="pinned")["policy"] == "support@1"
+        assert verdict_of(proxy, upstream, -0.01)["text"] == "I don't know."
+        assert verdict_of(proxy, upstream, model="pinned")["policy"] == "support@1"
         result = idk("policy", "rollback", "support", "--store", "sqlite:///idk.db", cwd=tmp_path)
         assert (result.returncode, result.stdout.strip()) == (0, "support@1 is in force"), result.stderr
-        until(lambda: said(proxy, upstream)["policy"] == "support@1", "the rollback does not arrive")
+        wait_until(
+            lambda: verdict_of(proxy, upstream)["policy"] == "support@1", "the rollback does not arrive"
+        )
 
 
 def test_a_policy_that_is_not_there_is_refused_at_the_start(tmp_path: Path, upstream: FakeUpstream):
-    write_config(tmp_path, config(upstream, route("r", mode="enforce", policy="support")))
+    write_config(tmp_path, config_of(upstream, route("r", mode="enforce", policy="support")))
     one_line(
         idk("serve", "--port", "0", cwd=tmp_path),
         "idk.yaml: routes.r.policy: there is no policy `support` in sqlite:///", "idk policy push",
@@ -133,21 +123,21 @@ def test_a_policy_that_is_not_there_is_refused_at_the_start(tmp_path: Path, upst
 
 def test_the_store_fails_and_the_answers_go_on(tmp_path: Path, upstream: FakeUpstream):
     (tmp_path / "idk.db").mkdir()  # no file can be opened there
-    path = write_config(tmp_path, config(upstream, enforced("r", least=-1.0)))
+    path = write_config(tmp_path, config_of(upstream, enforced("r", least=-1.0)))
     with Proxy("--config", path, cwd=tmp_path) as proxy:
         proxy.says("the store failed; requests are still answered")
-        assert said(proxy, upstream)["text"] == "Paris"
+        assert verdict_of(proxy, upstream)["text"] == "Paris"
         feedback = {"id": "idk-0", "label": "correct"}
         response = proxy.post(feedback, "/v1/feedback")
         assert (response.status_code, response.headers["retry-after"]) == (503, "2")
         assert proxy.metric("idk_store_errors_total", operation="follow") > 0
         (tmp_path / "idk.db").rmdir()
         proxy.says("the store is available again")
-        until(lambda: proxy.post(feedback, "/v1/feedback").status_code == 404, "it does not heal")
+        wait_until(lambda: proxy.post(feedback, "/v1/feedback").status_code == 404, "it does not heal")
 
 
 async def kept(tmp_path: Path) -> list:
-    """Every label in the folder's store."""
+    """Return every label in the folder's store."""
     store = make_store("sqlite:///idk.db", tmp_path, Sealer())
     await store.open()
     try:
@@ -157,7 +147,7 @@ async def kept(tmp_path: Path) -> list:
 
 
 def test_feedback_is_kept_by_either_id(tmp_path: Path, upstream: FakeUpstream):
-    path = write_config(tmp_path, config(upstream, enforced("r", least=-1.0), workers=2))
+    path = write_config(tmp_path, config_of(upstream, enforced("r", least=-1.0), workers=2))
     with Proxy("--config", path, cwd=tmp_path) as proxy:
         prompt = upstream.script(answer(says("Paris"), id="chatcmpl-of-its-own"))
         response = proxy.post(asking("r", prompt))

@@ -28,7 +28,7 @@ def proxy(upstream, tmp_path_factory):
 
 
 def scripted(upstream, closed_logprob):
-    """A question that is declined with its passage, and answered without it."""
+    """Return a question that the model declines with its passage and answers without it."""
     bare = upstream.script(answer(says("Par", "is", logprob=closed_logprob)))
     whole = f"<context>Lyon is old.</context>{bare}"
     upstream._replies[whole] = [answer(says("The context", " does not mention", " the capital."))]

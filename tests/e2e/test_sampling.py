@@ -42,13 +42,13 @@ def proxy(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def arrived(upstream: FakeUpstream, prompt: str, count: int):
-    """So many calls, waited for."""
+    """Wait for this many calls."""
     return [upstream.call(prompt, number) for number in range(count)]
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_client_that_leaves_takes_its_samples_along(proxy, upstream, streamed):
-    """The answer is there, and three calls for samples are under way."""
+    """The answer has arrived, and three calls for samples are in flight."""
     prompt = upstream.script(telling(PARIS, ["Paris"] * 3, refuses="n", holds=True))
     connection = proxy.open(asking("single", prompt, stream=streamed))
     numbers = itertools.count()

@@ -32,7 +32,7 @@ CLIENT_KEY = "client-canary-77aa12"
 ADMIN_KEY = "admin-canary-90fe31"
 PROMPT_CANARY = "prompt-canary-1c9e"
 ANSWER_CANARY = "answercanary"
-#: Probes and metrics, which tell nothing of anybody; the page for who has no key yet; and the door to it.
+#: Paths without a key: probes and metrics, which reveal nothing about clients, the page, and its login.
 OPEN = re.compile(r"^/(?:health(?:/live|/ready)?|metrics|admin(?:/.*)?)$")
 SENT = {"authorization": f"Bearer {CLIENT_KEY}"}
 
@@ -69,7 +69,7 @@ def guarded(upstream: FakeUpstream, folder: Path, **server: Any) -> Iterator[Pro
 
 
 def pages(proxy: Proxy) -> list[str]:
-    """What whoever has the admin key is shown, once something has been decided."""
+    """Return what a holder of the admin key can read after a decision."""
     asked = {"authorization": f"Bearer {ADMIN_KEY}"}
     at = f"{proxy.url}/admin/api/routes"
     found = [httpx.get(f"{proxy.url}/admin", timeout=DEADLINE_S)]
@@ -244,7 +244,7 @@ def test_what_was_not_checked_is_told_from_what_passed(upstream, tmp_path):
 
 
 def decisions(folder: Path) -> list[DecisionRecord]:
-    """All that the store in this folder holds."""
+    """Return everything that the store in this folder contains."""
 
     async def found() -> list[DecisionRecord]:
         store = make_store("sqlite:///idk.db", folder, Sealer(None))

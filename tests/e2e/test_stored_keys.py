@@ -42,7 +42,7 @@ def test_a_key_opens_until_it_is_revoked(upstream, tmp_path, config):
         assert status(proxy, key + "x") == 401
         assert idk("key", "revoke", "app", cwd=tmp_path).returncode == 0
         assert Process.settles(lambda: status(proxy, key) == 401)
-        # The last key is gone, and the door stays shut.
+        # Without any key, every request is still rejected.
         assert status(proxy) == 401
     # What it has let in was told to the store before the process ended.
     (listed,) = json.loads(idk("key", "list", "--json", cwd=tmp_path).stdout)
@@ -80,7 +80,7 @@ def test_a_name_of_the_files_keys_is_taken_too(tmp_path, upstream):
             refused.stderr == "idk: key: the name `app` is taken by a key of idk.yaml; choose another one\n"
         )
     assert idk("key", "create", "other", cwd=tmp_path).returncode == 0
-    # A file that nobody can read says nothing of names, and --store needs none.
+    # The names of an unreadable file are not known, and --store needs no file.
     (tmp_path / "idk.yaml").write_text("keys: [")
     assert idk("key", "create", "app", "--store", STORE, cwd=tmp_path).returncode == 0
     one_line(idk("key", "create", "app", cwd=tmp_path), "idk.yaml")

@@ -6,8 +6,6 @@ import os
 import re
 import signal
 import socket
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.proxies import Proxy, asking, enforced, write_config
+from tests.e2e.proxies import Proxy, asking, enforced, wait_until, write_config
 from tests.fakes import DEADLINE_S, answer, held, says
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.fakes import FakeUpstream
 
@@ -27,30 +25,22 @@ _STARTED = re.compile(r"Started server process \[(\d+)\]")
 ROUTE = "enforce"
 
 
-def until(true: Callable[[], bool], what: str) -> None:
-    """Wait for something that nobody announces."""
-    end = time.monotonic() + DEADLINE_S
-    while not true():
-        assert time.monotonic() < end, what
-        threading.Event().wait(0.01)
-
-
 def started(proxy: Proxy, number: int) -> list[int]:
-    """The workers' process ids, once so many have started."""
+    """Return the workers' process ids, once this many have started."""
 
     def pids() -> list[int]:
         return [int(pid) for pid in _STARTED.findall("".join(proxy.log))]
 
-    until(lambda: len(pids()) >= number, f"{number} workers do not start:\n{proxy.log}")
+    wait_until(lambda: len(pids()) >= number, f"{number} workers do not start:\n{proxy.log}")
     return pids()
 
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    """A worker that takes nothing meanwhile, so that another one must."""
+    """Stop a worker for the duration of the body, so that another one must take the requests."""
     os.kill(pid, signal.SIGSTOP)
     state = Path(f"/proc/{pid}/stat")
-    until(lambda: state.read_text().rpartition(")")[2].split()[0] == "T", "it does not stop")
+    wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "T", "it does not stop")
     try:
         yield
     finally:
@@ -71,7 +61,7 @@ def proxy(upstream: FakeUpstream, tmp_path: Path) -> Iterator[Proxy]:
 
 
 def ask(proxy: Proxy, upstream: FakeUpstream) -> None:
-    """One request that is answered."""
+    """Send one request and check that it is answered."""
     response = proxy.post(asking(ROUTE, upstream.script(answer(says("Paris")))))
     assert response.json()["choices"][0]["message"]["content"] == "Paris"
 
@@ -96,7 +86,7 @@ def test_a_worker_that_dies_is_replaced_and_the_others_requests_go_on(proxy: Pro
         call.released.set()
         assert waiting.result(DEADLINE_S).json()["choices"][0]["message"]["content"] == "Rome"
     assert third not in (first, second)
-    until(lambda: answered(proxy) == 6, "the last one is not counted")
+    wait_until(lambda: answered(proxy) == 6, "the last one is not counted")
 
 
 def ask_twice_each(proxy: Proxy, upstream: FakeUpstream, *workers: int) -> None:
@@ -125,14 +115,14 @@ def test_what_is_under_way_ends_before_the_workers_do(proxy: Proxy, upstream: Fa
                 return True
             return False
 
-        until(refused, "it goes on listening")
+        wait_until(refused, "it goes on listening")
         call.released.set()
         assert waiting.result(DEADLINE_S).json()["choices"][0]["message"]["content"] == "Oslo"
     assert proxy.wait() == 0
 
 
 def alive(pid: int) -> bool:
-    """Whether it runs; a zombie does not."""
+    """Return whether the process runs; a zombie does not."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
@@ -145,10 +135,10 @@ def test_workers_whose_parent_was_killed_finish_and_end(proxy: Proxy, upstream: 
         waiting = pool.submit(proxy.post, asking(ROUTE, prompt))
         call = upstream.call(prompt)
         proxy.signal(signal.SIGKILL)
-        until(lambda: sum(map(alive, workers)) == 1, "the idle one goes on")
+        wait_until(lambda: sum(map(alive, workers)) == 1, "the idle one goes on")
         call.released.set()
         assert waiting.result(DEADLINE_S).json()["choices"][0]["message"]["content"] == "Bern"
-    until(lambda: not any(map(alive, workers)), "they go on")
+    wait_until(lambda: not any(map(alive, workers)), "they go on")
 
 
 @pytest.mark.parametrize("number", [1, 2])

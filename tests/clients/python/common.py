@@ -20,5 +20,5 @@ SCHEMA = {
 
 
 def show(**cases: object) -> None:
-    """The last line of a script: what the client's user got, by case."""
+    """Print the last line of a script: the results of each case as JSON."""
     print(json.dumps(cases))

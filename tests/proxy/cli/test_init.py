@@ -1,4 +1,4 @@
-"""`idk init` writes a configuration that is sound as it stands, and overwrites nothing unasked."""
+"""`idk init` writes a valid configuration and overwrites a file only on request."""
 
 from __future__ import annotations
 

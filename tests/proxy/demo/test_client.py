@@ -1,4 +1,4 @@
-"""Both halves of the demonstration through a real proxy before a fake upstream, by the official client."""
+"""The demonstration through a real proxy in front of a fake upstream, with the official client."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FIRST, SECOND = QUESTIONS[:60], QUESTIONS[60:]
 
 
 def is_known(question: Question) -> bool:
-    """Whether the upstream answers it rightly, and surely; it does every other one."""
+    """Return whether the upstream answers correctly and with confidence; it does so for every other question."""
     return QUESTIONS.index(question) % 2 == 0
 
 
@@ -47,13 +47,15 @@ def setup(upstream: FakeUpstream, tmp_path: Path) -> DemoSetup:
 
 
 def ignore(_: str) -> None:
-    """Nobody watches."""
+    """Ignore the progress."""
 
 
 def test_what_the_first_half_taught_gates_the_second(
     setup: DemoSetup, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # nobody is there, and loopback needs nobody
+    monkeypatch.setenv(
+        "HTTP_PROXY", "http://127.0.0.1:9"
+    )  # no proxy listens there, and the loopback needs none
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     labels: list[str] = []
     tuned = fit(setup, FIRST, concurrency=4, seed=0, on_answer=labels.append)

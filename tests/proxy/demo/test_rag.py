@@ -122,7 +122,7 @@ def test_ways_to_deal_are_counted_together(found):
     assert repeats.ways == 3
     assert (repeats.wrong["before"].count, repeats.wrong["before"].n) == (2 * before.count, 2 * before.n)
     assert rescued.count / rescued.n < before.count / before.n
-    assert repeats.no_higher == 2  # where nothing is answered nobody can tell
+    assert repeats.no_higher == 2  # a division without answers does not count
     assert repeats.halved == 2 * (rescued.count / rescued.n <= before.count / before.n / 2)
     returned = rag.Recovered.of(found)
     assert (repeats.returned.count, repeats.returned.n) == (2 * returned.right, 2 * returned.refused)

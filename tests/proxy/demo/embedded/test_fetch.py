@@ -38,7 +38,7 @@ class Fetcher:
         )
 
     def files(self) -> set[str]:
-        """What the cache holds, but for the lock and what is empty."""
+        """Return the names of the files in the cache, without the lock and empty files."""
         return {
             p.name for p in self.cache.iterdir() if p.suffix != ".lock" and (p.is_dir() or p.stat().st_size)
         }
