@@ -137,7 +137,8 @@ docs: setup  ## build the site; a broken link fails
 	@$(BIN)/python -c 'import mkdocstrings' 2>/dev/null || $(call install,$(VENV),--editable '.[docs]')
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-test-docs: setup  ## run every command and snippet of the README and the documentation
+test-docs: docs  ## run every command and snippet of the README and the documentation
+	$(call debian,command -v chromium,chromium)
 	$(BIN)/python -m pytest tests/docs
 
 RECORDS ?= ../shared/data/generations/qwen2.5-coder-0.5b.jsonl
