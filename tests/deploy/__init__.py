@@ -1,1 +1,1 @@
-"""Checks of what the product is deployed with; the tools are in an environment of their own (make test-deploy)."""
+"""Tests of the image, the chart, the rules, the dashboard and the wheel; their tools have a separate environment."""

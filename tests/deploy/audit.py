@@ -1,8 +1,7 @@
-"""``python -m tests.deploy.audit PIP_AUDIT``: what the lock files pin, against the published advisories.
+"""Look up the locked packages among the published advisories: ``python -m tests.deploy.audit PIP_AUDIT``.
 
-Three ends that are not taken for each other: 0, every package was looked up and none has an advisory; 1, some
-have; 3, some could not be looked up, and nothing is said of those. pip-audit by itself passes a package over that
-its service does not know, and ends with 0.
+The exit status is 0 if every package was looked up and none has an advisory, 1 if a package has an advisory, and 3 if
+a package could not be looked up. pip-audit alone skips a package that its service does not know, and exits with 0.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parent.parent.parent
 CLEAN, FOUND, NOT_AUDITED = 0, 1, 3
-#: Asked in turn until one knows every package. The second takes its advisories from more places.
+#: Services to ask in this order, until one knows every package. The second collects advisories from more sources.
 SERVICES: Final = ("pypi", "osv")
 
 
 class Looked(NamedTuple):
-    """What became of one lock file: how many packages were looked up, what was found, what was not looked up."""
+    """The result for one lock file: packages looked up, advisories found, packages not looked up."""
 
     audited: int
     found: tuple[str, ...]
@@ -32,14 +31,14 @@ class Looked(NamedTuple):
 
     @property
     def status(self) -> int:
-        """An advisory that is known weighs more than a package of which nothing is."""
+        """Return the exit status; a known advisory outweighs a package that could not be looked up."""
         if self.found:
             return FOUND
         return NOT_AUDITED if self.missed or not self.audited else CLEAN
 
 
 def read(report: Any) -> Looked:
-    """pip-audit's JSON."""
+    """Read the JSON report of pip-audit."""
     found: list[str] = []
     missed: list[str] = []
     audited = 0
@@ -49,13 +48,13 @@ def read(report: Any) -> Looked:
             continue
         audited += 1
         for advisory in each["vulns"]:
-            mend = ", ".join(advisory["fix_versions"]) or "no version yet"
-            found.append(f"{each['name']} {each['version']}: {advisory['id']} (mended in {mend})")
+            fixed = ", ".join(advisory["fix_versions"]) or "no version yet"
+            found.append(f"{each['name']} {each['version']}: {advisory['id']} (fixed in {fixed})")
     return Looked(audited, tuple(found), tuple(missed))
 
 
 def look(program: Path, lock: Path, service: str, extra: Sequence[str]) -> Looked | str:
-    """Ask one service of one lock file; a line that says why, where it did not answer."""
+    """Look up one lock file at one service; return the reason as text if the service did not answer."""
     command = [program, "--disable-pip", "--require-hashes", "--progress-spinner=off", "--format=json"]
     run = subprocess.run(
         [*command, f"--vulnerability-service={service}", *extra, "-r", lock],
@@ -69,12 +68,12 @@ def look(program: Path, lock: Path, service: str, extra: Sequence[str]) -> Looke
 
 
 def audit(program: Path, lock: Path, services: Sequence[str], extra: Sequence[str]) -> int:
-    """Say what became of a lock file; gives its status."""
+    """Print the result for one lock file and return its exit status."""
     statuses: list[int] = []
     for service in services:
         looked = look(program, lock, service, extra)
         if isinstance(looked, str):
-            print(f"{lock.name}: NOT AUDITED, {service} cannot be asked: {looked}")
+            print(f"{lock.name}: NOT AUDITED, {service} did not answer: {looked}")
             statuses.append(NOT_AUDITED)
             continue
         statuses.append(looked.status)
@@ -96,7 +95,7 @@ def audit(program: Path, lock: Path, services: Sequence[str], extra: Sequence[st
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The worst of all lock files: an advisory, then one that was not audited."""
+    """Audit all lock files and return the worst exit status: an advisory first, then a missing look-up."""
     parser = argparse.ArgumentParser(prog="python -m tests.deploy.audit", description=__doc__)
     parser.add_argument("program", type=Path, help="pip-audit")
     parser.add_argument("--lock", type=Path, action="append", help="a lock file (default: deploy/*.lock)")
@@ -108,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     statuses = [audit(options.program, lock, options.service or SERVICES, extra) for lock in locks]
     worst = FOUND if FOUND in statuses else max(statuses)
     if worst == NOT_AUDITED:
-        print("nothing is known to be wrong, and not everything could be looked up: this is no pass")
+        print("no advisory was found, but not every package could be looked up: the audit did not pass")
     return worst
 
 

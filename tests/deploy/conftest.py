@@ -1,4 +1,4 @@
-"""The tools, which are in an environment of their own, and what they say."""
+"""The tools of the deployment tests, which are installed in a separate environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TOOLS = ROOT / ".venv" / "deploy" / "bin"
 
 
 def tool(name: str, *arguments: object, given: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a tool of deploy/tools.txt, or of this machine, to its end, from the repository."""
+    """Run a tool of deploy/tools.txt, or one on the PATH, in the repository, and return its result."""
     path = TOOLS / name
     found = str(path) if path.exists() else shutil.which(name)
     if found is None:
@@ -25,14 +25,14 @@ def tool(name: str, *arguments: object, given: str = "") -> subprocess.Completed
 
 
 def clean(result: subprocess.CompletedProcess[str]) -> str:
-    """What it said, where it found nothing wrong."""
+    """Return the output of a tool that must have succeeded."""
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The chart under every set of values: a folder for each."""
+    """Render the chart with every set of values: a folder for each set."""
     folder = tmp_path_factory.mktemp("rendered")
     clean(tool("python", "-m", "tests.deploy.render", folder))
     return folder

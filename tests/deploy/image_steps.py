@@ -1,8 +1,8 @@
 """Execute the Dockerfile's steps without an engine: ``python -m tests.deploy.image_steps [ROOT]``.
 
-Each stage is a folder, and the absolute paths that the file itself makes are taken inside of it. COPY copies, RUN
-runs in a shell with the stage's ARG and ENV, and the health check is asked of the command that the image starts,
-as the image's user where this runs as root. What it cannot show is the base image: its Python is this machine's.
+Each stage is a folder, and absolute paths that the Dockerfile creates are mapped into it. COPY copies, RUN runs in a
+shell with the stage's ARG and ENV, and the health check runs against the command that the image starts, as the image's
+user if this script runs as root. The base image is not covered: its Python is this machine's.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Final
 
 REPOSITORY: Final = Path(__file__).parent.parent.parent
-#: Absolute paths that the file makes; all others are the base image's.
+#: Absolute paths that the Dockerfile creates; all others belong to the base image.
 _MADE: Final = re.compile(r"(?<![\w./-])/(?=(?:opt|src|dist|var/lib/idk)\b)")
-#: With all its dependencies, less the base image.
+#: The installed size with all dependencies, without the base image.
 MOST_MB: Final = 125
 UP_S: Final = 60
 CONFIG: Final = """
@@ -35,7 +35,7 @@ routes: [{name: default, models: ["*"], upstream: model, scorers: [mean_logprob]
 
 @dataclass(slots=True)
 class Stage:
-    """One FROM: its folder, and what its lines have set so far."""
+    """One FROM: its folder, and the settings of its lines so far."""
 
     root: Path
     env: dict[str, str] = field(default_factory=dict)
@@ -45,23 +45,23 @@ class Stage:
     user: str = "0:0"
 
     def inside(self, text: str) -> str:
-        """The text with the paths that the file makes taken inside of the stage."""
+        """Return the text with the paths that the Dockerfile creates mapped into the stage."""
         return _MADE.sub(f"{self.root}/", text)
 
     def at(self, path: str) -> Path:
-        """A path as COPY and WORKDIR have it."""
+        """Return the file of a path in COPY or WORKDIR."""
         return self.root / (path if path.startswith("/") else f"{self.folder}/{path}").lstrip("/")
 
 
 def lines_of(text: str) -> list[tuple[str, str]]:
-    """Instruction and rest of each line, comments dropped and continuations joined."""
+    """Return instruction and arguments of each line, without comments and with continuations joined."""
     kept = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
     joined = re.sub(r"\\\n", " ", kept)
     return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in joined.splitlines() if line.strip()]
 
 
 def execute(dockerfile: str, root: Path) -> Stage:
-    """Every step of every stage; gives the last stage."""
+    """Execute every step of every stage and return the last stage."""
     stages: dict[str, Stage] = {}
     stage = Stage(root)
     for instruction, rest in lines_of(dockerfile):
@@ -99,7 +99,9 @@ def _step(stage: Stage, stages: dict[str, Stage], instruction: str, rest: str) -
         case "LABEL" | "EXPOSE" | "STOPSIGNAL":
             pass
         case _:
-            raise SystemExit(f"image-steps: {instruction} is not known here; add it")
+            raise SystemExit(
+                f"image-steps: {instruction} is not implemented; add it to tests/deploy/image_steps.py"
+            )
 
 
 def _environ(stage: Stage) -> dict[str, str]:
@@ -124,7 +126,7 @@ def _copy(stage: Stage, stages: dict[str, Stage], words: list[str]) -> None:
 
 
 def megabytes(folder: Path) -> float:
-    """What the files of a folder hold, in 10^6 bytes."""
+    """Return the size of the files of a folder in 10^6 bytes."""
     return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir()) / 1e6
 
 
@@ -149,7 +151,7 @@ def serve_and_ask(stage: Stage, built: Path) -> None:
 
 
 def give_python(folder: Path) -> None:
-    """The image's base has a ``python``, a machine perhaps none of that name. No link: a venv would look beside it."""
+    """Put a ``python`` on the PATH, as the base image has one. A script, not a link: venv resolves links."""
     folder.mkdir(parents=True)
     (folder / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
     (folder / "python").chmod(0o755)
@@ -157,7 +159,7 @@ def give_python(folder: Path) -> None:
 
 
 def main() -> None:
-    """Execute, measure, ask."""
+    """Execute the steps, measure the installed size, and run the health check."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp(prefix="idk-image-"))
     root.chmod(0o755)
     give_python(root / "base")

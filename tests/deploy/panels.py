@@ -1,4 +1,4 @@
-"""The panels of deploy/grafana/idk.json as one light SVG, from what Prometheus answered to their queries."""
+"""Drawing the panels of deploy/grafana/idk.json as one SVG, from Prometheus' answers to their queries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proxy.offline.report.svg import element
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-#: Pixels of one of Grafana's 24 columns, and of a row of its grid.
+#: Width of one of Grafana's 24 columns and height of a row of its grid, in pixels.
 COLUMN, ROW = 40, 30
 PAD, FOOT, LEFT = 8, 34, 52
 COLOURS: Final = ("#24539c", "#b5451b", "#3f7d4e", "#8a5aa8", "#b08900", "#2a8c95", "#a33b6b", "#6b6f76")
@@ -22,7 +22,7 @@ svg{background:#f1efe9;font:11px system-ui,sans-serif}.panel{fill:#fff;stroke:#d
 .title{font-weight:600;fill:#22252a}.tick,.legend,.none{fill:#6b6f76}.rule{stroke:#e8e5dd}.big{font-size:26px;fill:#24539c}.end{text-anchor:end}
 .middle{text-anchor:middle}.line{fill:none;stroke-width:1.5;stroke-linejoin:round}.cell{fill:#24539c}
 """
-#: About what a letter of the legend takes.
+#: The approximate width of a letter of the legend, in pixels.
 LETTER: Final = 6.2
 
 
@@ -35,7 +35,7 @@ class Series(NamedTuple):
 
     @classmethod
     def of(cls, target: Mapping[str, Any], answer: Mapping[str, Any]) -> Series:
-        """From Prometheus' answer, named by the target's legend."""
+        """Read one series of Prometheus' answer, named by the target's legend."""
         labels = answer["metric"]
         legend = target.get("legendFormat") or ", ".join(labels.values())
         name = re.sub(r"\{\{(\w+)\}\}", lambda found: labels.get(found[1], ""), legend)
@@ -43,12 +43,12 @@ class Series(NamedTuple):
 
     @property
     def known(self) -> list[tuple[float, float]]:
-        """Without what is no number."""
+        """The points whose value is finite."""
         return [point for point in self.points if math.isfinite(point[1])]
 
 
 def said(value: float, unit: str) -> str:
-    """A value as a person reads it."""
+    """Format a value with its unit."""
     if unit == "percentunit":
         return f"{value * 100:.3g} %"
     if unit == "s":
@@ -57,7 +57,7 @@ def said(value: float, unit: str) -> str:
 
 
 class Area(NamedTuple):
-    """A panel's place in pixels, with what it shows."""
+    """The place of a panel in pixels, with its unit and its time range."""
 
     x: float
     y: float
@@ -68,23 +68,23 @@ class Area(NamedTuple):
     end: float
 
     def across(self, at: float) -> float:
-        """A time's place."""
+        """Return the x coordinate of a time."""
         return self.x + LEFT + (at - self.start) / (self.end - self.start) * (self.width - LEFT - PAD)
 
     def up(self, share: float) -> float:
-        """A share of the height that curves have, from the foot."""
+        """Return the y coordinate of a share of the plot's height, from the bottom."""
         return self.y + self.height - FOOT - share * (self.height - FOOT - 30)
 
 
 def stat(area: Area, series: Sequence[Series]) -> Markup:
-    """The newest value."""
+    """Draw the newest value."""
     values = [each.known[-1][1] for each in series if each.known]
     text = said(values[0], area.unit) if values else "no data"
     return element("text", text, class_="big middle", x=area.x + area.width / 2, y=area.y + area.height - 30)
 
 
 def timeseries(area: Area, series: Sequence[Series]) -> Markup:
-    """A line for each series, over time."""
+    """Draw a line for each series over time."""
     values = [value for each in series for _, value in each.known]
     if not values:
         return nothing(area)
@@ -99,7 +99,7 @@ def timeseries(area: Area, series: Sequence[Series]) -> Markup:
 
 
 def heatmap(area: Area, series: Sequence[Series]) -> Markup:
-    """Buckets over time: the darker, the more of them fell in."""
+    """Draw buckets over time; darker cells hold more observations."""
     bounded = sorted(
         (each for each in series if each.labels["le"] != "+Inf"), key=lambda s: float(s.labels["le"])
     )
@@ -114,7 +114,7 @@ def heatmap(area: Area, series: Sequence[Series]) -> Markup:
     most = max(count for _, _, count in cells) or 1.0
     times = sorted({at for at, _, _ in cells})
     width = (area.across(times[-1]) - area.across(times[0])) / max(1, len(times) - 1)
-    times.pop(0)  # a cell ends at its time, and the first would begin before the run
+    times.pop(0)  # a cell ends at its time, so the first cell would begin before the run
     tall = 1 / len(bounded)
     parts = [
         element(
@@ -133,7 +133,7 @@ def heatmap(area: Area, series: Sequence[Series]) -> Markup:
 
 
 def table(area: Area, series: Sequence[Series]) -> Markup:
-    """A row for each series: its labels."""
+    """Draw a table with a row of labels for each series."""
     if not series:
         return nothing(area)
     columns = sorted({label for each in series for label in each.labels})
@@ -150,12 +150,12 @@ def table(area: Area, series: Sequence[Series]) -> Markup:
 
 
 def nothing(area: Area) -> Markup:
-    """In the run that is drawn, nothing of it happened."""
+    """Draw the note of a panel without data."""
     x, y = area.x + area.width / 2, area.y + area.height / 2
     return element("text", "no data in this run", class_="none middle", x=x, y=y)
 
 
-#: How a panel is drawn by its type in the dashboard.
+#: The drawing function of each panel type of the dashboard.
 DRAWN: Final[Mapping[str, Callable[[Area, Sequence[Series]], Markup]]] = {
     "stat": stat,
     "timeseries": timeseries,
@@ -165,7 +165,7 @@ DRAWN: Final[Mapping[str, Callable[[Area, Sequence[Series]], Markup]]] = {
 
 
 def drawn(panels: Sequence[tuple[Mapping[str, Any], Sequence[Series]]], start: float, end: float) -> str:
-    """All panels where the dashboard has them."""
+    """Draw all panels in their places on the dashboard."""
     parts = [element("style", Markup(STYLE))]
     for panel, series in panels:
         at = panel["gridPos"]
@@ -196,7 +196,7 @@ def _tick(area: Area, share: float, text: str) -> Markup:
 
 
 def _times(area: Area) -> Markup:
-    """The ends of the time that is drawn."""
+    """Draw the start and the end of the time axis."""
     y = area.y + area.height - FOOT + 13
     last = f"{(area.end - area.start) / 60:.0f} min"
     return element("text", "0", class_="tick", x=area.x + LEFT, y=y) + element(
@@ -205,7 +205,7 @@ def _times(area: Area) -> Markup:
 
 
 def _legend(area: Area, names: Sequence[str]) -> Markup:
-    """As many names as there is room for."""
+    """Draw as many names of the legend as fit."""
     parts, x, y = [], area.x + PAD + 4, area.y + area.height - 8
     for place, name in enumerate(names):
         wide = 22 + LETTER * len(name)

@@ -1,6 +1,6 @@
-"""``make dashboard-pictures``: a real Prometheus scrapes some minutes of a real run, and its answers are drawn.
+"""Draw the dashboard from a real Prometheus that scrapes a real run: ``make dashboard-pictures``.
 
-``python -m tests.deploy.pictures OUT [--minutes 4]``. Everything is asked as the dashboard asks it.
+``python -m tests.deploy.pictures OUT [--minutes 4]`` sends the dashboard's own queries.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 STEP_S: Final = 5.0
-#: Requests between two looks at the audit sample.
+#: Requests between two rounds of labelling.
 BATCH: Final = 40
 PACE_S: Final = 0.02
 LOCKED_S: Final = 10.0
 
 
 class Traffic:
-    """Mixed requests; in the second half the certified route's answers become less sure than they were."""
+    """A generator of mixed requests; in the second half the certified route's logprobs become lower."""
 
     def __init__(self, proxy: Proxy, upstream: FakeUpstream, rng: Generator) -> None:
         self._proxy = proxy
@@ -45,13 +45,13 @@ class Traffic:
         self._rng = rng
 
     def certified(self, low: float) -> str:
-        """One answer of the certified route; its id."""
+        """Request one answer of the certified route and return its id."""
         logprob = float(self._rng.uniform(low, 0.0))
         prompt = self._upstream.script(answer(says("yes", logprob=logprob)))
         return self._proxy.post(asking("certified", prompt, temperature=0)).headers["x-request-id"]
 
     def others(self) -> None:
-        """One of each other kind, not all equally often."""
+        """Request one answer of each other kind, with different probabilities."""
         sampled = answer(says("yes", logprob=-0.1))
         low = answer(says("a", "b", "c", logprob=-9.0), stop_at=3)
         kinds: list[tuple[float, str, Any, dict[str, Any]]] = [
@@ -66,17 +66,17 @@ class Traffic:
                 self._proxy.post(asking(model, self._upstream.script(*replies), **fields))
 
     def passages(self) -> None:
-        """A question that its passage made the model refuse; without it, it is answered, mostly surely."""
+        """Ask a question whose passage makes the model refuse; without the passage it is answered."""
         whole, _ = scripted(self._upstream, float(self._rng.choice([-0.01, -0.01, -4.0])))
         self._proxy.post(asking("rag", whole))
 
     def reports(self, id: str, *, right: bool) -> None:  # noqa: A002
-        """A reader says what the answer was worth."""
+        """Send user feedback on an answer."""
         self._proxy.post({"id": id, "label": "correct" if right else "incorrect"}, "/v1/feedback")
 
 
 async def label(folder: Path, rng: Generator) -> None:
-    """A person labels what was drawn and has no label yet: as often right as its confidence says."""
+    """Label the unlabelled audit sample; an answer is right with the probability of its confidence."""
     store = make_store(f"sqlite:///{folder}/idk.db", folder, Sealer(None))
     await store.open()
     try:
@@ -92,14 +92,14 @@ async def label(folder: Path, rng: Generator) -> None:
 
 
 def lock(folder: Path) -> None:
-    """For a while somebody else holds the store's file, and writes fail."""
+    """Lock the store's file for some seconds, so that writes fail."""
     with closing(sqlite3.connect(folder / "idk.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         time.sleep(LOCKED_S)
 
 
 def drive(proxy: Proxy, upstream: FakeUpstream, folder: Path, seconds: float) -> None:
-    """Traffic and labels for so long."""
+    """Send requests and labels for some seconds."""
     rng = np.random.default_rng(0)
     traffic = Traffic(proxy, upstream, rng)
     began, locked = time.monotonic(), False
@@ -117,7 +117,7 @@ def drive(proxy: Proxy, upstream: FakeUpstream, folder: Path, seconds: float) ->
 
 
 def settings(folder: Path, upstream: FakeUpstream) -> dict[str, Any]:
-    """A route for each kind of evidence."""
+    """Return a configuration with a route for each kind of evidence."""
     fake = {"base_url": upstream.base_url, "max_retries": 0, "breaker": {"failures": 0}}
     return {
         "server": {"store": f"sqlite:///{folder}/idk.db"},
@@ -134,7 +134,7 @@ def settings(folder: Path, upstream: FakeUpstream) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run, scrape, ask, draw."""
+    """Run the traffic, query Prometheus and write the picture."""
     parser = argparse.ArgumentParser(prog="python -m tests.deploy.pictures", description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=4.0)

@@ -1,6 +1,6 @@
-"""Render the chart by Helm's own engine, for several sets of values: ``python -m tests.deploy.render FOLDER``.
+"""Render the chart with Helm's own engine for several sets of values: ``python -m tests.deploy.render FOLDER``.
 
-Runs in the tools' environment (helm-python-sdk binds Helm's Go code), and needs nothing else.
+It runs in the environment of the tools (helm-python-sdk binds Helm's Go code).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 CHART: Final = Path(__file__).parent.parent.parent / "deploy" / "helm" / "idk"
 _DIGEST: Final = "sha256:" + "0" * 64
-#: What is rendered, validated and scanned.
+#: The sets of values that are rendered, validated and scanned.
 VALUES: Final[dict[str, dict[str, Any]]] = {
     "default": {},
     "open": {"config": {"server": {"open": True}}},
@@ -48,7 +48,7 @@ VALUES: Final[dict[str, dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Write every rendered file, and what Helm's linter says; a set of values on standard input is one more."""
+    """Write every rendered file and the linter's result; values on standard input replace the table."""
     from helm_python.chart import Chart, lint
 
     folder = Path(sys.argv[1])

@@ -1,4 +1,4 @@
-"""A real Prometheus with the project's rules that scrapes one proxy, and what it is asked."""
+"""A real Prometheus with the project's rules that scrapes one proxy, and queries to it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 UP_S: Final = 30
-#: What the dashboard's variables stand for.
+#: The values of the dashboard's variables.
 ANY, INTERVAL = ".*", "30s"
 
 
 @contextmanager
 def prometheus(target: str, folder: Path) -> Iterator[str]:
-    """Prometheus with the project's rules, scraping one target twice a second; gives its base URL."""
+    """Start Prometheus with the project's rules, scraping one target twice a second; yield its base URL."""
     program = shutil.which("prometheus")
     if program is None:
         pytest.fail("prometheus is not installed: run make test-deploy")
@@ -52,12 +52,12 @@ def prometheus(target: str, folder: Path) -> Iterator[str]:
 
 
 def ask(url: str, expr: str) -> list[Any]:
-    """The answer of an instant query, or nothing while Prometheus is not up."""
+    """Return the result of an instant query; empty while Prometheus starts."""
     return _asked(f"{url}/api/v1/query", expr, {})
 
 
 def ask_range(url: str, expr: str, start: float, end: float, step_s: float) -> list[Any]:
-    """The answer over a range of times, in seconds since 1970."""
+    """Return the result of a range query; times are in seconds since 1970."""
     return _asked(f"{url}/api/v1/query_range", expr, {"start": start, "end": end, "step": step_s})
 
 
@@ -67,7 +67,7 @@ def _asked(url: str, expr: str, params: dict[str, Any]) -> list[Any]:
         reply = httpx.get(url, params={"query": expr, **params}, timeout=10)
     except httpx.TransportError:
         return []
-    if reply.status_code == 503:  # it is starting
+    if reply.status_code == 503:  # Prometheus is starting
         return []
     found = reply.json()
     assert found["status"] == "success", found
@@ -75,7 +75,7 @@ def _asked(url: str, expr: str, params: dict[str, Any]) -> list[Any]:
 
 
 def await_series(url: str, expr: str) -> None:
-    """Until the query has an answer."""
+    """Wait until a query has a result."""
     deadline = time.monotonic() + UP_S
     while not ask(url, expr):
         assert time.monotonic() < deadline, f"Prometheus has nothing for {expr}"

@@ -1,4 +1,4 @@
-"""The audit of the lock files: pip-audit itself, before a service of advisories on loopback."""
+"""Tests of the audit of the lock files, with pip-audit itself and a service of advisories on loopback."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOCK = ROOT / "deploy" / "build.lock"
 
 @contextmanager
 def advisories(of: dict[str, Any]) -> Iterator[str]:
-    """A service in OSV's format, with these advisories by the package's name; its address."""
+    """Start a service in OSV's format with advisories by package name, and yield its address."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -36,7 +36,7 @@ def advisories(of: dict[str, Any]) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Log no request."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -54,13 +54,13 @@ def audited(url: str) -> int:
     return main([str(PIP_AUDIT), "--lock", str(LOCK), "--service", "osv", "--osv-url", url])
 
 
-def test_nothing_known_is_a_pass(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_advisory_passes(capsys: pytest.CaptureFixture[str]) -> None:
     with advisories({}) as url:
         assert audited(url) == CLEAN
     assert "0 advisories" in capsys.readouterr().out
 
 
-def test_an_advisory_is_named_with_its_mend(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_advisory_is_named_with_its_fix(capsys: pytest.CaptureFixture[str]) -> None:
     ranges = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "99.0"}]}]
     package = {"name": "pluggy", "ecosystem": "PyPI"}
     affected = [{"package": package, "ranges": ranges, "versions": []}]
@@ -68,17 +68,17 @@ def test_an_advisory_is_named_with_its_mend(capsys: pytest.CaptureFixture[str]) 
         assert audited(url) == FOUND
     said = capsys.readouterr().out
     assert "pluggy" in said
-    assert "PYSEC-1 (mended in 99.0)" in said
+    assert "PYSEC-1 (fixed in 99.0)" in said
 
 
-def test_a_service_that_is_not_there_is_no_pass(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_service_does_not_pass(capsys: pytest.CaptureFixture[str]) -> None:
     assert audited("http://127.0.0.1:9/v1/query") == NOT_AUDITED
     said = capsys.readouterr().out
     assert "NOT AUDITED" in said
-    assert "this is no pass" in said
+    assert "did not pass" in said
 
 
-def test_a_package_that_the_service_does_not_know_is_no_pass() -> None:
+def test_an_unknown_package_does_not_pass() -> None:
     known = {"name": "a", "version": "1", "vulns": []}
     unknown = {"name": "b", "skip_reason": "Dependency not found on PyPI and could not be audited: b (1)"}
     assert read({"dependencies": [known]}).status == CLEAN

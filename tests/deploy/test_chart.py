@@ -1,4 +1,4 @@
-"""The chart, rendered by Helm's engine: valid for Kubernetes, and what it says is what idk takes."""
+"""Tests of the chart: it is valid for Kubernetes, and its configuration is valid for idk."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.deploy.render import VALUES
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: The operator's own kinds, whose schemas Kubernetes does not have.
+#: Kinds of the Prometheus operator, whose schemas Kubernetes does not include.
 OPERATORS = {"ServiceMonitor", "PrometheusRule"}
 
 
 def objects(folder: Path) -> list[dict[str, Any]]:
-    """Every object of a rendered folder."""
+    """Return every object of a rendered folder."""
     return [
         each
         for path in sorted(folder.glob("*.yaml"))
@@ -31,7 +31,7 @@ def objects(folder: Path) -> list[dict[str, Any]]:
 
 
 def the(folder: Path, kind: str, name: str = "release-idk") -> dict[str, Any]:
-    """The one object of a kind."""
+    """Return the only object of a kind and name."""
     (found,) = [each for each in objects(folder) if (each["kind"], each["metadata"]["name"]) == (kind, name)]
     return found
 
@@ -66,7 +66,7 @@ def test_a_pod_outlives_its_drain(rendered: Path) -> None:
     assert spec["terminationGracePeriodSeconds"] > server["drain_s"] + server["drain_lead_s"] + 3
 
 
-def test_an_address_with_a_password_stays_in_its_secret(rendered: Path) -> None:
+def test_a_store_url_with_a_password_stays_in_its_secret(rendered: Path) -> None:
     folder = rendered / "secret-redis"
     spec = the(folder, "Deployment")["spec"]["template"]["spec"]
     (environ,) = spec["initContainers"][0]["env"]
@@ -74,7 +74,7 @@ def test_an_address_with_a_password_stays_in_its_secret(rendered: Path) -> None:
     assert not [each for each in objects(folder) if each["kind"] in ("Secret", "StatefulSet")]
 
 
-def test_pods_are_scaled_by_processor_and_by_requests_under_way(rendered: Path) -> None:
+def test_pods_scale_on_cpu_and_in_flight_requests(rendered: Path) -> None:
     metrics = the(rendered / "everything", "HorizontalPodAutoscaler")["spec"]["metrics"]
     assert [each["type"] for each in metrics] == ["Resource", "Pods"]
     named = metrics[1]["pods"]["metric"]["name"]
@@ -96,7 +96,7 @@ def test_the_operator_gets_the_rules_that_were_tested(rendered: Path) -> None:
         ({"secrets": [{"variable": "OPENAI_API_KEY", "value": "sk-1"}]}, "secret"),
     ],
 )
-def test_values_that_cannot_be_meant_are_refused(tmp_path: Path, values: dict[str, Any], word: str) -> None:
+def test_invalid_values_are_refused(tmp_path: Path, values: dict[str, Any], word: str) -> None:
     result = tool("python", "-m", "tests.deploy.render", tmp_path, given=json.dumps(values))
     said = result.stderr + "".join(path.read_text() for path in tmp_path.rglob("lint.json"))
     assert word in said

@@ -1,4 +1,4 @@
-"""The dashboard: a real Prometheus scrapes a real run, and every query is answered with data."""
+"""Tests of the dashboard: a real Prometheus scrapes a real run, and every query returns data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUERIES = [
     for panel in DASHBOARD["panels"]
     for target in panel["targets"]
 ]
-#: Metrics that this run cannot move within seconds, and what would: the query is asked, and may be empty.
+#: Metrics that this run cannot change within seconds, and what would change them; their queries may be empty.
 WAITS = {
     "idk_store_errors": "a store that fails",
     "idk_drift": "a thousand decisions and a look, which comes by the minute",
@@ -38,7 +38,7 @@ WAITS = {
 
 
 def traffic(proxy: Proxy, upstream: FakeUpstream) -> None:
-    """Answers sure and unsure, one without logprobs, a failing upstream, a cancelled call, a label."""
+    """Send requests of each kind: confident and not, without logprobs, failing, cancelled, labelled."""
     rng = np.random.default_rng(0)
     for logprob in rng.uniform(-1.5, 0.0, 40):
         reply = proxy.post(
@@ -59,7 +59,7 @@ def traffic(proxy: Proxy, upstream: FakeUpstream) -> None:
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prometheus that has scraped a run before and after its traffic."""
+    """Start a Prometheus that scrapes a run before and after its requests."""
     folder = tmp_path_factory.mktemp("scraped")
     with FakeUpstream() as upstream:
         fake = {"base_url": upstream.base_url, "max_retries": 0}
@@ -81,7 +81,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert pushed.returncode == 0, pushed.stderr
         with Proxy("--config", path, cwd=folder) as proxy:
             (folder / "metrics.txt").write_text(httpx.get(f"{proxy.url}/metrics").text)
-            # What counts from its first event on shows an increase only where it was there before.
+            # A counter that appears with its first event shows no increase, so events also happen before the scrape.
             traffic(proxy, upstream)
             path.write_text("routes: []\n")
             proxy.signal(signal.SIGHUP)
@@ -107,7 +107,7 @@ def test_a_query_has_data(scraped: str, expr: str) -> None:
 
 
 def test_every_metric_is_known(scraped: str) -> None:
-    """A query of a metric that the proxy does not have would be empty for ever."""
+    """Check that the queries name metrics of the proxy; others would stay empty."""
     from proxy.metrics import Metrics
 
     known = {
@@ -121,14 +121,14 @@ def test_every_metric_is_known(scraped: str) -> None:
             assert name in known, (file, name)
 
 
-def test_the_page_is_in_good_form(scraped: str, tmp_path: Path) -> None:
+def test_the_exposition_passes_the_linter(scraped: str, tmp_path: Path) -> None:
     target = ask(scraped, "up")[0]["metric"]["instance"]
     page = httpx.get(f"http://{target}/metrics").text
-    # The names are promised to users; Prometheus's linter finds nothing else to say.
+    # The names are fixed by the interface; Prometheus's linter finds no other problem.
     assert clean(tool("promtool", "check", "metrics", given=page)) == ""
 
 
-def test_the_dashboard_is_whole() -> None:
+def test_panels_have_ids_and_do_not_overlap() -> None:
     assert DASHBOARD["schemaVersion"] >= 41
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(ids) == len(set(ids))

@@ -1,4 +1,4 @@
-"""The Dockerfile, the composition, the rules and the lock file, each by its own checker."""
+"""Tests of the Dockerfile, the Compose file, the rules and the lock file, each with its own checker."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def test_the_dockerfile_is_clean() -> None:
 
 
 def interpolated(text: str) -> str:
-    """With the defaults of its variables, as Compose puts them in before it reads."""
+    """Insert the defaults of variables, as Compose does before it reads the file."""
     return re.sub(r"\$\{\w+:-(.*?)\}", r"\1", text)
 
 
-def test_the_composition_is_of_the_specification() -> None:
-    # The checker reads no merge keys (<<), which are YAML's: it gets what they come to.
+def test_the_compose_file_follows_the_specification() -> None:
+    # The checker does not resolve YAML's merge keys (<<), so it gets the resolved file.
     text = yaml.safe_dump(yaml.safe_load(interpolated((DEPLOY / "compose.yaml").read_text())))
     read = "import compose_spec, sys; compose_spec.PyCompose.from_yaml(sys.stdin.read())"
     clean(tool("python", "-c", read, given=text))
     assert tool("python", "-c", read, given=text.replace("volumes:", "volume:")).returncode == 1
 
 
-def test_what_the_composition_mounts_is_there() -> None:
+def test_mounted_files_exist() -> None:
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     for name, service in services.items():
         for volume in service.get("volumes", ()):
@@ -39,16 +39,16 @@ def test_what_the_composition_mounts_is_there() -> None:
             assert not source.startswith(".") or (DEPLOY / source).exists(), (name, source)
 
 
-def test_every_image_of_others_has_a_version() -> None:
+def test_every_foreign_image_has_a_version() -> None:
     services = yaml.safe_load(interpolated((DEPLOY / "compose.yaml").read_text()))["services"]
     bundled = yaml.safe_load((DEPLOY / "helm/idk/values.yaml").read_text())["redis"]["image"]
     images = [each["image"] for each in services.values() if "build" not in each]
     for image in [*images, f"{bundled['repository']}:{bundled['tag']}"]:
-        assert re.search(r":[a-z-]*v?\d+", image), f"{image}: another one every day"
+        assert re.search(r":[a-z-]*v?\d+", image), f"{image}: pin a version"
 
 
 @pytest.mark.parametrize("name", ["idk.compose.yaml", "idk.embedded.yaml"])
-def test_its_configurations_are_sound(name: str) -> None:
+def test_the_configurations_are_valid(name: str) -> None:
     assert config.load(DEPLOY / name).server.store == "redis://redis:6379/0"
 
 

@@ -1,4 +1,4 @@
-"""The wheel that is built, in an empty environment: the command, the types, and nothing of the tests."""
+"""Tests of the built wheel in an empty environment: the command, the types, and no tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from the sources as they are, checked as an index would."""
+    """Build the wheel from the sources, and check it as PyPI would."""
     out = tmp_path_factory.mktemp("dist")
     clean(tool("python", "-m", "build", "--no-isolation", "--wheel", "--outdir", out, "."))
     (built,) = out.glob("*.whl")
@@ -45,7 +45,7 @@ def test_it_gives_the_command_in_an_empty_environment(wheel: Path, tmp_path: Pat
 
 
 def test_its_version_needs_no_tag(tmp_path: Path) -> None:
-    """As in a shallow clone, or an archive without .git."""
+    """Build without .git, as in an archive."""
     clean(tool("python", "-c", f"import shutil; shutil.copytree('proxy', '{tmp_path}/proxy')"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         (tmp_path / name).write_text((ROOT / name).read_text())
