@@ -71,7 +71,9 @@ def evaluate(
     from proxy import app
     from proxy.cli.routes import asker_of, build_from, route_named
     from proxy.offline.evaluation import Judge
+    from proxy.records import check_outputs
 
+    check_outputs({"--out": out}, {"--data": data, "--config": config})
     parts = build_from(config)
 
     def asker_named(name: str, option: str, model: str | None) -> Asker:
@@ -104,7 +106,7 @@ def evaluate(
     counts: dict[str, object] = {label: run.labels[label] for label in ("correct", "incorrect", "abstained")}
     if judge is not None:
         counts["disputed"] = run.disputed
-    by_condition = _by_condition(out) if questions.conditions else {}
+    by_condition = _by_condition(out) if questions.conditions and out.is_file() else {}
     if as_json:
         result = {"asked": run.labels.total(), **counts}
         if by_condition:
@@ -135,14 +137,12 @@ async def _evaluate(asker: Asker, questions: _Questions, out: Path, concurrency:
     from proxy.offline.progress import Steps
 
     total = sum(1 for _ in questions())
-    sink = files.Appender(out)
-    try:
-        done = files.answered(out, asker.made_with)
-        with Steps(asker.route.name, total, done=min(len(done), total)) as progress:
-            run = Run(asker, sink, done, told=lambda _: progress.step(_note(run)))
-            await run.ask_all(questions, concurrency)
-    finally:
-        sink.close()
+    with (
+        files.Appender(out, asker.made_with) as sink,
+        Steps(asker.route.name, total, done=min(len(sink.done), total)) as progress,
+    ):
+        run = Run(asker, sink, sink.done, told=lambda _: progress.step(_note(run)))
+        await run.ask_all(questions, concurrency)
     return run
 
 

@@ -17,12 +17,11 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a commented idk.yaml to start from."""
+    from proxy.records import check_outputs, write
+
     text = files("proxy.cli").joinpath("idk.yaml").read_text(encoding="utf-8")
-    try:
-        with path.open("w" if force else "x", encoding="utf-8") as out:
-            out.write(text)
-    except FileExistsError as exc:
-        raise ConfigError(f"{path}: exists already; give another name, or --force to overwrite it") from exc
-    except OSError as exc:
-        raise ConfigError(f"{path}: cannot be written: {exc.strerror}") from exc
+    check_outputs({"init": path}, {})
+    if path.is_file() and not force:
+        raise ConfigError(f"{path}: exists already; give another name, or --force to overwrite it")
+    write(path, text, private=False)
     print_line(f"wrote {path}; check it with: idk check --config {path}")

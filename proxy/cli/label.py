@@ -113,6 +113,7 @@ def export(
     from proxy.exceptions import RunError
     from proxy.offline import labelling
 
+    records.check_outputs({"--out": out}, {})
     parent: tuple[str | None, str | None, Path] = context.obj
     opened = store_for(store or parent[0], config if config != _IDK_YAML else parent[2])
     name = _required(route or parent[1], config if config != _IDK_YAML else parent[2])

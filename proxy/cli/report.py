@@ -52,6 +52,15 @@ def report(
         raise ConfigError(
             "report: nothing to write; give --out for the page, --json for the figures, or both"
         )
+    files.check_outputs(
+        {"--out": out},
+        {
+            "--records": records,
+            "--policy": policy,
+            "--escalate-records": escalate_records,
+            "--escalate-policy": escalate_policy,
+        },
+    )
     rows = (record for record, _ in files.lines(records, files.Record))
     loaded = load_policy(policy, "--policy")
     cascade = None

@@ -33,6 +33,7 @@ def score(
     from proxy import records as files
     from proxy.control.policies import load_policy
 
+    files.check_outputs({"--out": out}, {"--records": records, "--policy": policy})
     try:
         gate = Gate(load_policy(policy, "--policy"))
     except GatingError as exc:

@@ -89,6 +89,7 @@ def tune(
     from proxy.cli import tune_output
 
     goal = _goal(target_risk, delta, wrong_cost, threshold)
+    files.check_outputs({"--out": out, "--report": report}, {"--records": records, "--examples": examples})
     graded, fingerprint = files.graded(records)
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     try:
@@ -132,7 +133,7 @@ def tune(
         files.write(report, render(page))
     if isinstance(goal, tuning.TargetRisk) and tuned.choice.certificate is None and not allow_estimate:
         raise RunError(f"no threshold is certified: {_advice(tuned)}")
-    files.write(out, _json(tuned.policy.to_dict()) + "\n")
+    files.write(out, _json(tuned.policy.to_dict()) + "\n", private=False)
 
 
 def _page(records: Path, tuned: Tuned, level: float | None) -> ReportFigures:

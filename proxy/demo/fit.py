@@ -47,7 +47,7 @@ def fit(
         )
     except GatingError as exc:
         raise RunError(f"demo: {exc}; ask more with --questions, or another --model") from exc
-    records.write(setup.policy, json.dumps(tuned.policy.to_dict(), indent=2))
+    records.write(setup.policy, json.dumps(tuned.policy.to_dict(), indent=2), private=False)
     return tuned
 
 
@@ -83,7 +83,7 @@ async def _ask(
         samples=setup.samples,
     )
     asked = [records.Question(**question.to_dict()) for question in questions]
-    sink = records.Appender(path)
+    sink = records.Appender(path, asker.made_with)
     try:
         await Run(asker, sink, set(), on_answer).ask_all(lambda: asked, concurrency)
     finally:

@@ -211,7 +211,7 @@ async def _ask(
                 return
             yield question
 
-    sink = records.Appender(path)
+    sink = records.Appender(path, asker.made_with)
     try:
         await Run(asker, sink, set(), lambda _: on_answer()).ask_all(in_time, concurrency)
     finally:

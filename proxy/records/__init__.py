@@ -11,7 +11,7 @@ from proxy.records.types import (
     Record,
     reduced_embeddings,
 )
-from proxy.records.writing import Appender, encoded, write, write_lines
+from proxy.records.writing import Appender, check_outputs, encoded, write, write_lines
 
 __all__ = [
     "MOST_CHOICES",
@@ -23,6 +23,7 @@ __all__ = [
     "Question",
     "Record",
     "answered",
+    "check_outputs",
     "encoded",
     "graded",
     "lines",

@@ -42,15 +42,20 @@ def lines(path: Path, kind: type[_Line]) -> Iterator[tuple[_Line, bytes]]:
 
 
 def numbered(
-    path: Path, kind: type[_Line], *, max_line_bytes: int = MAX_LINE_BYTES
+    path: Path, kind: type[_Line], *, max_line_bytes: int = MAX_LINE_BYTES, half_line: bool = False
 ) -> Iterator[tuple[int, _Line, bytes]]:
-    """Yield what ``lines`` yields, with the number of the line in the file (from 1) in front."""
+    """Yield what ``lines`` yields, with the number of the line in the file (from 1) in front.
+
+    ``half_line`` skips a last line that has no line break and is not JSON, as a killed run leaves it.
+    """
     decoder = msgspec.json.Decoder(kind)
     seen: set[str] = set()
     for number, line in numbered_lines(path, max_line_bytes=max_line_bytes):
         try:
             read = decoder.decode(line)
         except UNREADABLE as exc:
+            if half_line and not line.endswith(b"\n") and not isinstance(exc, msgspec.ValidationError):
+                return
             raise ConfigError(f"{path}, line {number}: {_problem(exc, line, kind)}") from exc
         if read.id in seen:
             raise ConfigError(f"{path}, line {number}: the id {read.id!r} occurs twice; ids must be unique")
@@ -139,7 +144,7 @@ def answered(path: Path, made_with: dict[str, Any]) -> set[str]:
     Raises ConfigError where a record of the file was made with something else than this run's ``made_with``.
     """
     ids: set[str] = set()
-    for number, record, _ in numbered(path, _Answered):
+    for number, record, _ in numbered(path, _Answered, half_line=True):
         if record.made_with != made_with:
             raise ConfigError(
                 f"{path}, line {number}: holds an answer made with {_as_text(record.made_with or {})}, and this "
