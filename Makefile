@@ -70,8 +70,12 @@ lint: setup  ## ruff: lint and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The helpers of the tests are typed like the code; programs that run in other environments are not.
+HELPERS = $(shell find tests -name '*.py' ! -name 'test_*.py' ! -path 'tests/api/*' ! -path 'tests/benchmarks/*' \
+  ! -path 'tests/clients/*' ! -path 'tests/deploy/render.py' ! -path 'tests/deploy/pictures.py')
 types: setup  ## mypy, strict
 	$(BIN)/mypy
+	$(BIN)/mypy --explicit-package-bases $(HELPERS)
 
 prose: setup  ## list prose that does not make sense by itself
 	$(BIN)/python -m tests.prose

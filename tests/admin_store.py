@@ -76,7 +76,10 @@ async def _fill(folder: Path, decisions: int, drawn: int, labelled: int) -> None
             confidence = known[score]
             served = confidence >= 0.8
             at = now - 7_200 * (1 - place / decisions)
-            texts = {"question": f"What is the capital of country {place}?", "answer": f"City {place}"}
+            texts: dict[str, Any] = {
+                "question": f"What is the capital of country {place}?",
+                "answer": f"City {place}",
+            }
             if place == decisions - 1:
                 texts = {"question": HOSTILE, "answer": HOSTILE}
             record = DecisionRecord(

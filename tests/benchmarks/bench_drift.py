@@ -68,7 +68,7 @@ def stake_at_once(wrong: NDArray[np.bool_], target: float) -> Floats:
     bet = np.array(bets(target))
     factor = 1.0 + bet * (wrong[..., None] - target)
     log_wealth: Floats = np.cumsum(np.log(factor), axis=1)
-    return np.logaddexp.reduce(log_wealth, axis=-1) - np.log(bet.size)
+    return np.asarray(np.logaddexp.reduce(log_wealth, axis=-1) - np.log(bet.size))
 
 
 def after_good(risk: float, target: float, good: int, *, runs: int, horizon: int) -> Floats:

@@ -90,7 +90,7 @@ def _entry(text: str, position: int, top: int) -> dict[str, Any]:
 
 
 def _completion(answer: str, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    message = {"role": "assistant", "content": answer, "refusal": None, "annotations": []}
+    message: dict[str, Any] = {"role": "assistant", "content": answer, "refusal": None, "annotations": []}
     choice = {
         "index": 0,
         "message": message,

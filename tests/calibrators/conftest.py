@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 GENERATIONS = "generations/qwen2.5-coder-0.5b.jsonl"
 
 
 @pytest.fixture
-def draw():
-    """``draw(n, seed, slope, offset)`` -> scores (n,), labels (n,) of a logistic truth."""
+def draw() -> Callable[..., tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Draw ``draw(n, seed, slope, offset)`` -> scores (n,), labels (n,) of a logistic truth."""
 
-    def drawn(n, seed=0, slope=0.7, offset=-0.5, digits=None):
+    def drawn(
+        n: int, seed: int = 0, slope: float = 0.7, offset: float = -0.5, digits: int | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         rng = np.random.default_rng(seed)
         scores = rng.normal(0, 2, n)
         if digits is not None:
@@ -28,7 +36,7 @@ def draw():
 
 
 @pytest.fixture
-def real():
+def real() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean logprob as log-odds and the labels of a small model's real answers."""
     data = Path(os.environ.get("IDK_DATA", Path(__file__).parents[2] / "../shared/data"))
     path = data / GENERATIONS

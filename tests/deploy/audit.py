@@ -57,7 +57,7 @@ def look(program: Path, lock: Path, service: str, extra: Sequence[str]) -> Looke
     """Look up one lock file at one service; return the reason as text if the service did not answer."""
     command = [program, "--disable-pip", "--require-hashes", "--progress-spinner=off", "--format=json"]
     run = subprocess.run(
-        [*command, f"--vulnerability-service={service}", *extra, "-r", lock],
+        [*map(str, command), f"--vulnerability-service={service}", *extra, "-r", str(lock)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     try:

@@ -41,7 +41,7 @@ def main() -> None:
             "--out",
             Path(folder) / "policy.json",
         ]
-        subprocess.run([*command, "--report", report], check=True)
+        subprocess.run([*map(str, command), "--report", str(report)], check=True)
         pictures = re.findall(r"<svg.*?</svg>", report.read_text(), re.DOTALL)
     (picture,) = [each for each in pictures if "wrong, of the answered" in each]
     picture = picture.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)

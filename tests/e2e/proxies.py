@@ -223,7 +223,7 @@ def wait_until(true: Callable[[], bool], what: str) -> None:
         threading.Event().wait(0.02)
 
 
-def config_of(upstream: FakeUpstream, *routes: dict, **server: object) -> dict:
+def config_of(upstream: FakeUpstream, *routes: dict[str, Any], **server: object) -> dict[str, Any]:
     """Return a configuration with the fake upstream and these routes."""
     return {
         "server": server,
@@ -232,7 +232,9 @@ def config_of(upstream: FakeUpstream, *routes: dict, **server: object) -> dict:
     }
 
 
-def verdict_of(proxy: Proxy, upstream: FakeUpstream, logprob: float = -0.7, model: str = "r") -> dict:
+def verdict_of(
+    proxy: Proxy, upstream: FakeUpstream, logprob: float = -0.7, model: str = "r"
+) -> dict[str, Any]:
     """Return the verdict about an answer with these logprobs, and its text."""
     response = proxy.post(asking(model, upstream.script(answer(says("Paris", logprob=logprob)))))
     assert response.status_code == 200, response.text

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: What has broken readers of JSON, YAML and numbers before.
-STRANGE: Final = [
+STRANGE: Final[list[Any]] = [
     None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63) - 1, 2**70, 10**400, 0.5, -0.0, 1e-7, 1e-5,
     1e308, -1e308, 5e-324,
     math.nan, math.inf, -math.inf, -9999, -9999.0, "", " ", "0.5", "-0.1", "nan", "NaN", "inf", "null",

@@ -294,7 +294,7 @@ def _token(text: str, logprob: Any) -> dict[str, Any]:
     }
 
 
-_LOGPROB: Final = st.sampled_from(
+_LOGPROB: Final[st.SearchStrategy[Any]] = st.sampled_from(
     [
         -0.1,
         -0.01,

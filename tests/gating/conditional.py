@@ -1,6 +1,8 @@
-"""A policy with conditions, and evidence for it: what several tests of conditions share."""
+"""A policy with conditions, and evidence for it."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +14,15 @@ from gating.risk import upper_bound
 from gating.types import Certificate
 
 
-def evidence(score=-0.1, *, answer="Paris", context=None, closed=None):
+def evidence(
+    score: float = -0.1, *, answer: str = "Paris", context: bool | None = None, closed: Evidence | None = None
+) -> Evidence:
+    """Return the evidence of an answer of one token."""
     return Evidence(answer, token_logprobs=[score], closed_book=closed, context=context)
 
 
-def conditions(**groups):
+def conditions(**groups: Group) -> Conditions:
+    """Return conditions by context, by default with a group for each."""
     rng = np.random.default_rng(0)
     scores = rng.normal(size=400)
     names = ["none", "context"] * 200
@@ -25,11 +31,13 @@ def conditions(**groups):
     return Conditions("context", fitted, groups or {"none": Group(0.6, n=200), "context": Group(0.9, n=200)})
 
 
-def certificate():
+def certificate() -> Certificate:
+    """Return a certificate of 3 errors in 120 answers."""
     return Certificate(0.1, 0.1, 3, 120, 200, upper_bound(3, 120, 0.1), splits={"certify": 200})
 
 
-def policy(made=None, **changes):
+def policy(made: Conditions | None = None, **changes: Any) -> Policy:
+    """Return a policy with conditions."""
     made = made or conditions()
-    values = {"threshold": 0.6, "fingerprint": {"model": "m"}, "conditions": made, **changes}
+    values: dict[str, Any] = {"threshold": 0.6, "fingerprint": {"model": "m"}, "conditions": made, **changes}
     return Policy("rag", Single(SCORERS["mean_logprob"]), made.calibrator.global_, **values)

@@ -22,7 +22,7 @@ class Reply:
     def status(self) -> int:
         """Of the one response there is."""
         (start,) = [message for message in self.messages if message["type"] == "http.response.start"]
-        return start["status"]
+        return int(start["status"])
 
     @property
     def headers(self) -> dict[str, str]:

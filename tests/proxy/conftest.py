@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def in_this_process(monkeypatch):
-    """What would take this process's place runs in it; that it does take it, tests/e2e sees."""
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run `idk serve` in this process; tests/e2e checks that it replaces the process."""
 
-    def execv(program, arguments):
+    def execv(program: str, arguments: list[str]) -> None:
         assert arguments[:4] == [program, "-P", "-m", "proxy.cli.serve_process"]
         raise SystemExit(serve(arguments[4]))
 

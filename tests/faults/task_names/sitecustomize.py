@@ -10,7 +10,9 @@ def _write_names(*_: object) -> None:
     """Write the names of the tasks to the file, which appears when it is complete."""
     path = Path(os.environ["IDK_TEST_TASKS"])
     beside = path.with_suffix(".new")
-    beside.write_text("\n".join(sorted(each.get_coro().__qualname__ for each in asyncio.all_tasks())))
+    beside.write_text(
+        "\n".join(sorted(getattr(each.get_coro(), "__qualname__", "?") for each in asyncio.all_tasks()))
+    )
     beside.replace(path)
 
 

@@ -12,7 +12,7 @@ SECRET = "a key of more than sixteen characters"
 
 def decided(id: str = "idk-1", at: float = 1000.0, **given: Any) -> DecisionRecord:  # noqa: A002
     """Return a decision; by default an answer of the route ``support`` under ``support@1``."""
-    fields = {
+    fields: dict[str, Any] = {
         "choice": 0, "route": "support", "mode": "enforce", "decision": "answer", "reason": "confident",
         "source": "logprobs", "policy": "support@1", "confidence": 0.9, "threshold": 0.8, "score": -0.1,
     }  # fmt: skip

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import redis
@@ -147,7 +148,7 @@ class Cluster(NamedTuple):
     def holding(self, key: str) -> Server:
         """Return the node that stores a key."""
         with self.nodes[0].client() as client:
-            return self.nodes[client.cluster("KEYSLOT", key) // _SHARE]
+            return self.nodes[int(client.cluster("KEYSLOT", key)) // _SHARE]
 
 
 @contextmanager
@@ -181,11 +182,11 @@ def three_nodes(folder: Path, *options: str) -> Iterator[Cluster]:
         for place in (1, 2):
             clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", ports[place], ports[3 + place])
         for client in clients:
-            wait_for(lambda c=client: _joined(c), "the Cluster does not come together")
+            wait_for(partial(_joined, client), "the Cluster does not come together")
         url = "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports[:3])
         yield Cluster(url, tuple(nodes))
 
 
 def _joined(client: redis.Redis) -> bool:
     state = client.cluster("INFO")
-    return state["cluster_state"] == "ok" and state["cluster_known_nodes"] == "3"
+    return bool(state["cluster_state"] == "ok" and state["cluster_known_nodes"] == "3")

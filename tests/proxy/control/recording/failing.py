@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from proxy.exceptions import StoreError
 
@@ -12,15 +13,15 @@ class Failing:
 
     name = "test://"
 
-    def __init__(self, store):
+    def __init__(self, store: Any) -> None:
         self._store = store
         self.down = False
         self.slow = False
         self.broken = False
         self.asked = 0
 
-    def __getattr__(self, name):
-        async def call(*arguments, **given):
+    def __getattr__(self, name: str) -> Any:
+        async def call(*arguments: Any, **given: Any) -> Any:
             self.asked += 1
             if self.down:
                 raise StoreError("test://: is down")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ HOSTILE = (
 )
 
 
-def policy(**changes):
+def policy(**changes: Any) -> Policy:
     """Return a policy with confidence 1 / (1 + exp(-4 (mean logprob + 1))), which is one half at -1."""
     scores = np.repeat(np.linspace(-3, 0, 400), 2)
     correct = (np.arange(800) * 0.6180339887) % 1 < 1 / (1 + np.exp(-4 * (scores + 1)))
@@ -34,7 +35,7 @@ def policy(**changes):
     return replace(made, **changes)
 
 
-def records(n=400, seed=0):
+def records(n: int = 400, seed: int = 0) -> list[Record]:
     """Return records that are right with the policy's probability, two answers to each question."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -45,7 +46,14 @@ def records(n=400, seed=0):
     return rows
 
 
-def record(row, score, label, answer="Paris", question="What is the capital of France?", **fields):
+def record(
+    row: int | str,
+    score: float | None,
+    label: Any,
+    answer: str = "Paris",
+    question: str = "What is the capital of France?",
+    **fields: Any,
+) -> Record:
     """Return one record; without a ``score`` it has no evidence."""
     logprobs = None if score is None else [score]
     return Record(
@@ -53,7 +61,7 @@ def record(row, score, label, answer="Paris", question="What is the capital of F
     )
 
 
-def hostile():
+def hostile() -> list[Record]:
     """Return records whose texts are attacks, right and wrong on both sides of the threshold."""
     return [
         record(f"{row}{score}{label}-{text[:40]}", score - row / 100, label, answer=text, question=text)

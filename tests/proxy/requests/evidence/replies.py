@@ -18,7 +18,7 @@ SAMPLED_AT = 0.8
 
 
 def is_sample(call: Call) -> bool:
-    return call.json.get("temperature") == SAMPLED_AT
+    return bool(call.json.get("temperature") == SAMPLED_AT)
 
 
 def telling(

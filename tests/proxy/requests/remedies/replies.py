@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 from tests.fakes import says
+
+if TYPE_CHECKING:
+    from tests.proxy.asgi_client import Reply
 
 SURE = -0.01
 GATE = {"mode": "enforce", "scorers": ["mean_logprob"], "score_threshold": -0.5, "name": "docs"}
@@ -13,8 +17,8 @@ GATE = {"mode": "enforce", "scorers": ["mean_logprob"], "score_threshold": -0.5,
 DECLINES = says("The context", " does not", " mention it.", logprob=SURE)
 
 
-def events(reply):
-    """The payloads of an event stream; none where the answer came whole."""
+def events(reply: Reply) -> list[Any]:
+    """Return the payloads of an event stream; none if the answer came whole."""
     if not reply.headers["content-type"].startswith("text/event-stream"):
         return []
     lines = [line.removeprefix(b"data: ") for line in reply.body.splitlines() if line.startswith(b"data: ")]
@@ -22,12 +26,14 @@ def events(reply):
     return [json.loads(line) for line in lines[:-1]]
 
 
-def said(reply):
+def said(reply: Reply) -> Any:
+    """Return the ``idk`` field of a reply."""
     came = events(reply)
     return (came[-1] if came else reply.json)["idk"]
 
 
-def texts(reply):
+def texts(reply: Reply) -> Any:
+    """Return the content of a reply."""
     came = events(reply)
     if not came:
         return reply.json["choices"][0]["message"]["content"]
