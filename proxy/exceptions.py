@@ -39,6 +39,40 @@ def without_credentials(text: str) -> str:
     return _CREDENTIAL.sub("[redacted]", text)
 
 
+def escaped(text: str, *, keep: str = "") -> str:
+    """Return the text with control characters written out, so that it can neither steer a terminal nor forge a line.
+
+    Names, answers, errors of upstreams and keys of YAML may hold such characters. ``keep`` lists characters that pass.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in keep else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
+def failure_summary(exc: HttpError | TimeoutError) -> str:
+    """Describe a failed call for the log by its status and kind, without the upstream's own text.
+
+    An upstream's error may repeat the request or the answer, which must not reach the log.
+    """
+    if isinstance(exc, UpstreamError):
+        return f"{_FAILURES.get(exc.kind, 'the upstream failed')} (status {exc.http_status}, kind {exc.kind})"
+    return str(exc) or "no answer in time"
+
+
+#: Each kind of an upstream's failure in words for the log.
+_FAILURES: Final = {
+    "connect": "the upstream cannot be reached",
+    "timeout": "the upstream did not answer in time",
+    "cut": "the upstream's answer was cut off",
+    "garbage": "the upstream's answer cannot be read",
+    "too_large": "the upstream's answer is too large",
+    "status": "the upstream answered with an error",
+}
+
+
 class ProxyError(Exception):
     """The root: whatever is none of these is a defect."""
 

@@ -7,23 +7,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from proxy.exceptions import ConfigError, HttpError, RunError
+from proxy.exceptions import ConfigError, HttpError, RunError, escaped
+
+__all__ = ["cell", "escaped", "exit_status", "print_json", "print_line"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.text import Text
-
-
-def escaped(text: str, *, keep: str = "") -> str:
-    """Return the text with control characters written out, so that it can neither steer a terminal nor forge a line.
-
-    Names, answers, errors of upstreams and keys of YAML may hold such characters. ``keep`` lists characters that pass.
-    """
-    return "".join(
-        each if each.isprintable() or each in keep else each.encode("unicode_escape").decode()
-        for each in text
-    )
 
 
 def cell(text: str, style: str = "") -> Text:

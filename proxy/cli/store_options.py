@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from proxy.exceptions import ConfigError
+from proxy.exceptions import ConfigError, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from proxy.storage import Store
 
+#: Maximum length of a name in the history.
+MAX_WHO_LENGTH = 64
 Found = TypeVar("Found")
 
 StoreUrl = Annotated[
@@ -60,8 +62,10 @@ def with_store(url: str | None, config: Path, call: Callable[[Store], Awaitable[
 def user_name(given: str | None) -> str:
     """Return the name for the history: the one given, or that of the system's user; raise ConfigError."""
     if given is not None:
+        if not given.isprintable() or not 0 < len(given.strip()) <= MAX_WHO_LENGTH:
+            raise ConfigError(f"--who: use 1 to {MAX_WHO_LENGTH} printable characters")
         return given
     try:
-        return getpass.getuser()
+        return escaped(getpass.getuser())
     except (KeyError, OSError):  # the user of a container may have no name
         return f"uid {os.getuid()}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from proxy.storage import Store
 
 #: As in the configuration.
-_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
+_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.\-]{1,64}")
 
 
 class Listed(NamedTuple):
@@ -49,7 +49,9 @@ async def create(
     ``taken`` are the names of the configuration's keys: one name for two keys would be one limit for both.
     """
     if _NAME.fullmatch(name) is None:
-        raise StoreRefused(f"key: {name!r} is no name: up to 64 letters, digits, `_`, `-` and `.`")
+        raise StoreRefused(
+            f"key: {name!r} is not a name; use 1 to 64 letters, digits, `_`, `-` and `.`, other than `.` and `..`"
+        )
     if name in taken:
         raise StoreRefused(f"key: the name `{name}` is taken by a key of idk.yaml; choose another one")
     for limit in (requests_per_minute, tokens_per_minute):

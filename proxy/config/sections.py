@@ -13,9 +13,9 @@ from msgspec import Meta, Struct
 Name = Annotated[
     str,
     Meta(
-        pattern=r"^[A-Za-z0-9_.\-]{1,64}$",
+        pattern=r"^(?!\.{1,2}\Z)[A-Za-z0-9_.\-]{1,64}\Z",
         title="name",
-        description="1 to 64 of the letters, digits, `_`, `.` and `-`",
+        description="1 to 64 of the letters, digits, `_`, `.` and `-`, other than `.` and `..`",
     ),
 ]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -94,7 +94,7 @@ class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sha256: Annotated[
         str,
         Meta(
-            pattern=r"^[0-9a-f]{64}$",
+            pattern=r"^[0-9a-f]{64}\Z",
             title="SHA-256 hash",
             description="64 hexadecimal digits in lower case (printf %s KEY | sha256sum)",
         ),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from proxy.storage.types import Cause
 
 #: ``support`` or ``support@3``; a text with a slash, or one that ends in .json, names a file.
-_STORED = re.compile(r"(?P<name>[A-Za-z0-9_.\-]{1,64})(?:@(?P<version>[1-9][0-9]{0,8}))?")
+_STORED = re.compile(r"(?P<name>(?!\.{1,2}(?:@|$))[A-Za-z0-9_.\-]{1,64})(?:@(?P<version>[1-9][0-9]{0,8}))?")
 
 
 class PolicyName(NamedTuple):

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from proxy.exceptions import BadRequest, HttpError, UpstreamError, UpstreamGarbage, UpstreamStatus
+from proxy.exceptions import (
+    BadRequest,
+    HttpError,
+    UpstreamError,
+    UpstreamGarbage,
+    UpstreamStatus,
+    failure_summary,
+)
 from proxy.gateway import trace_context
 from proxy.requests.deadline import before, deadline_of
 from proxy.requests.exchange import Exchange
@@ -251,7 +258,7 @@ class GatedEndpoint:
 
     async def _broken(self, exchange: Exchange, out: asgi.EventStream, exc: HttpError) -> None:
         """A stream that has begun ends with the error."""
-        logger.warning("%s: stream ended by an error: %s", exchange.route.name, exc)
+        logger.warning("%s: stream ended by an error: %s", exchange.route.name, failure_summary(exc))
         if isinstance(exc, UpstreamError):
             exchange.route.upstream_metrics.failed(exc.kind)
         await out.end(exchange.surface.error_event(exc))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gating.types import Decision
-from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, UpstreamError
+from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, UpstreamError, failure_summary
 from proxy.gateway import trace_context
 from proxy.server import asgi
 from proxy.server.bodies import in_pieces
@@ -254,7 +254,7 @@ class Relay:
             await response.pour(push)
         except UpstreamError as exc:
             route.upstream_metrics.failed(exc.kind)
-            logger.warning("%s: passed-through answer cut short: %s", route.name, exc)
+            logger.warning("%s: passed-through answer cut short: %s", route.name, failure_summary(exc))
             return
         finally:
             response.close()

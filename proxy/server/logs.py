@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pythonjsonlogger.json import JsonFormatter
 from uvicorn.logging import DefaultFormatter
 
-from proxy.exceptions import without_credentials
+from proxy.exceptions import escaped, without_credentials
 
 if TYPE_CHECKING:
     import logging
@@ -18,10 +19,29 @@ LogStyle = Literal["console", "json"]
 
 
 class Console(DefaultFormatter):
-    """Format uvicorn's coloured console lines without credentials."""
+    """Format console lines with their time, without credentials, and with control characters written out.
+
+    Otherwise a client or an upstream could forge whole lines of the log. A traceback is indented for the same reason.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.default_time_format = "%Y-%m-%dT%H:%M:%S"
+        self.default_msec_format = "%s.%03dZ"
+        self.converter = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
-        return without_credentials(super().format(record))
+        line = copy(record)
+        line.__dict__.pop("color_message", None)  # uvicorn's coloured copy of its message
+        line.msg, line.args = escaped(record.getMessage()), None
+        line.exc_text = None  # the other formatter's text may be cached here
+        return without_credentials(super().format(line))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name in logging.Formatter
+        return "\n".join(f"    {escaped(line)}" for line in super().formatException(ei).splitlines())
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802 - the name in logging.Formatter
+        return "\n".join(f"    {escaped(line)}" for line in stack_info.splitlines())
 
 
 class Json(JsonFormatter):
@@ -41,7 +61,7 @@ class Json(JsonFormatter):
 
 
 FORMATTERS: Final[Mapping[LogStyle, dict[str, Any]]] = {
-    "console": {"()": Console, "fmt": "%(levelprefix)s %(message)s", "use_colors": None},
+    "console": {"()": Console, "fmt": "%(asctime)s %(levelprefix)s %(message)s", "use_colors": None},
     "json": {"()": Json},
 }
 

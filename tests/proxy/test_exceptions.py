@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from pathlib import Path
 
 import pytest
 
+import proxy
 from proxy import exceptions
 from proxy.exceptions import (
     BadRequest,
@@ -14,8 +17,11 @@ from proxy.exceptions import (
     ProxyError,
     RunError,
     UpstreamError,
+    UpstreamGarbage,
     UpstreamStatus,
+    UpstreamTimeout,
     UpstreamUnreachable,
+    failure_summary,
 )
 
 
@@ -64,3 +70,34 @@ def test_only_what_cannot_have_been_paid_for_is_tried_again(kind):
 
 def test_an_error_reads_as_its_message():
     assert str(BadRequest("n: too many", param="n")) == "n: too many"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UpstreamStatus("SECRET\nline", status=429), UpstreamGarbage("SECRET"), UpstreamTimeout("SECRET")],
+)
+def test_the_log_describes_an_upstreams_error_without_its_text(error):
+    summary = failure_summary(error)
+    assert "SECRET" not in summary
+    assert str(error.http_status) in summary
+    assert error.kind in summary
+
+
+def test_our_own_errors_are_logged_with_their_text():
+    assert failure_summary(BadRequest("our words")) == "our words"
+    assert failure_summary(TimeoutError()) == "no answer in time"
+
+
+@pytest.mark.parametrize("package", ["requests", "gateway"])
+def test_no_error_of_a_call_is_logged_as_it_is(package):
+    """An upstream's error may repeat the prompt: the log gets ``failure_summary`` in its place."""
+    found = []
+    for path in sorted((Path(proxy.__file__).parent / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("logger."):
+                raw = [
+                    each for each in node.args if isinstance(each, ast.Name) and each.id in ("exc", "error")
+                ]
+                found += [f"{path.name}:{node.lineno}"] if raw else []
+    # Feedback logs the store's error, which holds no text of a request.
+    assert [each for each in found if not each.startswith("feedback.py")] == []

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import msgspec
 
 from gating.answers import is_abstention
-from proxy.exceptions import HttpError, UpstreamError
+from proxy.exceptions import HttpError, UpstreamError, failure_summary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,7 +130,7 @@ async def _safely(gatherer: Gatherer, exchange: Exchange, answer: Answer) -> Seq
     except OverBudget as exc:
         exchange.spent.over_budget = str(exc)
     except HttpError as exc:
-        logger.warning("%s: %s: %s", exchange.route.name, type(gatherer).__name__, exc)
+        logger.warning("%s: %s: %s", exchange.route.name, type(gatherer).__name__, failure_summary(exc))
         if isinstance(exc, UpstreamError):
             exchange.route.upstream_metrics.failed(exc.kind)
     return ()

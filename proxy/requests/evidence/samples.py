@@ -16,7 +16,7 @@ import msgspec
 
 from gating.sampled import SILENT, fewest, is_open
 from proxy.config import Budget
-from proxy.exceptions import HttpError, UpstreamError, UpstreamGarbage, UpstreamStatus
+from proxy.exceptions import HttpError, UpstreamError, UpstreamGarbage, UpstreamStatus, failure_summary
 from proxy.requests.evidence.budget import Slots, tokens_left
 from proxy.requests.evidence.gathering import Answer, OverBudget, is_judged
 from proxy.requests.upstream_call import further
@@ -266,7 +266,7 @@ class Drawing:
 
     def _fails(self, exc: HttpError) -> None:
         self.failed, self.error = True, exc
-        logger.warning("%s: a sample failed: %s", self.exchange.route.name, exc)
+        logger.warning("%s: a sample failed: %s", self.exchange.route.name, failure_summary(exc))
         if isinstance(exc, UpstreamError):
             self.exchange.route.upstream_metrics.failed(exc.kind)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from proxy.exceptions import HttpError, UpstreamError
+from proxy.exceptions import HttpError, UpstreamError, failure_summary
 from proxy.requests.remedies.reports import handed_on, kept
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Escalate:
             other, reason = None, "budget"
         except HttpError as exc:
             other, reason = None, None
-            logger.warning("%s: escalated to %s: %s", first.route.name, route.name, exc)
+            logger.warning("%s: escalated to %s: %s", first.route.name, route.name, failure_summary(exc))
             if isinstance(exc, UpstreamError):
                 route.upstream_metrics.failed(exc.kind)
         first.spent.waited += perf_counter() - began

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from proxy.exceptions import HttpError, UpstreamError
+from proxy.exceptions import HttpError, UpstreamError, failure_summary
 from proxy.requests.prompt.context import instructed
 from proxy.requests.remedies.reports import handed_on, kept
 
@@ -50,7 +50,9 @@ class Rescue:
             async with asyncio.timeout(route.config.budget.timeout_s):
                 second = await replace(pipeline, remedies=()).answer(again)
         except (HttpError, TimeoutError) as exc:
-            logger.warning("%s: rescue failed: %s", route.name, exc or "the route's budget.timeout_s is over")
+            late = isinstance(exc, TimeoutError)
+            reason = "the route's budget.timeout_s is over" if late else failure_summary(exc)
+            logger.warning("%s: rescue failed: %s", route.name, reason)
             if isinstance(exc, UpstreamError):
                 route.upstream_metrics.failed(exc.kind)
             route.metrics.rescued("failed")

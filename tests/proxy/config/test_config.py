@@ -401,3 +401,35 @@ routes:
 def test_a_chain_of_routes_must_end_at_a_gate(last, said):
     assert problem(THREE.replace("LAST", last)).startswith(said)
     parse(THREE.replace(", LAST", ""))
+
+
+@pytest.mark.parametrize("name", [".", "..", '"a\\n"', '"a\\e"', "é", "a/b", "''"])
+def test_a_name_holds_nothing_that_a_path_or_a_terminal_reads(name):
+    text = f"{UPSTREAM}routes: [{{name: {name}, models: [m], upstream: u}}]"
+    assert "is not a name; use 1 to 64" in problem(text)
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+def test_a_score_threshold_is_a_number(value):
+    text = route(f"scorers: [mean_logprob], score_threshold: {value}")
+    assert problem(text) == "routes[0].score_threshold: is not a finite number"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (route("mode: enforced"), "'enforced' is not a mode; use enforce, observe or off"),
+        (route("on_drift: ignore"), "'ignore' is not one of its values; use abstain, revoke or warn"),
+        (
+            route(upstream="upstreams: {u: {base_url: http://h, formats: [caht]}}\n"),
+            "upstreams.u.formats[0]: 'caht' is not a wire format; use chat, completions, messages or responses",
+        ),
+        (
+            route("samples: " + "9" * 401),
+            "routes[0].samples: must be a whole number from 0 to 64, not a number of",
+        ),
+        (route("samples: true"), "routes[0].samples: must be a whole number from 0 to 64, not true"),
+    ],
+)
+def test_a_wrong_value_is_answered_with_the_allowed_ones(text, said):
+    assert said in problem(text)

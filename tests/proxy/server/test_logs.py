@@ -6,9 +6,11 @@ import io
 import json
 import logging
 import logging.config
+import re
 
 import pytest
 
+from proxy.exceptions import escaped
 from proxy.server.logs import FORMATTERS, log_config
 
 SECRET = "sk-abcdefghijklmn"
@@ -61,7 +63,32 @@ def test_no_credential_is_logged(said, style):
 def test_a_line_for_a_person(said):
     logger, stream = said("console")
     logger.info("listening")
-    assert stream.getvalue().split() == ["INFO:", "listening"]
+    when, *words = stream.getvalue().split()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", when)
+    assert words == ["INFO:", "listening"]
+
+
+@pytest.mark.parametrize(
+    "text", ["a\r\n2026 INFO: forged", "a\x1b[2Jb", "a\x0bb", "a\u2028b", "a\x9b31m", "a\u202eb"]
+)
+def test_a_message_is_one_console_line(said, text):
+    logger, stream = said("console")
+    logger.warning("path %s", text, extra={"color_message": "path %s"})
+    (line,) = stream.getvalue().splitlines()
+    assert escaped(text) in line
+    assert line.isprintable()
+
+
+def test_a_traceback_cannot_forge_a_console_line(said):
+    logger, stream = said("console")
+    try:
+        raise ValueError("x\nINFO: forged\x1b[2J")
+    except ValueError:
+        logger.exception("failed")
+    first, *others = stream.getvalue().splitlines()
+    assert first.endswith("failed")
+    assert others
+    assert all(line.startswith("    ") and line.isprintable() for line in others)
 
 
 @pytest.mark.parametrize("style", FORMATTERS)
