@@ -33,8 +33,8 @@ WHOLE: dict[str, Any] = {
 RUN_S = 120
 #: `idk init`, after which the upstream of the file is the fake one.
 INIT = re.compile(r"^(idk init\b.*)$", re.MULTILINE)
-#: The page that test_tutorial.py runs on the embedded model.
-WALKED = ("docs/tutorial/index.md",)
+#: Pages that test_readme.py and test_tutorial.py run with nothing replaced.
+WALKED = ("README.md", "docs/tutorial/index.md")
 
 
 @pytest.fixture(scope="module")

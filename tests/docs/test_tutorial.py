@@ -4,62 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import socket
-import subprocess
 import sys
-import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from proxy.demo.embedded.fetch import cache_folder
-from tests.docs.blocks import Block, blocks_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+from tests.docs.blocks import blocks_of
+from tests.docs.terminals import run, running
 
 PAGE = "docs/tutorial/index.md"
 #: The commands that the tutorial leaves running in other terminals, with their ports.
 SERVERS = {"python -m proxy.demo.embedded\n": 8000, "idk serve\n": 8080}
-#: The first start may download the model.
-START_S, BLOCK_S = 600.0, 600.0
-POLL_S = 0.1
-
-
-def listens(port: int) -> bool:
-    """Return whether a server accepts connections on a loopback port."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@contextmanager
-def running(command: str, port: int, folder: Path, env: Mapping[str, str]) -> Iterator[None]:
-    """Run a server of the tutorial, as in another terminal, until the end of the page."""
-    assert not listens(port), f"port {port} is in use; the tutorial needs it"
-    server = subprocess.Popen(["/bin/sh", "-c", f"exec {command}"], cwd=folder, env=env)
-    try:
-        end = time.monotonic() + START_S
-        while not listens(port):
-            assert server.poll() is None, f"{command}: exit status {server.returncode}"
-            assert time.monotonic() < end, f"{command}: does not listen"
-            time.sleep(POLL_S)
-        yield
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(60)
-
-
-def run(block: Block, folder: Path, env: Mapping[str, str]) -> str:
-    """Run one block in a shell and return what it prints."""
-    command = ["/bin/sh", "-euc", block.text]
-    done = subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, timeout=BLOCK_S, check=False
-    )
-    assert done.returncode == block.status, f"{block.place}: {block.text}\n{done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
 
 
 @pytest.mark.model
