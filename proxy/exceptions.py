@@ -14,6 +14,7 @@ ProxyError
     ├── Overloaded         503
     └── UpstreamError      502 unless said otherwise; `kind` is its label in the metrics
         ├── UpstreamUnreachable   connect   refused, no such host, TLS refused
+        ├── UpstreamBusy          busy      503; all connections to the upstream are in use
         ├── UpstreamTimeout       timeout   504; nothing came in time
         ├── UpstreamCut           cut       the connection ended inside a body
         ├── UpstreamGarbage       garbage   not HTTP, not JSON, or not the vendor's JSON
@@ -184,6 +185,13 @@ class UpstreamUnreachable(UpstreamError):
     def may_retry(self) -> bool:
         """No request was sent."""
         return True
+
+
+class UpstreamBusy(UpstreamError):
+    """No connection to the upstream became free in time; the upstream itself has not failed."""
+
+    status = 503
+    kind = "busy"
 
 
 class UpstreamTimeout(UpstreamError):

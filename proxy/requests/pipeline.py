@@ -21,7 +21,7 @@ from gating.types import Decision, Evidence, Unmeasured
 from proxy.exceptions import BadRequest, UpstreamGarbage, UpstreamStatus
 from proxy.requests.evidence.gathering import NO_GATHERING, Gathering, is_judged
 from proxy.requests.exchange import Outcome
-from proxy.requests.upstream_call import ask_upstream
+from proxy.requests.upstream_call import ask_upstream, read_answer
 from proxy.server.bodies import LARGE_ANSWER, in_pieces
 from proxy.surfaces.contract import Report, Sentence, Verdict, report_choices
 from proxy.upstreams.encoding import too_large
@@ -120,7 +120,7 @@ class Pipeline:
             finally:
                 response.close()
             exchange.spent.answered = perf_counter()
-            completion = await exchange.bodies.read_answer(body, exchange.surface.read, ask)
+            completion = await read_answer(exchange, body, ask)
             if len(completion.choices) > exchange.request.n:
                 raise UpstreamGarbage("the upstream's answer has more choices than were asked for")
             completion = await gathered.finish(completion)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from proxy.exceptions import UpstreamStatus
+from proxy.exceptions import UpstreamGarbage, UpstreamStatus
+from proxy.surfaces.vendor_errors import as_status, read_error
 from proxy.upstreams.abilities import is_refusal
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from proxy.surfaces.contract import Ask, Completion
     from proxy.upstreams.abilities import Ability
     from proxy.upstreams.transport import Response
+
+#: The most bytes in which an error is looked for.
+_ERROR_BYTES: Final = 65_536
 
 
 async def ask_upstream(exchange: Exchange) -> tuple[Ask, Response]:
@@ -65,7 +69,23 @@ async def read(exchange: Exchange, response: Response, ask: Ask) -> Completion:
         body = await response.read(exchange.bodies.max_answer_bytes)
     finally:
         response.close()
-    return await exchange.bodies.read_answer(body, exchange.surface.read, ask)
+    return await read_answer(exchange, body, ask)
+
+
+async def read_answer(exchange: Exchange, body: bytes, ask: Ask) -> Completion:
+    """Read the body of an answer; raises UpstreamError's kinds.
+
+    Some servers report an error with status 200: where the body is no answer, an error in it is raised as such.
+    """
+    try:
+        return await exchange.bodies.read_answer(body, exchange.surface.read, ask)
+    except UpstreamGarbage:
+        error = read_error(body[:_ERROR_BYTES])
+        if error is None or error.message is None:
+            raise
+        failed = as_status(error, error.message)
+        failed.message = exchange.route.upstream.redact(failed.message)
+        raise failed from None
 
 
 async def further(exchange: Exchange, ask: Ask) -> Completion:

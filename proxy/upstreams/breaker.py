@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.exceptions import UpstreamError, UpstreamStatus
+from proxy.exceptions import UpstreamBusy, UpstreamError, UpstreamStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,14 @@ class Breaker:
         self._probing = False
 
     def failed(self, error: UpstreamError) -> None:
-        """Register a failed request; a status below 500 concerns that request alone and counts as a success."""
+        """Register a failed request.
+
+        A status below 500 concerns that request alone and counts as a success. A request that found no free
+        connection was not sent and says nothing about the upstream.
+        """
+        if isinstance(error, UpstreamBusy):
+            self.cancelled()
+            return
         if isinstance(error, UpstreamStatus) and error.http_status < 500:
             self.succeeded()
             return

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from proxy.exceptions import UpstreamError, UpstreamStatus
+from proxy.exceptions import UpstreamBusy, UpstreamError, UpstreamStatus, UpstreamTimeout
 from proxy.upstreams.breaker import UpstreamOpen
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _try_next(error: UpstreamError) -> bool:
     """Return whether another member may succeed: not where the upstream rejected the request itself."""
     if isinstance(error, UpstreamStatus):
         return error.may_retry or error.http_status >= 500
-    return error.may_retry or isinstance(error, UpstreamOpen) or error.kind in ("timeout", "busy")
+    return error.may_retry or isinstance(error, UpstreamOpen | UpstreamBusy | UpstreamTimeout)
 
 
 def make_group(

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from proxy.exceptions import UNREADABLE, UpstreamError, UpstreamGarbage, UpstreamStatus
+from proxy.exceptions import UpstreamError, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces.contract import VendorError
+from proxy.surfaces.vendor_errors import read_error
 from proxy.upstreams.abilities import Abilities
 from proxy.upstreams.probes import Prober
 from proxy.upstreams.retry import retry_after
@@ -39,12 +38,6 @@ _FRESH = ((b"cache-control", b"no-cache"),)
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 #: Bytes of an error body that are read; known vendors send less.
 _ERROR_BYTES = 65_536
-
-
-class _ErrorBody(msgspec.Struct):
-    error: msgspec.Raw = msgspec.Raw(b"null")
-    message: str | None = None
-    detail: str | None = None
 
 
 class HttpUpstream:
@@ -103,7 +96,7 @@ class HttpUpstream:
     async def _error(self, response: Response) -> UpstreamError:
         if response.status < 400:
             return _redirected(response)
-        error = _read_error(await _read_start(response, _ERROR_BYTES))
+        error = read_error(await _read_start(response, _ERROR_BYTES)) or VendorError()
         message = error.message or f"the upstream answered {response.status}"
         return UpstreamStatus(
             self._secrets.redact(message),
@@ -155,20 +148,3 @@ async def _read_start(response: Response, limit: int) -> bytes:
         if len(start) >= limit:
             break
     return bytes(start)
-
-
-def _read_error(body: bytes) -> VendorError:
-    """Return the error in an upstream's error body; its fields are None where the body has another form."""
-    try:
-        read = msgspec.json.decode(body, type=_ErrorBody)
-    except UNREADABLE:
-        return VendorError()
-    try:
-        error = msgspec.json.decode(read.error, type=VendorError | str | None)
-    except UNREADABLE:
-        error = None
-    if isinstance(error, str):
-        return VendorError(message=error)
-    if error is None or error.message is None:
-        return VendorError(message=read.message or read.detail)
-    return error

@@ -10,13 +10,14 @@ import msgspec
 from msgspec import Raw
 
 from gating.types import Evidence, Unmeasured
-from proxy.exceptions import UpstreamCut, UpstreamGarbage, UpstreamStatus
+from proxy.exceptions import UpstreamCut, UpstreamGarbage
 from proxy.surfaces import sse
 from proxy.surfaces.chat import wire
-from proxy.surfaces.contract import Choice, Completion, VendorError
+from proxy.surfaces.contract import Choice, Completion
 from proxy.surfaces.identity import head_of
 from proxy.surfaces.json_bytes import with_field
 from proxy.surfaces.usage import with_usage
+from proxy.surfaces.vendor_errors import stream_error
 
 if TYPE_CHECKING:
     from proxy.surfaces.contract import Ask, Extra, Request, Verdict, Watch
@@ -142,7 +143,7 @@ class ChatStream:
             return
         chunk, payload = self._read(payload)
         if chunk.error is not None:
-            raise _upstream_error(chunk.error)
+            raise stream_error(chunk.error)
         ends = not chunk.choices
         for choice in chunk.choices:
             self._growing_choice(choice.index).add(choice)
@@ -267,13 +268,3 @@ def _paid(payloads: list[bytes], extra: Extra) -> list[bytes]:
         if counted is not payloads[place]:
             return [*payloads[:place], counted, *payloads[place + 1 :]]
     return payloads
-
-
-def _upstream_error(said: object) -> UpstreamStatus:
-    try:
-        error = msgspec.convert(said, VendorError)
-    except msgspec.ValidationError:
-        error = VendorError()
-    return UpstreamStatus(
-        error.message or "the upstream failed in the middle of its answer", code=error.code_text
-    )

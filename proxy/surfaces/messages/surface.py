@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from proxy.exceptions import UNREADABLE, UpstreamCut, UpstreamGarbage, UpstreamStatus
+from proxy.exceptions import UNREADABLE, UpstreamCut, UpstreamGarbage
 from proxy.server.bodies import encode_fields
 from proxy.surfaces import sse
 from proxy.surfaces.chat.edit import edited_messages, edited_text
 from proxy.surfaces.chat.wire import Override, sampled_at
 from proxy.surfaces.choices import threshold_of, with_route
-from proxy.surfaces.contract import Ask, Completion, Request, VendorError
+from proxy.surfaces.contract import Ask, Completion, Request
 from proxy.surfaces.identity import text_of
 from proxy.surfaces.json_bytes import strict_json, with_field
 from proxy.surfaces.messages import wire
 from proxy.surfaces.reading import Fields, is_text
 from proxy.surfaces.translation import named_event
 from proxy.surfaces.usage import counted, with_usage
+from proxy.surfaces.vendor_errors import stream_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,7 +200,7 @@ class MessagesStream:
         event = _event(payload)
         kind = event["type"]
         if kind == "error":
-            raise _upstream_error(event)
+            raise stream_error(event.get("error"))
         if kind == "message_start":
             self._message = _object(event, "message")
             self._usage = dict(_object(self._message, "usage", absent={}))
@@ -284,13 +285,3 @@ def _object(event: dict[str, Any], name: str, absent: dict[str, Any] | None = No
     if not isinstance(value, dict):
         raise UpstreamGarbage(f"the upstream's stream has an event without its {name}")
     return value
-
-
-def _upstream_error(event: dict[str, Any]) -> UpstreamStatus:
-    try:
-        error = msgspec.convert(event.get("error"), VendorError)
-    except msgspec.ValidationError:
-        error = VendorError()
-    return UpstreamStatus(
-        error.message or "the upstream failed in the middle of its answer", code=error.code_text
-    )

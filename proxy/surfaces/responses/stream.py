@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gating.types import Evidence, Unmeasured
-from proxy.exceptions import UNREADABLE, UpstreamCut, UpstreamGarbage, UpstreamStatus
+from proxy.exceptions import UNREADABLE, UpstreamCut, UpstreamGarbage
 from proxy.server.bodies import check_stream_event
 from proxy.surfaces import sse
 from proxy.surfaces.chat.wire import tokens_evidence
-from proxy.surfaces.contract import Choice, Completion, VendorError
+from proxy.surfaces.contract import Choice, Completion
 from proxy.surfaces.identity import text_of
 from proxy.surfaces.json_bytes import strict_json
 from proxy.surfaces.responses import wire
 from proxy.surfaces.usage import counted
+from proxy.surfaces.vendor_errors import stream_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +62,9 @@ class ResponsesStream:
         event = _read(payload)
         kind = event.get("type")
         if kind in ("error", "response.failed"):
-            raise _upstream_error(event)
+            raise stream_error(
+                event if event.get("type") == "error" else (event.get("response") or {}).get("error")
+            )
         if isinstance(event.get("response"), dict) and not self._envelope:
             self._envelope = event["response"]
         if kind == "response.output_text.delta":
@@ -185,16 +188,3 @@ def _is_words(event: dict[str, Any]) -> bool:
 
 def _event(event: dict[str, Any]) -> bytes:
     return b"event: " + str(event.get("type")).encode() + b"\n" + sse.event(msgspec.json.encode(event))
-
-
-def _upstream_error(event: dict[str, Any]) -> UpstreamStatus:
-    said = event if event.get("type") == "error" else (event.get("response") or {}).get("error")
-    try:
-        # Some servers put the error's fields into the event, others into an object of it.
-        inner = said.get("error", said) if isinstance(said, dict) else said
-        error = msgspec.convert(inner, VendorError)
-    except msgspec.ValidationError:
-        error = VendorError()
-    return UpstreamStatus(
-        error.message or "the upstream failed in the middle of its answer", code=error.code_text
-    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohappyeyeballs
 
-from proxy.exceptions import UpstreamTimeout, UpstreamUnreachable
+from proxy.exceptions import UpstreamBusy, UpstreamTimeout, UpstreamUnreachable
 from proxy.upstreams.http1.connection import Connection
 
 if TYPE_CHECKING:
@@ -85,12 +85,20 @@ class ConnectionPool:
     async def connect(self) -> Connection:
         """Return a new connection, or the next free one where the pool is full; requests wait in order.
 
-        Raises UpstreamTimeout or UpstreamUnreachable.
+        Raises UpstreamBusy, UpstreamTimeout or UpstreamUnreachable.
         """
         loop = asyncio.get_running_loop()
+        connect_s = self._timeouts.connect_s
         try:
-            async with asyncio.timeout(self._timeouts.connect_s):
+            async with asyncio.timeout(connect_s):
                 freed = await self._room(loop)
+        except TimeoutError as error:
+            message = (
+                f"all {self._limits.max_connections} connections to the upstream are in use; try again later"
+            )
+            raise UpstreamBusy(message, retry_after_s=1.0) from error
+        try:
+            async with asyncio.timeout(connect_s):
                 connection = freed or await self._new(loop)
         except TimeoutError as error:
             raise UpstreamTimeout("the upstream could not be reached in time") from error
@@ -106,9 +114,11 @@ class ConnectionPool:
 
     async def _room(self, loop: asyncio.AbstractEventLoop) -> Connection | None:
         """Wait until another connection may be opened; return an idle one where that comes free first."""
+        queue = self._waiting.append
         while len(self._connections) + self._connecting >= self._limits.max_connections:
             turn = loop.create_future()
-            self._waiting.append(turn)
+            queue(turn)
+            queue = self._waiting.appendleft  # a request that lost its connection to a newer one stays first
             try:
                 await turn
             except asyncio.CancelledError:

@@ -102,6 +102,20 @@ async def test_an_upstreams_error_is_the_clients_and_is_counted(serving, upstrea
     assert reply.headers["retry-after"] == "1"  # whole seconds, and never 0
 
 
+@pytest.mark.parametrize(("body", "status", "message"), [
+    (b'{"error": {"message": "too many requests", "code": 429}}', 429, "too many requests"),
+    (b'{"error": "no model is loaded"}', 502, "no model is loaded"),
+    (b'{"detail": [{"loc": ["body", "n"], "msg": "too large"}]}', 502, "n: too large"),
+    (b'[{"error": {"message": "quota", "code": 403}}]', 403, "quota"),
+    (b'{"error": {"message": "Bearer sk-secret123 is wrong"}}', 502, "[redacted] is wrong"),
+])  # fmt: skip
+async def test_an_error_with_status_200_is_the_upstreams_error(serving, upstream, body, status, message):
+    prompt = upstream.script(raw(body, 200))
+    async with serving(OBSERVE) as proxy:
+        reply = await proxy.chat(prompt)
+    assert (reply.status, reply.json["error"]["message"]) == (status, message)
+
+
 @pytest.mark.parametrize(("route", "status"), [(RAW, 502), (OBSERVE, 200)])
 async def test_a_stream_that_is_cut_ends_in_an_error(serving, upstream, route, status):
     prompt = upstream.script(answer(SURE, stop_at=2, then="cut"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.exceptions import UpstreamStatus, UpstreamTimeout, UpstreamUnreachable
+from proxy.exceptions import UpstreamBusy, UpstreamStatus, UpstreamTimeout, UpstreamUnreachable
 from proxy.upstreams.breaker import Breaker, UpstreamOpen
 
 FAILURES = [UpstreamUnreachable("x"), UpstreamTimeout("x"), UpstreamStatus("x", status=503)]
@@ -48,6 +48,26 @@ def test_a_refused_request_is_no_failure_and_ends_a_row(refusal):
         breaker.enter()
         breaker.failed(failure)
     assert not breaker.is_open
+
+
+def test_waiting_for_a_connection_is_no_failure():
+    breaker = Breaker(2, 10.0, Clock())
+    for _ in range(3):
+        breaker.enter()
+        breaker.failed(UpstreamBusy("x"))
+    assert not breaker.is_open
+    for failure in [FAILURES[0], UpstreamBusy("x"), FAILURES[0]]:
+        breaker.enter()
+        breaker.failed(failure)
+    assert breaker.is_open  # nor does it end a row
+
+
+def test_a_trial_that_found_no_connection_lets_another_try():
+    breaker, clock = opened()
+    clock.now = 10.0
+    breaker.enter()
+    breaker.failed(UpstreamBusy("x"))
+    breaker.enter()
 
 
 def test_an_answer_ends_a_row():

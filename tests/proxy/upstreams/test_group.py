@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from proxy.exceptions import UpstreamCut, UpstreamStatus, UpstreamTimeout, UpstreamUnreachable
+from proxy.exceptions import UpstreamBusy, UpstreamCut, UpstreamStatus, UpstreamTimeout, UpstreamUnreachable
 from proxy.metrics import Metrics
 from proxy.upstreams.breaker import UpstreamOpen
 from proxy.upstreams.group import make_group
@@ -94,7 +94,8 @@ async def test_the_first_answers_and_the_others_are_not_asked():
 
 
 @pytest.mark.parametrize("error", [
-    UpstreamUnreachable("x"), UpstreamTimeout("x"), UpstreamOpen("x"), UpstreamStatus("x", status=429),
+    UpstreamUnreachable("x"), UpstreamTimeout("x"), UpstreamBusy("x"), UpstreamOpen("x"),
+    UpstreamStatus("x", status=429),
     UpstreamStatus("x", status=500), UpstreamStatus("x", status=501),
 ])  # fmt: skip
 async def test_where_one_fails_the_next_is_asked_and_the_failure_counted(error):
