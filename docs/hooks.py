@@ -79,7 +79,7 @@ def _keys(section: type) -> Iterator[tuple[str, str, str, str]]:
             said = " ".join(reversed(comments)).replace("|", "\\|")
             default = "required" if each.value is None else _default(each.value)
             yield (
-                each.target.id,
+                each.target.id.rstrip("_"),
                 _kind(ast.unparse(each.annotation)),
                 default,
                 re.sub(r"``(.+?)``", r"`\1`", said),
@@ -92,6 +92,8 @@ def _default(value: ast.expr) -> str:
         return "empty"
     if re.fullmatch(r"[A-Z]\w+\(\)", text):
         return f"see {text[:-2]}"
+    if isinstance(value, ast.Call) and (given := [k.value for k in value.keywords if k.arg == "default"]):
+        text = ast.unparse(given[0])
     plain = {"None": "null", "True": "true", "False": "false", "()": "[]"}.get(text, text.strip("'"))
     return f"`{plain}`".replace("|", "\\|")
 

@@ -50,6 +50,7 @@ class Call:
     left: threading.Event = field(default_factory=threading.Event)
     #: A reply that holds goes on when this is set.
     released: threading.Event = field(default_factory=threading.Event)
+    method: str = "POST"
 
     @property
     def json(self) -> Any:
@@ -235,7 +236,7 @@ class FakeUpstream:
         head, body = await peer.request()
         line, *lines = head.decode("latin-1").rstrip().split("\r\n")
         headers = {name.lower(): value for name, value in (each.split(": ", 1) for each in lines)}
-        call = Call(line.split(" ")[1], headers, body)
+        call = Call(line.split(" ")[1], headers, body, method=line.split(" ")[0])
         key = call.path.partition("?")[0]
         if self._always is not None:
             await self._watched(call, peer, self._always)

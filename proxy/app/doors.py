@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from proxy.gateway.endpoint import GatedEndpoint
 from proxy.gateway.health import cold_routes, not_allowed
 from proxy.gateway.passthrough import Relay
+from proxy.gateway.paths import UngatedPaths
 from proxy.surfaces import OVER_CHAT, SURFACES
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Doors:
         admin: Sequence[BaseRoute],
     ) -> None:
         server, routes = parts.config.server, parts.routes
-        relay = Relay(routes, keys, limits, bodies)
+        relay = Relay(routes, keys, limits, bodies, UngatedPaths(parts.config))
         self.parts = parts
         #: How many requests are under way.
         self.open = 0

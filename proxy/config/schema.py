@@ -62,7 +62,8 @@ def _problems(place: str, value: Any, annotation: Any) -> Iterator[str]:
 
 
 def _section_problems(place: str, values: dict[Any, Any], section: type[Struct]) -> Iterator[str]:
-    fields = get_type_hints(section, include_extras=True)
+    hints = get_type_hints(section, include_extras=True)
+    fields = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(section)}
     for key, value in values.items():
         if key in fields:
             yield from _problems(_join(place, key), value, fields[key])
@@ -71,8 +72,8 @@ def _section_problems(place: str, values: dict[Any, Any], section: type[Struct])
         else:
             yield f"{_join(place, '')}: the key {key!r} is not text; known are {', '.join(sorted(fields))}"
     for field in msgspec.structs.fields(section):
-        if field.required and field.name not in values:
-            yield f"{_join(place, '')}: the required key `{field.name}` is missing"
+        if field.required and field.encode_name not in values:
+            yield f"{_join(place, '')}: the required key `{field.encode_name}` is missing"
 
 
 def _fits(value: Any, annotation: Any) -> bool:

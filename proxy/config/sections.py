@@ -143,6 +143,22 @@ class Upstream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     connect_timeout_s: Seconds = 5.0
     max_retries: Annotated[int, Meta(ge=0, le=10)] = 2
     max_connections: Annotated[int, Meta(ge=1)] = 1_000
+    #: On an upstream whose answers a route withholds (mode: enforce): whether batches, files and uploads, which
+    #: return answers without a verdict, are forwarded.
+    batches: Literal["refuse", "allow"] = "refuse"
+    #: On such an upstream: further paths that are forwarded without a verdict, without /v1, for example /infill;
+    #: `*` stands for one segment.
+    pass_: tuple[
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^(/([A-Za-z0-9_.:-]+|\*))+$",
+                title="path",
+                description="a path such as /infill or /conversations/*/items",
+            ),
+        ],
+        ...,
+    ] = msgspec.field(default=(), name="pass")
     #: Removed; kept so that a configuration that sets it gets a clear message.
     transport: str | None = None
     breaker: Breaker = Breaker()

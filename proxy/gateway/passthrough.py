@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import msgspec
 from gating.types import Decision
 from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, UpstreamError, failure_summary
 from proxy.gateway import trace_context
+from proxy.gateway.paths import is_api
 from proxy.server import asgi
 from proxy.server.bodies import in_pieces
 from proxy.server.errors import error_body
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from proxy.clients.authentication import Caller, Keys
     from proxy.clients.limits import Limits
+    from proxy.gateway.paths import UngatedPaths
     from proxy.requests.exchange import Exchange
     from proxy.requests.route import Route, RouteTable
     from proxy.server.asgi import Headers, Message, Push, Receive, Scope, Send, Wait
@@ -33,52 +36,41 @@ logger = logging.getLogger("idk")
 
 #: TRACE has a server say what it was sent, an upstream's key among it; what it is that others do, nobody knows here.
 _METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
-#: Of one connection only (RFC 9110, 7.6.1), or made anew for the next one.
-_HOP_BY_HOP = frozenset(
+#: Request headers that are passed on. Unknown ones stay here: they could change the method, the path or the account.
+_SENT = frozenset(
     (
-        b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection",
-        b"te", b"trailer", b"transfer-encoding", b"upgrade", b"host", b"content-length", b"expect",
+        b"accept", b"accept-language", b"content-type", b"content-disposition", b"user-agent", b"idempotency-key",
+        b"if-match", b"if-none-match", b"if-modified-since", b"range", b"if-range", b"openai-beta",
+        b"anthropic-beta", b"anthropic-version", b"http-referer", b"x-title",
     )
 )  # fmt: skip
-#: What a client tells the proxy, or tells of itself, that no upstream should learn.
-_OURS = frozenset(
-    (b"authorization", b"x-api-key", b"x-idk-key", b"x-idk-route", b"cookie", b"accept-encoding")
-)
-#: The trace context goes on where it is well-formed, and then once.
-_LEFT_OUT = _HOP_BY_HOP | _OURS | {trace_context.PARENT, trace_context.STATE}
-#: What an upstream says of itself alone: where it is, which pages may read it, how it is to be reached.
-_HIDDEN = _HOP_BY_HOP | frozenset(
+_SENT_PREFIX = b"x-stainless-"
+#: The client's own account, which belongs to the client's own key.
+_ACCOUNT = frozenset((b"openai-organization", b"openai-project"))
+#: Response headers that are passed on; cookies, redirects, addresses and permissions of the upstream stay behind.
+_RETURNED = frozenset(
     (
-        b"set-cookie", b"server", b"date", b"x-request-id", b"content-encoding", b"location", b"content-location",
-        b"alt-svc", b"strict-transport-security", b"www-authenticate", b"via",
+        b"content-type", b"content-disposition", b"content-range", b"content-language", b"accept-ranges", b"etag",
+        b"last-modified", b"cache-control", b"expires", b"vary", b"retry-after", b"retry-after-ms", b"x-should-retry",
+        b"openai-processing-ms", b"openai-version", b"openai-model",
     )
 )  # fmt: skip
-_HIDDEN_PREFIX = b"access-control-"
+_RETURNED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
+#: A passed-through page runs no script and has no origin, so it cannot use the session of an admin.
+_SANDBOX = ((b"content-security-policy", b"sandbox"), (b"x-content-type-options", b"nosniff"))
 _BOUNDARY = re.compile(rb';[ \t]*boundary=(?:"([^"]{1,70})"|([^\s;",]{1,70}))', re.IGNORECASE)
 _NAMED_MODEL = frozenset((b'name="model"', b"name=model"))
 #: SDKs put a form's fields before its file; how far in the field is looked for.
 _FORM_HEAD = 65_536
 _FORM_VALUE = 256
+#: A form's field ``model``, however it is written.
+_MODEL_FIELD = re.compile(rb"""name\*?[ \t]*=[ \t]*["']?(?:utf-8'')?model\b""", re.IGNORECASE)
+_LONGEST_FIELD = 64
+#: A key ``model`` in JSON, and an escaped letter, which could hide one.
+_MODEL_KEY = re.compile(rb'("model")\s*:', re.IGNORECASE)
+_ESCAPED_LETTER = re.compile(rb"\\u00[46]", re.IGNORECASE)
 #: The longest name of a model in JSON, in bytes.
 _LONGEST_NAME = 1_000_000
-#: Paths that give a model's text. Where a route enforces, one of them that has no gate is a way around it.
-_GENERATES = re.compile(
-    r"(?:^|[/:])(?:chat|completions?|responses|messages|runs|edits|infer\w*|(?:stream)?(?:generate|rawpredict)\w*"
-    r"|predict|invoke\w*|converse)(?:[:/]|$)"
-)
-
-#: What an upstream keeps of answers, by their ids or in a list: withheld ones too.
-_KEEPS = re.compile(r"(?:^|/)(?:chat/completions|completions|responses|messages|threads)(?:/[^/]+|$)")
-#: They count, and say nothing.
-_COUNTS = re.compile(r"/(?:count_tokens|input_tokens)/?$")
-
-#: What may be asked for without ``/v1`` (as with a base URL that lacks it); any other path is nobody's.
-_BARE = frozenset(
-    (
-        "embeddings", "audio", "images", "files", "moderations", "batches", "uploads", "fine_tuning",
-        "vector_stores", "videos", "rerank", "completions", "responses", "messages", "conversations",
-    )
-)  # fmt: skip
 
 
 class _Model(msgspec.Struct):
@@ -88,7 +80,10 @@ class _Model(msgspec.Struct):
 class Relay:
     """Every path without a gate."""
 
-    def __init__(self, routes: RouteTable, keys: Keys, limits: Limits, bodies: Bodies) -> None:
+    def __init__(
+        self, routes: RouteTable, keys: Keys, limits: Limits, bodies: Bodies, paths: UngatedPaths
+    ) -> None:
+        self._paths = paths
         self._routes = routes
         self._keys = keys
         self._limits = limits
@@ -98,7 +93,7 @@ class Relay:
         """One request."""
         base = [(b"x-request-id", asgi.request_id())]
         try:
-            if not _is_api(scope["path"]):
+            if not is_api(raw_path(scope)):
                 raise NotFound("no such path")
             if scope["method"] not in _METHODS:
                 base.append((b"allow", ", ".join(_METHODS).encode()))
@@ -127,8 +122,9 @@ class Relay:
         model, body = await self._model(scope, upload)
         route = self._route(scope, caller, model)
         base.append((b"x-idk-route", route.name.encode()))
+        target = self._target(scope, route)
         async with asgi.CancelOnDisconnect(upload.after):
-            await self._forward(scope, route, body, send, base)
+            await self._forward(scope, target, route, body, send, base)
 
     async def _model(self, scope: Scope, upload: _Upload) -> tuple[str | None, bytes | AsyncIterator[bytes]]:
         """The request's model, and its body: whole where it was JSON, else as it comes."""
@@ -142,7 +138,7 @@ class Relay:
             found = _BOUNDARY.search(given)
             boundary = found and (found[1] or found[2])
             head, model = await upload.head(_FORM_HEAD, boundary) if boundary else (b"", None)
-            return model, upload.pieces(head)
+            return model, upload.pieces(head, most_models=int(model is not None))
         if b"json" in kind:
             body = await self._bodies.receive(upload.receive, headers)
             return await self._bodies.on_request(len(body), _named_model, body), body
@@ -152,53 +148,47 @@ class Relay:
         named = asgi.header(scope["headers"], b"x-idk-route")
         if named is not None or model is not None:
             name = None if named is None else named.decode("latin-1")
-            route = self._routes.find(model or "", caller, name)
+            route = self._routes.find(model, caller, name)
         else:
             usable = self._routes.usable(caller)
             if not usable:
                 raise NotFound("no route is open to this key")
             route = usable[0]
-        self._check_gated(route, scope["path"].lower(), model)
         return route
 
-    def _check_gated(self, route: Route, path: str, model: str | None) -> None:
-        """Refuse a path by which a withheld answer, or one that nothing has judged, would get out."""
-        if _COUNTS.search(path):
-            return
-        if route.holds and _GENERATES.search(path):
-            raise BadRequest(
-                "this path gives a model's answers and has no gate, and the route enforces one; "
-                "use /v1/chat/completions",
-                code="ungated_path",
-            )
-        # Who reads what is kept names any model, or none: whose answer it was is not known here.
-        if self._routes.any_holds and _KEEPS.search(path):
-            raise BadRequest(
-                "this path gives answers that an upstream has kept, and a route of this proxy withholds some; "
-                "use a key of the upstream's own",
-                code="ungated_path",
-            )
+    def _target(self, scope: Scope, route: Route) -> str:
+        """Return the path and query for the upstream; raises HttpError for a request that it may not receive."""
+        method, upstream, headers = scope["method"], route.upstream.name, scope["headers"]
+        raw = raw_path(scope)
+        target = self._paths.target(upstream, method, raw)
+        if method in ("POST", "PUT", "PATCH"):
+            kind = asgi.header(headers, b"content-type") or b""
+            length = asgi.header(headers, b"content-length")
+            empty = asgi.header(headers, b"transfer-encoding") is None and length in (None, b"0")
+            self._paths.check_media_type(upstream, raw, kind, empty=empty)
+        query = scope["query_string"].decode("ascii")
+        path = raw.removeprefix("/v1") if target is None else target
+        return f"{path}?{query}" if query else path
 
     async def _forward(
-        self, scope: Scope, route: Route, body: bytes | AsyncIterator[bytes], send: Send, base: Headers
+        self,
+        scope: Scope,
+        target: str,
+        route: Route,
+        body: bytes | AsyncIterator[bytes],
+        send: Send,
+        base: Headers,
     ) -> None:
         headers = scope["headers"]
-        sent = [(name, value) for name, value in headers if name not in _LEFT_OUT]
-        sent += trace_context.of(headers)
-        credentials = self._keys.credentials(headers)
+        credentials = self._keys.credentials(headers) if route.upstream.forwards_credentials else None
+        sent = _sent(headers, account=credentials is not None)
         try:
-            response = await route.upstream.relay(
-                scope["method"], upstream_path(scope), sent, body, credentials
-            )
+            response = await route.upstream.relay(scope["method"], target, sent, body, credentials)
             error = await self._redacted(response, route) if response.status >= 400 else None
         except UpstreamError as exc:
             route.upstream_metrics.failed(exc.kind)
             raise
-        kept = [
-            (name, value)
-            for name, value in response.headers
-            if name not in _HIDDEN and not name.startswith(_HIDDEN_PREFIX)
-        ]
+        kept = [*_returned(response.headers), *_SANDBOX]
         if error is None:
             await self._send_on(response, send, asgi.pusher(scope, send), [*base, *kept], route)
         else:
@@ -302,8 +292,26 @@ class _Upload:
                 raise asgi.ClientGone
             head += message.get("body", b"")
 
-    async def pieces(self, head: bytes) -> AsyncIterator[bytes]:
-        """The whole body: what was read already, and the rest as it comes."""
+    async def pieces(self, head: bytes, *, most_models: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the whole body: what was read already, and the rest as it comes.
+
+        A form with more than ``most_models`` fields ``model`` raises BadRequest: its route was chosen by the first
+        one, and the upstream could read the last.
+        """
+        tail = b""
+        found = 0
+        async for piece in self._all(head):
+            if most_models is not None:
+                found += sum(match.end() > len(tail) for match in _MODEL_FIELD.finditer(tail + piece))
+                if found > most_models:
+                    raise BadRequest(
+                        f"the form must have one field `model`, within its first {_FORM_HEAD} bytes",
+                        param="model",
+                    )
+                tail = (tail + piece)[-_LONGEST_FIELD:]
+            yield piece
+
+    async def _all(self, head: bytes) -> AsyncIterator[bytes]:
         if head:
             yield head
         if not self._ended.is_set():
@@ -315,11 +323,25 @@ def _named_model(body: bytes) -> str | None:
     """The field ``model`` of a JSON body; raises BadRequest."""
     try:
         named = msgspec.json.decode(body, type=_Model).model
+        _check_one_model(body)
         if len(memoryview(named)) > _LONGEST_NAME:
             raise BadRequest(f"model: a name of over {_LONGEST_NAME} bytes", param="model")
         return msgspec.json.decode(named, type=str | None)
     except UNREADABLE as exc:
         raise BadRequest(f"the body is not JSON with a model's name: {exc}") from exc
+
+
+def _check_one_model(body: bytes) -> None:
+    """Raise BadRequest where an upstream could read another model: the key given twice, or in another case."""
+    if _MODEL_KEY.findall(body) in ([], [b'"model"']) and _ESCAPED_LETTER.search(body) is None:
+        return
+    names = json.loads(body, object_pairs_hook=_names, parse_int=str, parse_float=str)
+    if [name for name in names if name.lower() == "model"] not in ([], ["model"]):
+        raise BadRequest("the body must have one key `model`, in lower case", param="model")
+
+
+def _names(pairs: list[tuple[str, object]]) -> list[str]:
+    return [name for name, _ in pairs]
 
 
 def form_model(head: bytes, boundary: bytes) -> str | None:
@@ -354,12 +376,24 @@ def _through(translator: Translator, push: Push) -> Push:
     return in_pieces(translated)
 
 
-def _is_api(path: str) -> bool:
-    return path.startswith("/v1/") or path.removeprefix("/").partition("/")[0] in _BARE
+def raw_path(scope: Scope) -> str:
+    """Return the request's path as the client sent it, without the query."""
+    path: str = scope["raw_path"].decode("ascii").partition("?")[0]
+    return path
 
 
-def upstream_path(scope: Scope) -> str:
-    """The request's path and query as they were sent, without ``/v1``, which the base URL brings."""
-    path = scope["raw_path"].decode("ascii").partition("?")[0].removeprefix("/v1")
-    query = scope["query_string"].decode("ascii")
-    return f"{path}?{query}" if query else path
+def _sent(headers: Headers, *, account: bool) -> list[tuple[bytes, bytes]]:
+    """Return the client's headers for an upstream; ``account`` says whether its own key is sent too."""
+    kept = [
+        (name, value)
+        for name, value in headers
+        if name in _SENT or name.startswith(_SENT_PREFIX) or (account and name in _ACCOUNT)
+    ]
+    return [*kept, *trace_context.of(headers)]
+
+
+def _returned(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Return the upstream's headers for the client."""
+    return [
+        (name, value) for name, value in headers if name in _RETURNED or name.startswith(_RETURNED_PREFIXES)
+    ]

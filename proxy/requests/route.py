@@ -162,13 +162,23 @@ class RouteTable:
         ]
         self._match = lru_cache(maxsize=_REMEMBERED)(self._first_match)
 
-    def find(self, model: str, caller: Caller, name: str | None = None) -> Route:
-        """Return a request's route by its ``x-idk-route`` or its model; raises NotFound or Forbidden."""
+    def find(self, model: str | None, caller: Caller, name: str | None = None) -> Route:
+        """Return a request's route by its ``x-idk-route`` or its model; raises NotFound or Forbidden.
+
+        ``x-idk-route`` chooses among the routes that take the model; ``model`` is None where a request has none.
+        """
         if name is not None:
             route = self._by_name.get(name)
             if route is None or not caller.may_use(name):
                 raise NotFound("x-idk-route names no route that this key may use", code="route_not_found")
+            if model is not None and not self._takes(route, model):
+                raise NotFound(
+                    f"the route `{name}`, which x-idk-route names, does not take this model",
+                    param="model",
+                    code="model_not_found",
+                )
             return route
+        model = model or ""
         route = self._match(model) if len(model) <= _LONGEST_NAME else None
         if route is None:
             raise NotFound(
@@ -177,6 +187,14 @@ class RouteTable:
         if not caller.may_use(route.name):
             raise Forbidden("this key may not use the model's route", param="model")
         return route
+
+    def _takes(self, route: Route, model: str) -> bool:
+        """Return whether the model is among a route's ``models``, or is its name."""
+        if len(model) > _LONGEST_NAME:
+            return False
+        return model == route.name or any(
+            other is route and pattern.match(model) is not None for pattern, other in self._patterns
+        )
 
     def _first_match(self, model: str) -> Route | None:
         """Return the first route whose patterns match, or the route that has this name."""

@@ -79,7 +79,12 @@ def proxy(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> I
     folder: Path = tmp_path_factory.mktemp("proxy")
     (folder / "policy.json").write_text(json.dumps(fitted_policy().to_dict()))
     (folder / "certified.json").write_text(json.dumps(certified_policy().to_dict()))
-    fake = {"base_url": upstream.base_url, "max_retries": 0}
+    fake = {
+        "base_url": upstream.base_url,
+        "max_retries": 0,
+        "batches": "allow",
+        "pass": ["/slow", "/things/*", "/uploads"],
+    }
     config = {
         "server": {"max_body_bytes": 100_000, "max_answer_bytes": 300_000, "keepalive_s": 0.2},
         "upstreams": {

@@ -334,7 +334,7 @@ class TestSentOn:
 
     def test_the_clients_headers_stay_behind(self, proxy, upstream):
         prompt = upstream.script(answer(SERVED))
-        headers = {"authorization": "Bearer mine", "x-idk-route": "enforce", "cookie": "a=b"}
+        headers = {"authorization": "Bearer mine", "x-idk-route": "observe", "cookie": "a=b"}
         proxy.post(asking("observe", prompt), headers=headers)
         call = upstream.call(prompt)
         assert "mine" not in str(call.headers)
@@ -353,11 +353,9 @@ class TestSentOn:
         assert (sent["model"], sent["temperature"], sent["top_p"]) == ("real", 0.5, 0.9)
         assert got.headers["x-idk-route"] == "renamed"
 
-    def test_x_idk_route_stands_over_the_model(self, proxy, upstream):
-        prompt = upstream.script(answer(WITHHELD))
-        got = proxy.post(asking("no-such-model", prompt), headers={"x-idk-route": "enforce"})
-        assert got.json()["choices"][0]["message"]["content"] == "I don't know."
-        assert upstream.call(prompt).json["model"] == "no-such-model"
+    def test_x_idk_route_does_not_carry_a_model_past_the_routes_models(self, proxy, upstream):
+        got = proxy.post(asking("enforce", "?"), headers={"x-idk-route": "observe"})
+        assert (got.status_code, got.json()["error"]["code"]) == (404, "model_not_found")
 
     def test_the_scorers_alternatives_are_asked_for(self, proxy, upstream):
         prompt = upstream.script(answer(SERVED))

@@ -58,7 +58,7 @@ BROKEN = {**POLICY.to_dict(), "calibrator": {**POLICY.calibrator.to_dict(), "slo
     ("[" * 100_000, "not a policy: "), ("\xff", "policy"), ("{}", "policy.version"),
     (json.dumps({**POLICY.to_dict(), "version": 99}), "policy.version: must be 1 or 2, not 99"),
     (json.dumps({**POLICY.to_dict(), "threshold": 2}), "threshold"), (json.dumps(BROKEN), "calibrator"),
-    (json.dumps({**POLICY.to_dict(), "threshold": None, "certificate": None}), "the route must give one"),
+    (json.dumps({**POLICY.to_dict(), "threshold": None, "certificate": None}), "set a threshold for the route"),
     (json.dumps({**POLICY.to_dict(), "scorers": ["x"], "features": {"x": "log_odds"}}), ""),
 ])  # fmt: skip
 def test_a_policy_that_cannot_be_used_is_refused_by_place_and_file(tmp_path, text, said):

@@ -70,7 +70,13 @@ def test_many_models_are_found_though_few_are_remembered():
 
 
 def test_a_request_may_name_its_route():
-    assert TABLE.find("anything", ANYONE, "mini").name == "mini"
+    table = RouteTable([route("first", "m*"), route("second", "m2")])
+    assert table.find("m2", ANYONE, "second").name == "second"
+    assert table.find("second", ANYONE, "second").name == "second"
+    assert table.find(None, ANYONE, "second").name == "second"
+    with pytest.raises(NotFound) as raised:
+        table.find("m3", ANYONE, "second")
+    assert (raised.value.param, raised.value.code) == ("model", "model_not_found")
     with pytest.raises(NotFound) as raised:
         TABLE.find("gpt-4o", ANYONE, "none")
     assert raised.value.code == "route_not_found"
