@@ -152,19 +152,19 @@ class _Handlers:
 
     async def session(self, request: Request) -> Response:
         self._access.require_key()
-        return _json({"open": self._access.has_session(request)})
+        return _json({"open": await self._access.has_session(request)})
 
     async def log_in(self, request: Request) -> Response:
         self._access.require_key()
         asked = await _body(request, LogIn)
-        token = self._access.log_in(asked.key, request)
+        token = await self._access.log_in(asked.key, request)
         response = _json({"ok": True})
         response.set_cookie(
             COOKIE,
             token,
             max_age=SESSION_S,
             path="/admin",
-            secure=request.url.scheme == "https",
+            secure=self._access.is_https(request),
             httponly=True,
             samesite="strict",
         )
@@ -173,6 +173,7 @@ class _Handlers:
     async def log_out(self, request: Request) -> Response:
         self._access.require_key()
         self._access.require_same_site(request)
+        await self._access.log_out(request)
         response = _json({"ok": True})
         response.delete_cookie(COOKIE, path="/admin", httponly=True, samesite="strict")
         return response
@@ -180,7 +181,7 @@ class _Handlers:
     # Reading
 
     async def routes(self, request: Request) -> Response:
-        link, now = self._authorized(request), time()
+        link, now = await self._authorized(request), time()
         counts = await link.do(
             "admin", lambda store: store.counts(now - route_figures.HOUR_S, route_figures.MINUTE_S)
         )
@@ -197,7 +198,7 @@ class _Handlers:
         return _json([route_figures.summary(each, alarmed(each), counts) for each in self._routes.routes])
 
     async def figures(self, request: Request) -> Response:
-        link, route = self._authorized(request), self._route(request)
+        link, route = await self._authorized(request), self._route(request)
         return _json(
             await link.do(
                 "admin",
@@ -208,7 +209,7 @@ class _Handlers:
 
     async def near(self, request: Request) -> Response:
         """Return the questions nearest to ``?confidence=``, on either side."""
-        link, route = self._authorized(request), self._route(request)
+        link, route = await self._authorized(request), self._route(request)
         try:
             confidence = float(request.query_params["confidence"])
         except (KeyError, ValueError) as exc:
@@ -220,7 +221,7 @@ class _Handlers:
 
     async def queue(self, request: Request) -> Response:
         """Return the next block of answers to label after the place ``?after=``, and the place of its last item."""
-        link, route = self._authorized(request), self._route(request)
+        link, route = await self._authorized(request), self._route(request)
         text = request.query_params.get("after", "0")
         if not text.isdecimal() or len(text) > 15:
             raise BadRequest("after: give the number that came with the last block", param="after")
@@ -233,7 +234,7 @@ class _Handlers:
 
     async def label(self, request: Request) -> Response:
         """Store a person's label of an item of the audit sample, or remove it."""
-        link, route = self._authorized(request), self._route(request)
+        link, route = await self._authorized(request), self._route(request)
         asked = await _body(request, GiveLabel)
         item = await link.do("admin", lambda store: store.audit_item(asked.id, asked.choice))
         if item is None or item.decision.route != route.name:
@@ -251,12 +252,12 @@ class _Handlers:
         return _json(Labelled(changed=changed))
 
     async def apply(self, request: Request) -> Response:
-        link, route = self._authorized(request), self._route(request)
+        link, route = await self._authorized(request), self._route(request)
         asked = await _body(request, Apply)
         return _json(await link.do("admin", lambda store: policy_changes.apply(store, route, asked, time())))
 
     async def roll_back(self, request: Request) -> Response:
-        link, route = self._authorized(request), self._route(request)
+        link, route = await self._authorized(request), self._route(request)
         asked = await _body(request, RollBack)
         return _json(
             await link.do("admin", lambda store: policy_changes.roll_back(store, route, asked, time()))
@@ -265,11 +266,11 @@ class _Handlers:
     # Client keys
 
     async def keys(self, request: Request) -> Response:
-        link = self._authorized(request)
+        link = await self._authorized(request)
         return _json(await link.do("admin", lambda store: client_keys.listed(store, self._config)))
 
     async def make_key(self, request: Request) -> Response:
-        link = self._authorized(request)
+        link = await self._authorized(request)
         asked = await _body(request, MakeKey)
         names = [route.name for route in self._routes.routes]
         return _json(
@@ -277,12 +278,12 @@ class _Handlers:
         )
 
     async def revoke_key(self, request: Request) -> Response:
-        link, name = self._authorized(request), request.path_params["name"]
+        link, name = await self._authorized(request), request.path_params["name"]
         await link.do("admin", lambda store: keys.revoke(store, name, time()))
         return _json({"name": name, "revoked": True})
 
-    def _authorized(self, request: Request) -> StoreLink:
-        self._access.authorize(request)
+    async def _authorized(self, request: Request) -> StoreLink:
+        await self._access.authorize(request)
         if self._link is None:
             raise NotFound("this proxy has no store")
         return self._link

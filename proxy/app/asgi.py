@@ -17,6 +17,7 @@ from proxy.gateway.feedback import FeedbackEndpoint
 from proxy.gateway.health import Health
 from proxy.server.bodies import Bodies
 from proxy.server.body_thread import BodyThread
+from proxy.server.forwarded import TrustedProxies
 from proxy.server.shutdown import graceful_shutdown
 
 if TYPE_CHECKING:
@@ -97,9 +98,11 @@ class App:
     def _admin(self, parts: Parts) -> list[BaseRoute]:
         variable = parts.config.server.admin_key_env
         key = None if self._lasting is None else self._lasting.environ.get(variable)
-        if self._admin_access is None or not self._admin_access.same(key, variable):
-            self._admin_access = AdminAccess(key, variable)  # else it keeps what it knows of failures
+        proxies = TrustedProxies(parts.config.server.trusted_proxies)
         link = None if self._lasting is None else self._lasting.link
+        # An unchanged access is kept, with its counts of wrong keys.
+        if self._admin_access is None or not self._admin_access.same(key, variable, proxies):
+            self._admin_access = AdminAccess(key, variable, link, proxies=proxies)
         return admin_routes(parts.config, parts.routes, parts.metrics, link, self._admin_access)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from proxy.admin.access import check_admin_key
 from proxy.app.routes import Joining, pipeline_of
 from proxy.control.policies import StoreSnapshot
 from proxy.gateway import trace_context
@@ -63,6 +64,7 @@ def build(
     ``snapshot`` is what the store says; ``before`` the parts that these shall take the place of: upstreams whose
     configuration is the same stay as they are, with their connections, and so do models that were read.
     """
+    check_admin_key(environ.get(config.server.admin_key_env), config.server.admin_key_env)
     metrics = Metrics() if metrics is None else metrics
     snapshot = StoreSnapshot() if snapshot is None else snapshot
     if before is not None and before.config.upstreams == config.upstreams:

@@ -37,6 +37,11 @@ def _server_problems(config: Config) -> Iterator[str]:
             f"server.host: {server.host} is reachable from other machines and there are no keys; "
             "add `keys:` (or `stored_keys: true`, and `idk key create`), or `open: true` if everyone may use it"
         )
+    for network in server.trusted_proxies:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            yield f"server.trusted_proxies: `{network}` is not an address or network; write one such as 10.0.0.0/8"
 
 
 def _is_loopback(host: str) -> bool:

@@ -47,6 +47,8 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     store: str = "sqlite:///idk.db"
     #: Name of the environment variable that holds the key for the page at /admin.
     admin_key_env: str = "IDK_ADMIN_KEY"
+    #: Addresses and networks of reverse proxies whose Forwarded and X-Forwarded-* headers count.
+    trusted_proxies: tuple[str, ...] = ()
     #: Whether questions and answers are stored with the decisions.
     log_text: bool = False
     #: Format of the proxy's log: lines for a person, or JSON for a log collector.

@@ -184,6 +184,16 @@ class Store(Protocol):
         """Return the time of last use by key name; unused keys are absent."""
         ...
 
+    # Sessions of the admin page
+
+    async def end_session(self, session: str, expires: float, at: float) -> None:
+        """Remember a session as ended until it expires, and forget the sessions that have expired at ``at``."""
+        ...
+
+    async def session_ended(self, session: str) -> bool:
+        """Return whether a session was ended on any replica."""
+        ...
+
     # Limits
 
     async def spend(self, account: str, amount: int, most: int | None, at: float) -> float | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-KEY = "an admin key"
+KEY = "the key of the admins"
 #: What a change may take: the version is taken up within a second.
 WAIT_MS = 20_000
 VIEWS = [(1180, "light"), (1180, "dark"), (360, "light"), (360, "dark")]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.fakes import FakeUpstream
 
-KEY = "an admin key"
+KEY = "the key of the admins"
 AT = "/admin/api/keys"
 
 

@@ -1,7 +1,8 @@
-"""Client keys in Redis."""
+"""Client keys and ended admin sessions in Redis."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -45,3 +46,12 @@ async def note_uses(client: Client, uses: Mapping[str, float]) -> None:
 async def uses(client: Client) -> dict[str, float]:
     found = await client.do(client.redis.hgetall(client.key("used")))
     return {name.decode(): float(at) for name, at in found.items()}
+
+
+async def end_session(client: Client, session: str, expires: float, at: float) -> None:
+    seconds = max(1, math.ceil(expires - at))
+    await client.do(client.redis.set(client.key("ended", session), b"1", ex=seconds))
+
+
+async def session_ended(client: Client, session: str) -> bool:
+    return bool(await client.do(client.redis.exists(client.key("ended", session))))

@@ -143,6 +143,12 @@ class RedisStore:
     async def key_uses(self) -> dict[str, float]:
         return await keys.uses(self._client)
 
+    async def end_session(self, session: str, expires: float, at: float) -> None:
+        await keys.end_session(self._client, session, expires, at)
+
+    async def session_ended(self, session: str) -> bool:
+        return await keys.session_ended(self._client, session)
+
     async def spend(self, account: str, amount: int, most: int | None, at: float) -> float | None:
         limit = "" if most is None else str(most)
         wait_ms = await self._client.run(scripts.SPEND, account, amount, limit, repr(at))

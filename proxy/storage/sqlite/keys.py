@@ -1,4 +1,4 @@
-"""Client keys in SQLite. Each function runs in one transaction."""
+"""Client keys and ended admin sessions in SQLite. Each function runs in one transaction."""
 
 from __future__ import annotations
 
@@ -46,3 +46,13 @@ def note_uses(connection: sqlite3.Connection, uses: Mapping[str, float]) -> None
 
 def uses(connection: sqlite3.Connection) -> dict[str, float]:
     return dict(connection.execute("SELECT name, at FROM key_uses"))
+
+
+def end_session(connection: sqlite3.Connection, session: str, expires: float, at: float) -> None:
+    connection.execute("DELETE FROM ended_sessions WHERE expires <= ?", (at,))
+    connection.execute("INSERT OR REPLACE INTO ended_sessions VALUES (?, ?)", (session, expires))
+
+
+def session_ended(connection: sqlite3.Connection, session: str) -> bool:
+    found = connection.execute("SELECT 1 FROM ended_sessions WHERE session = ?", (session,)).fetchone()
+    return found is not None

@@ -46,4 +46,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     ("CREATE TABLE keys (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",),
     ("CREATE TABLE key_uses (name TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",),
+    ("CREATE TABLE ended_sessions (session TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID",),
 )

@@ -153,6 +153,12 @@ class SqliteStore:
     async def key_uses(self) -> dict[str, float]:
         return await self._reader.read(keys.uses)
 
+    async def end_session(self, session: str, expires: float, at: float) -> None:
+        await self._writer.write(keys.end_session, session, expires, at)
+
+    async def session_ended(self, session: str) -> bool:
+        return await self._reader.read(keys.session_ended, session)
+
     async def spend(self, account: str, amount: int, most: int | None, at: float) -> float | None:
         return await self._writer.write(spending.spend, account, amount, most, at)
 

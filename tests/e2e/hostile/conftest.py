@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.proxy.upstreams.peer import Peer
 
-ADMIN_KEY = "the-admins"
+ADMIN_KEY = "the-key-of-the-admins"
 
 
 class Unmoved(FakeUpstream):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import msgspec
 import pytest
@@ -401,3 +402,15 @@ async def test_the_last_uses_of_many_keys(store):
         *(store.note_key_uses({name: at - late for name, at in many.items()}) for late in (2, 0, 1))
     )
     assert await store.key_uses() == many
+
+
+async def test_an_ended_session_stays_ended_until_it_expires(store):
+    assert not await store.session_ended("one")
+    before = await store.revision()
+    now = time.time()
+    await store.end_session("one", now + 3_600, now)
+    await store.end_session("one", now + 3_600, now)
+    await store.end_session("two", now + 7_200, now)
+    assert await store.session_ended("one")
+    assert not await store.session_ended("three")
+    assert await store.revision() == before
