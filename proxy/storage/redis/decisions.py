@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Counts are kept per minute, for as long as the admin page shows rates.
 MINUTE_S = 60
-_COUNTED_MINUTES = 26 * 60
+_COUNTED_S = 26 * 60 * MINUTE_S
 #: Up to this many decisions of a confidence range are loaded and sorted by time in memory.
 _MAX_IN_MEMORY = 5_000
 
@@ -166,11 +166,13 @@ async def counts(client: Client, since: float, bucket_s: float) -> list[Count]:
 
 
 async def delete_old_counts(client: Client) -> None:
-    """Delete the counts of all but the newest minutes."""
-    minutes = await client.do(client.redis.zrange(client.key("minutes"), 0, -_COUNTED_MINUTES - 1))
-    for minute in minutes:
-        await client.do(client.redis.delete(client.key("counts", minute.decode())))
-        await client.do(client.redis.zrem(client.key("minutes"), minute))
+    """Delete the counts of minutes that are too old for any page."""
+    newest = await client.do(client.redis.zrevrange(client.key("minutes"), 0, 0))
+    if not newest:
+        return
+    first = int(newest[0]) - _COUNTED_S
+    while await client.do(client.redis.zcount(client.key("minutes"), "-inf", f"({first}")):
+        await client.run(scripts.DELETE_COUNTS, str(first))
 
 
 async def confidences(

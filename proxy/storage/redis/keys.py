@@ -23,7 +23,11 @@ async def put(client: Client, key: StoredKey) -> bool:
 
 
 async def revoke(client: Client, name: str, at: float) -> bool:
-    return bool(await client.run(scripts.REVOKE_KEY, name, repr(at)))
+    kept = await client.do(client.redis.hget(client.key("keys"), name))
+    if kept is None:
+        return False
+    revoked = msgspec.structs.replace(decode(kept, StoredKey), revoked_at=at)
+    return bool(await client.run(scripts.REVOKE_KEY, name, repr(at), encode(revoked)))
 
 
 async def every(client: Client) -> list[StoredKey]:
@@ -33,7 +37,7 @@ async def every(client: Client) -> list[StoredKey]:
     for name in sorted(kept):
         at = revoked.get(name)
         key = decode(kept[name], StoredKey)
-        found.append(msgspec.structs.replace(key, revoked_at=None if at is None else float(at)))
+        found.append(key if at is None else msgspec.structs.replace(key, revoked_at=float(at)))
     return found
 
 

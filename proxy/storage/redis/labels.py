@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from proxy.storage.coding import decode, decode_audit, encode
 from proxy.storage.redis import scripts
 from proxy.storage.redis.client import BATCH, CHUNK, Client, member
+from proxy.storage.redis.decisions import delete_old_counts
 from proxy.storage.types import AuditItem, DecisionRecord, Label, Labelled, SampledOutcome, Source
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ async def retain(client: Client, before: float, most: int) -> int:
         gone += await _delete(client, unlabelled)
         over -= len(unlabelled)
         start += len(members) - len(unlabelled)
+    await delete_old_counts(client)
     return gone
 
 

@@ -6,6 +6,8 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from proxy.exceptions import StoreError, StoreRefused
 from proxy.storage.coding import decode, encode
 from proxy.storage.redis import scripts
@@ -85,16 +87,34 @@ async def history(client: Client, name: str) -> list[PolicyChange]:
 
 async def risks(client: Client) -> list[RiskState]:
     kept = await client.do(client.redis.hgetall(client.key("risks")))
-    return [decode(kept[route], RiskState) for route in sorted(kept)]
+    alarms = await client.do(client.redis.hgetall(client.key("alarms")))
+    return [
+        _with_alarm(route.decode(), kept.get(route), alarms.get(route)) for route in sorted(kept | alarms)
+    ]
 
 
 async def risk(client: Client, route: str) -> RiskState | None:
     kept = await client.do(client.redis.hget(client.key("risks"), route))
-    return None if kept is None else decode(kept, RiskState)
+    alarm = await client.do(client.redis.hget(client.key("alarms"), route))
+    return None if kept is None and alarm is None else _with_alarm(route, kept, alarm)
+
+
+def _with_alarm(route: str, kept: bytes | None, alarm: bytes | None) -> RiskState:
+    """Return the risk state; a certificate that was revoked stays so if one of the two records is lost."""
+    if alarm is None:
+        return decode(kept or b"", RiskState)
+    policy, alarmed, drifted = decode(alarm, tuple[str, bool, bool])
+    state = RiskState(route=route, policy=policy) if kept is None else decode(kept, RiskState)
+    if state.policy != policy:
+        return state
+    return msgspec.structs.replace(state, alarm=state.alarm or alarmed, drifted=state.drifted or drifted)
 
 
 async def put_risk(client: Client, state: RiskState) -> bool:
-    return bool(await client.run(scripts.PUT_RISK, state.route, str(state.revision), encode(state)))
+    revoked = state.alarm or state.drifted
+    alarm = encode((state.policy, state.alarm, state.drifted)) if revoked else b""
+    given = (state.route, str(state.revision), encode(state), alarm)
+    return bool(await client.run(scripts.PUT_RISK, *given))
 
 
 async def revision(client: Client) -> int:

@@ -112,14 +112,22 @@ return 1
 """
 )
 
-#: ARGV: route, revision, body -> 1 if the revision follows the stored one
+#: ARGV: route, revision, body, alarm or '' -> 1 if the revision follows the stored one
+#: A revoked certificate is written to ``alarms`` too, so that it stays revoked if one of the two is lost.
 PUT_RISK = (
     _HEAD
     + """
-local kept = tonumber(redis.call('HGET', p .. 'risk_revisions', ARGV[1]) or '0')
-if tonumber(ARGV[2]) ~= kept + 1 then return 0 end
+local body = redis.call('HGET', p .. 'risks', ARGV[1])
+local kept = redis.call('HGET', p .. 'risk_revisions', ARGV[1])
+if not kept and body then kept = cjson.decode(body).revision end
+if tonumber(ARGV[2]) ~= tonumber(kept or '0') + 1 then return 0 end
 redis.call('HSET', p .. 'risk_revisions', ARGV[1], ARGV[2])
 redis.call('HSET', p .. 'risks', ARGV[1], ARGV[3])
+if ARGV[4] ~= '' then
+  redis.call('HSET', p .. 'alarms', ARGV[1], ARGV[4])
+else
+  redis.call('HDEL', p .. 'alarms', ARGV[1])
+end
 changed()
 return 1
 """
@@ -150,6 +158,7 @@ for i = 1, #ARGV, 5 do
   redis.call('HDEL', p .. 'brief', member)
   redis.call('ZREM', p .. 'audit:' .. route, member)
   redis.call('ZREM', p .. 'watched:' .. route .. ' ' .. policy, member)
+  redis.call('SREM', p .. 'reported:' .. route .. ' ' .. policy, member)
   for _, source in ipairs({'audit', 'feedback', 'judge'}) do
     redis.call('HDEL', p .. 'labels', member .. ':' .. source)
     redis.call('ZREM', p .. 'labelled:' .. route, member .. ':' .. source)
@@ -203,18 +212,21 @@ return -1
 PUT_KEY = (
     _HEAD
     + """
+if redis.call('HEXISTS', p .. 'revoked', ARGV[1]) == 1 then return 0 end
 if redis.call('HSETNX', p .. 'keys', ARGV[1], ARGV[2]) == 0 then return 0 end
 changed()
 return 1
 """
 )
 
-#: ARGV: name, time -> 1, or 0 if no valid key has this name
+#: ARGV: name, time, revoked key -> 1, or 0 if no valid key has this name
+#: Both records say that the key is revoked, so that it stays revoked if one of them is lost.
 REVOKE_KEY = (
     _HEAD
     + """
 if redis.call('HEXISTS', p .. 'keys', ARGV[1]) == 0 then return 0 end
 if redis.call('HSETNX', p .. 'revoked', ARGV[1], ARGV[2]) == 0 then return 0 end
+redis.call('HSET', p .. 'keys', ARGV[1], ARGV[3])
 changed()
 return 1
 """
@@ -227,6 +239,17 @@ NOTE_KEY_USES = (
 for i = 1, #ARGV, 2 do
   local kept = tonumber(redis.call('HGET', p .. 'used', ARGV[i]))
   if not kept or kept < tonumber(ARGV[i + 1]) then redis.call('HSET', p .. 'used', ARGV[i], ARGV[i + 1]) end
+end
+"""
+)
+
+#: ARGV: the first minute to keep
+DELETE_COUNTS = (
+    _HEAD
+    + """
+for _, minute in ipairs(redis.call('ZRANGEBYSCORE', p .. 'minutes', '-inf', '(' .. ARGV[1], 'LIMIT', 0, 1000)) do
+  redis.call('DEL', p .. 'counts:' .. minute)
+  redis.call('ZREM', p .. 'minutes', minute)
 end
 """
 )

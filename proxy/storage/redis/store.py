@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.storage.redis import decisions, keys, labels, policies, scripts
 from proxy.storage.redis.client import Client
+from proxy.storage.redis.eviction import check_eviction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,6 +47,7 @@ class RedisStore:
         self._listener = policies.ChangeListener(self._client)
 
     async def open(self) -> None:
+        await check_eviction(self._client)
         await policies.revision(self._client)
 
     async def aclose(self) -> None:
