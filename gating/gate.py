@@ -7,6 +7,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Literal
 
 from gating.answers import is_abstention
+from gating.fingerprint import is_complete
 from gating.policy import Policy, check_threshold
 from gating.types import Decision, GatingError, Unmeasured
 
@@ -128,7 +129,8 @@ class Gate:
         """Return whether the policy's certificate covers a decision at ``threshold`` (None: the gate's).
 
         A certificate covers only the threshold that was certified, on requests like those of its labels. It
-        never covers a policy with an empty fingerprint, because such a policy cannot compare requests, nor a
+        never covers a policy whose fingerprint lacks the request fields, because such a policy cannot compare
+        requests, nor a
         route that serves unmeasured answers, because the certificate counts them as withheld. With
         ``evidence``, the condition of that answer must have a certificate; without (None), every condition of
         the policy must have one.
@@ -137,7 +139,7 @@ class Gate:
         if not (
             isinstance(policy, Policy)
             and applies
-            and bool(policy.fingerprint)
+            and is_complete(policy.fingerprint)
             and self.on_unmeasured == "abstain"
         ):
             return False

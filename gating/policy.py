@@ -10,6 +10,7 @@ from calibrators import CalibrationError
 from calibrators import from_dict as calibrator_from_dict
 from gating.combine import COMBINATIONS, Combination
 from gating.conditions import Conditions
+from gating.fingerprint import Difference, differences
 from gating.risk import upper_bound
 from gating.saved import REMEDY, Saved
 from gating.scorers import SCORERS, FeatureScorer
@@ -17,7 +18,7 @@ from gating.transform import TO_LOG_ODDS
 from gating.types import Certificate, GatingError, Unmeasured
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from calibrators import Calibrator
     from gating.combine import Reading
@@ -36,7 +37,6 @@ OF_SAMPLES = ("samples", "sample_temperature", "sample_top_p")
 OF_VECTORS = "embeddings"
 #: Keys of a fingerprint that matter only to a policy whose scorers need this kind of evidence.
 _MATTERS_TO: Mapping[str, Need] = {**dict.fromkeys(OF_SAMPLES, "samples"), OF_VECTORS: "embeddings"}
-_ABSENT = object()
 
 
 class Measured(NamedTuple):
@@ -109,14 +109,19 @@ class Policy:
         return None if name is None else self.conditions.groups[name].certificate
 
     def matches(self, live: Mapping[str, Any]) -> bool:
-        """Return whether the policy applies to requests with the fingerprint ``live``.
+        """Return whether the policy applies to requests with the fingerprint ``live``; see ``differences``."""
+        return not self.differences(live)
 
-        Each key of the policy's fingerprint must have an equal value in ``live``; an empty fingerprint applies
-        to every request. Keys about samples are compared only where a scorer reads samples, and the embedding
-        model only where a scorer reads vectors.
+    def differences(
+        self, live: Mapping[str, Any], *, ignored: Collection[str] = ()
+    ) -> tuple[Difference, ...]:
+        """Return how a request with the fingerprint ``live`` differs from the labelled ones; () if it matches.
+
+        An empty fingerprint applies to every request. Keys about samples are compared only where a scorer reads
+        samples, and the embedding model only where a scorer reads vectors. ``ignored`` are not compared at all.
         """
-        unlike = (key for key, value in self.fingerprint.items() if live.get(key, _ABSENT) != value)
-        return all(key in _MATTERS_TO and _MATTERS_TO[key] not in self.needs for key in unlike)
+        unread = [key for key, need in _MATTERS_TO.items() if need not in self.needs]
+        return differences(self.fingerprint, live, ignored=(*unread, *ignored))
 
     def read(self, evidence: Evidence) -> Measured | Unmeasured:
         """Return the raw score (of the single scorer or of the combination) and the confidence."""

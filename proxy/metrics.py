@@ -120,6 +120,12 @@ FAMILIES: Final[Mapping[str, Family]] = {
         _LATEST,
     ),
     "drift": Family(Gauge, "idk_drift", "How far confidences have drifted.", _ROUTE, _LATEST),
+    "unmatched": Family(
+        Counter,
+        "idk_unmatched",
+        "Requests that differ from the policy's labels, by the field that differs.",
+        ("route", "field"),
+    ),
     "rescues": Family(
         Counter,
         "idk_rescues",
@@ -161,6 +167,7 @@ class Metrics:
     alarm: Gauge
     drift: Gauge
     rescues: Counter
+    unmatched: Counter
     reloads: Counter
 
     def __init__(self, registry: CollectorRegistry | None = None, *, directory: str | None = None) -> None:
@@ -273,6 +280,10 @@ class RouteMetrics:
     def cancelled(self, cause: str) -> None:
         """Count a cancelled upstream call; ``cause`` is ``abstained`` or ``disconnect``."""
         self._metrics.cancelled.labels(self._route, cause).inc()
+
+    def unmatched(self, field: str, count: int = 1) -> None:
+        """Count a request that differs in ``field`` from those that the policy was fitted on."""
+        self._metrics.unmatched.labels(self._route, field).inc(count)
 
     def rescued(self, outcome: str) -> None:
         """Count a question asked again without its context; ``outcome`` is ``served``, ``abstained`` or ``failed``."""

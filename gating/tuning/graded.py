@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,7 +52,8 @@ class Graded:
     that of cost, then the features by name. ``conditions`` holds for each grouping that needs no fit the
     condition (n,) of every answer, "" where there is none; fitted groupings use ``words`` (n,). ``without`` are
     the graded answers to the same questions without passages, where records have both; ``without_row`` (n,) is
-    the row of each answer's counterpart in it, -1 where there is none.
+    the row of each answer's counterpart in it, -1 where there is none. ``kinds`` (k,) are the request fields
+    of the answers, each different set of them once, and ``kind`` (n,) is the number of each answer's.
     """
 
     columns: Mapping[str, Column]
@@ -61,6 +63,8 @@ class Graded:
     words: Sequence[Words | None] = ()
     without: Graded | None = None
     without_row: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    kinds: tuple[Mapping[str, Any], ...] = ()
+    kind: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
 
     def __len__(self) -> int:
         return self.outcome.size
@@ -114,19 +118,31 @@ class Collector:
         self._words: list[Words | None] = []
         self._without: Collector | None = None
         self._without_rows = array("q")
+        self._kinds = array("q")
+        self._kind_numbers: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._outcomes)
 
     def add(
-        self, evidence: Evidence, label: Label, group: str, *, without: tuple[Evidence, Label] | None = None
+        self,
+        evidence: Evidence,
+        label: Label,
+        group: str,
+        *,
+        without: tuple[Evidence, Label] | None = None,
+        fields: Mapping[str, Any] | None = None,
     ) -> None:
         """Add one graded answer; answers to the same question share their ``group``.
 
         An answer that the gate recognises as declining counts as abstained, whatever its label, because the gate
-        withholds it when serving. ``without`` is the graded answer to the same question without its passages.
+        withholds it when serving. ``without`` is the graded answer to the same question without its passages;
+        ``fields`` are the request fields that shaped the answer, None where they are not known.
         """
         row = len(self._outcomes)
+        if fields is not None:
+            name = json.dumps(fields, sort_keys=True)
+            self._kinds.append(self._kind_numbers.setdefault(name, len(self._kind_numbers)))
         self._without_rows.append(-1 if without is None else self._add_without(*without, group))
         declined = is_abstention(evidence.answer)
         self._outcomes.append(ABSTAINED if declined else OUTCOMES[label])
@@ -170,6 +186,8 @@ class Collector:
             words=tuple(self._words),
             without=None if self._without is None else self._without.graded(),
             without_row=np.array(self._without_rows, dtype=np.intp),
+            kinds=tuple(map(json.loads, self._kind_numbers)),
+            kind=np.array(self._kinds, dtype=np.intp),
         )
 
     def _column(self, name: str) -> Column:

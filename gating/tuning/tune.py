@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gating.conditions import GROUPINGS, NONE, RESCUED, Group
+from gating.fingerprint import COMBINATIONS, FIELDS, learn
+from gating.fingerprint import LEAST_LABELS as LEAST_FIELD_LABELS
 from gating.policy import Policy
 from gating.tuning.by_condition import (
     PLAIN,
@@ -103,6 +105,7 @@ def tune(
     rng = np.random.default_rng(seed)
     by = grouping_of(graded, by)
     splits = _splits(graded, goal, rng, by)
+    fingerprint, splits = _with_fields(provenance.fingerprint, graded, splits)
     vocabulary = None
     if by is not None:
         graded, vocabulary = fitted_on(graded, splits["fit"], by)
@@ -111,7 +114,7 @@ def tune(
         provenance.name,
         parts.combination,
         parts.calibrator,
-        fingerprint=dict(provenance.fingerprint),
+        fingerprint=fingerprint,
         created=provenance.created,
         conditions=None if by is None else calibrated(parts, graded, by, vocabulary),
     )
@@ -196,6 +199,34 @@ def _splits(graded: Graded, goal: Goal, rng: np.random.Generator, by: str | None
             f"{empty[0]}; each question (group) belongs to one split: add more questions"
         )
     return splits
+
+
+def _with_fields(
+    fingerprint: Mapping[str, Any], graded: Graded, splits: dict[str, Rows]
+) -> tuple[dict[str, Any], dict[str, Rows]]:
+    """Add the request fields to the fingerprint, and drop rows whose combination of values is not listed.
+
+    The choice depends on the counts of labels for the fit alone, never on their correctness, and is made before
+    anything is fitted or certified.
+    """
+    if not graded.kinds:
+        return dict(fingerprint), splits
+    size = len(graded.kinds)
+    labels = {
+        name: np.bincount(graded.kind[rows[graded.labelled[rows]]], minlength=size).tolist()
+        for name, rows in splits.items()
+    }
+    learnt = learn(graded.kinds, labels)
+    if learnt is None:
+        raise GatingError(
+            f"the records have {size} different combinations of request fields, and none of them has "
+            f"{LEAST_FIELD_LABELS} labels for the fit; label more answers of one kind of request"
+        )
+    kept = np.isin(graded.kind, sorted(learnt.kept))
+    found = {**fingerprint, FIELDS: learnt.fields}
+    if learnt.combinations:
+        found[COMBINATIONS] = learnt.combinations
+    return found, {name: rows[kept[rows]] for name, rows in splits.items()}
 
 
 def _one_of_each(graded: Graded, rows: Rows, rng: np.random.Generator, by: str | None) -> Rows:

@@ -265,8 +265,14 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: What happens to an answer below the threshold.
     on_low: Literal["abstain", "escalate"] = "abstain"
     escalate_to: Name | None = None
-    #: What happens to an answer for which the upstream gave no evidence.
+    #: What happens to an answer for which the upstream gave no evidence. An answer that is unmeasured because of the
+    #: request is always withheld.
     on_unmeasured: Literal["abstain", "answer"] = "abstain"
+    #: What happens where a request differs from the requests that the policy was fitted on: strict leaves its answer
+    #: unmeasured, lenient judges without certifying, pin sends the policy's value of sampling parameters.
+    match: Literal["strict", "lenient", "pin"] = "strict"
+    #: Whether the system prompt must be the one that the policy was fitted with.
+    prompt: Literal["policy", "any"] = "policy"
     #: Maximum duration of a whole request, retries, samples and remedies included. A shorter timeout of the client
     #: (header x-stainless-timeout) takes precedence.
     deadline_s: Seconds | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 import msgspec
 from msgspec import Struct
 
+from gating.fingerprint import ANSWERED_BY, FIELDS, is_complete, settings, without_answer
 from gating.types import GatingError
 from proxy.exceptions import UNREADABLE, ConfigError
 from proxy.records.types import Record
@@ -112,25 +113,41 @@ def graded(path: Path) -> tuple[Graded, dict[str, Any]]:
 
     collector = Collector()
     made_with: dict[str, Any] | None = None
+    answered_by: set[str] = set()
     for number, record, _ in numbered(path, Record):
         if record.condition == "rescued":
             continue
         theirs = record.made_with or {}
         if made_with is None:
             made_with = theirs
-        elif theirs != made_with:
+        elif is_complete(theirs) != is_complete(made_with) or settings(theirs) != settings(made_with):
             raise ConfigError(
                 f"{path}, line {number}: record {record.id!r} was made with {_as_text(theirs)}, and the records "
                 f"before it with {_as_text(made_with)}; tune from records of one kind, or remove made_with from all "
                 "of them"
             )
+        answered_by.update(theirs.get(ANSWERED_BY) or ())
         try:
-            collector.add(record.evidence(), record.label, record.group or record.id, without=record.without)
+            collector.add(
+                record.evidence(),
+                record.label,
+                record.group or record.id,
+                without=record.without,
+                fields=theirs.get(FIELDS),
+            )
         except GatingError as exc:
             raise ConfigError(f"{path}, line {number}: record {record.id!r}: {exc}") from exc
     if not len(collector):
         raise ConfigError(f"{path}: holds no records; `idk evaluate` writes them")
-    return collector.graded(), made_with or {}
+    return collector.graded(), _shared(made_with or {}, answered_by)
+
+
+def _shared(made_with: dict[str, Any], answered_by: set[str]) -> dict[str, Any]:
+    """Return the fingerprint of all records; tuning adds the request fields."""
+    if not is_complete(made_with):
+        return made_with
+    models = {ANSWERED_BY: sorted(answered_by)} if answered_by else {}
+    return settings(made_with) | models | {FIELDS: made_with[FIELDS]}
 
 
 class _Answered(Struct, frozen=True):
@@ -145,7 +162,7 @@ def answered(path: Path, made_with: dict[str, Any]) -> set[str]:
     """
     ids: set[str] = set()
     for number, record, _ in numbered(path, _Answered, half_line=True):
-        if record.made_with != made_with:
+        if without_answer(record.made_with or {}) != without_answer(made_with):
             raise ConfigError(
                 f"{path}, line {number}: holds an answer made with {_as_text(record.made_with or {})}, and this "
                 f"run would add answers made with {_as_text(made_with)}; give another --out"

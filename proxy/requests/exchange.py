@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gating.gate import Gate
+    from proxy.requests.matching import Match
     from proxy.requests.prompt.context import Found
     from proxy.requests.route import Route
     from proxy.surfaces.contract import Completion, Request, Surface, Verdict
@@ -108,6 +109,8 @@ class Exchange(msgspec.Struct, frozen=True, eq=False):
     rescued: bool = False
     #: The request before the route added to its prompt; None if the route adds nothing.
     given: Request | None = None
+    #: How the request compares with those that the policy was fitted on; None until the pipeline has compared it.
+    match: Match | None = None
     #: Called with the outcome, before anything of it is sent.
     on_outcome: Callable[[Outcome], None] | None = None
     spent: Spent = msgspec.field(default_factory=Spent)

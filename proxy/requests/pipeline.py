@@ -21,6 +21,8 @@ from gating.types import Decision, Evidence, Unmeasured
 from proxy.exceptions import BadRequest, UpstreamGarbage, UpstreamStatus
 from proxy.requests.evidence.gathering import NO_GATHERING, Gathering, is_judged
 from proxy.requests.exchange import Outcome
+from proxy.requests.fields import label_of
+from proxy.requests.matching import MATCHES, match_of, match_of_answer, with_policys_values
 from proxy.requests.upstream_call import ask_upstream, read_answer
 from proxy.server.bodies import LARGE_ANSWER, in_pieces
 from proxy.surfaces.contract import Report, Sentence, Verdict, report_choices
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from proxy.requests.evidence.gathering import Gatherer, NoGathering
     from proxy.requests.exchange import Exchange
+    from proxy.requests.matching import Match
     from proxy.requests.route import Route
     from proxy.server.asgi import Push, Wait
     from proxy.surfaces.contract import Ask, Choice, ChoiceReport, Completion, StreamReader, Watch
@@ -43,6 +46,8 @@ _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 #: Finding the words of a text takes ten times as long as reading JSON of that size.
 _WORDS_COST = 10
 
+#: The evidence that an answer brings in its logprobs.
+_OF_LOGPROBS = frozenset({"logprobs", "top_logprobs"})
 _CUT_SHORT = Unmeasured("its length limit cut it off")
 
 
@@ -92,6 +97,8 @@ class Pipeline:
         route, request = self.route, exchange.request
         if route.context is not None or request.context:
             exchange = _with_passages(exchange)
+        exchange = self.matched(exchange)
+        request = exchange.request
         if route.adds_to_prompt:
             exchange = _with_additions(exchange)
         if request.ungateable is not None and route.holds:
@@ -104,11 +111,26 @@ class Pipeline:
             _check_threshold(exchange)
         return exchange if not self.remedies else msgspec.structs.replace(exchange, usage=True)
 
+    def matched(self, exchange: Exchange) -> Exchange:
+        """Return the exchange with its match, and with the policy's sampling fields where those replace its own."""
+        without = None if exchange.found is None else exchange.found.without
+        match = match_of(self.route, exchange.request, exchange.surface.name, without)
+        if match is MATCHES or not match.replaced:
+            return msgspec.structs.replace(exchange, match=match)
+        found = exchange.found
+        if found is not None and found.without is not None:
+            found = replace(found, without=with_policys_values(found.without, match))
+        given = None if exchange.given is None else with_policys_values(exchange.given, match)
+        request = with_policys_values(exchange.request, match)
+        return msgspec.structs.replace(exchange, match=match, request=request, found=found, given=given)
+
     async def answer(self, exchange: Exchange) -> Outcome:
         """Return the answer with its final verdict, after all remedies; a stream is held to its end.
 
         Raises HttpError's kinds.
         """
+        if exchange.match is None:
+            exchange = self.matched(exchange)
         async with self.gathering(exchange) as gathered:
             ask, response = await ask_upstream(exchange)
             if exchange.request.stream:
@@ -129,7 +151,7 @@ class Pipeline:
 
     def gathering(self, exchange: Exchange) -> Gathering | NoGathering:
         """Return the context manager that gathers the evidence which the answer does not bring itself."""
-        if not self.gatherers or not self.route.applies(exchange.request):
+        if not self.gatherers or not match_in(exchange).applies:
             return NO_GATHERING
         return Gathering(self.gatherers, exchange)
 
@@ -139,7 +161,7 @@ class Pipeline:
         watching: Callable[[], Watch] | None = None
         # Words before a tool call are no answer: with tools on offer the end must be seen.
         wanted = request.tools or exchange.drawn
-        if route.holds and ask.logprobs and not wanted and route.applies(request):
+        if route.holds and ask.logprobs and not wanted and match_in(exchange).applies:
             watching = early_abstention(
                 exchange.gate, max_tokens=_most_tokens(exchange), threshold=request.threshold
             )
@@ -181,9 +203,10 @@ class Pipeline:
             await exchange.learn()
         exchange.spent.answer_tokens = (completion.prompt_tokens or 0) + (completion.completion_tokens or 0)
         verdict, judge = self.judge(exchange, completion, cancelled=cancelled), self
-        if self.lower is not None and any(d.reason == "unmeasured" for d in verdict.decisions):
+        unmeasured = any(d.reason == "unmeasured" for d in verdict.decisions)
+        if self.lower is not None and unmeasured and match_in(exchange).applies:
             judge = self.lower
-            exchange = msgspec.structs.replace(exchange, route=judge.route)
+            exchange = judge.matched(msgspec.structs.replace(exchange, route=judge.route))
             async with judge.gathering(exchange) as gathered:
                 completion = await gathered.finish(completion)
             verdict = judge.judge(exchange, completion)
@@ -192,7 +215,7 @@ class Pipeline:
             if outcome.withheld:
                 outcome = await remedy(outcome, judge)
         if exchange.counted:
-            count(exchange.route, outcome.verdict)
+            count(exchange.route, outcome.verdict, match_in(exchange))
         if exchange.id and judge.recorder is not None:
             judge.recorder.record(exchange, outcome.completion, outcome.verdict)
         if exchange.on_outcome is not None:
@@ -202,8 +225,17 @@ class Pipeline:
     def judge(self, exchange: Exchange, completion: Completion, *, cancelled: bool = False) -> Verdict:
         """Return the gate's decision on each choice."""
         route, choices = self.route, completion.choices
-        applies = route.applies(exchange.request)
-        decisions = tuple(self._decide(exchange, choice, applies=applies) for choice in choices)
+        if not choices:
+            raise UpstreamGarbage(
+                "the upstream's answer has no choice that could be judged", code="no_choice"
+            )
+        matches = [
+            match_of_answer(route, match_in(exchange), completion, cut=choice.finish_reason == "length")
+            for choice in choices
+        ]
+        decisions = tuple(
+            self._decide(exchange, choice, match) for choice, match in zip(choices, matches, strict=True)
+        )
         if cancelled:
             # A cut answer is never served, whatever was said of the part that came.
             decisions = tuple(replace(d, decision="abstain", reason="below_threshold") for d in decisions)
@@ -222,13 +254,26 @@ class Pipeline:
             route=route.config.name,
             mode=route.config.mode,
             policy=route.policy,
-            certified=not route.revoked and _certified(exchange, choices, applies=applies),
+            certified=not route.revoked
+            and all(match.applies and match.certified for match in matches)
+            and _certified(exchange, choices),
             choices=_reported(exchange, choices, decisions, withheld),
             extra=exchange.spent.extra,
         )
         return Verdict(decisions, withheld, report, route.config.abstain_text)
 
-    def _decide(self, exchange: Exchange, choice: Choice, *, applies: bool) -> Decision:
+    def _decide(self, exchange: Exchange, choice: Choice, match: Match) -> Decision:
+        """Decide about one choice. An answer that is unmeasured because of the request is never released."""
+        decision = self._by_gate(exchange, choice, applies=match.applies)
+        if decision.reason == "unmeasured":
+            detail = match.detail if not match.applies else decision.detail
+            released = decision.served and match.applies and _upstream_gave_none(choice, exchange)
+            return replace(decision, decision="answer" if released else "abstain", detail=detail)
+        if decision.reason in ("confident", "below_threshold") and match.detail is not None:
+            return replace(decision, detail=match.detail)
+        return decision
+
+    def _by_gate(self, exchange: Exchange, choice: Choice, *, applies: bool) -> Decision:
         gate, threshold, config = exchange.gate, exchange.request.threshold, self.route.config
         evidence = choice.evidence
         if exchange.in_doubt:
@@ -279,9 +324,31 @@ def _with_passages(exchange: Exchange) -> Exchange:
     return msgspec.structs.replace(exchange, context=False) if finder.tells else exchange
 
 
-def count(route: Route, verdict: Verdict) -> None:
-    """Count the decisions, and the tokens of further calls, in the route's metrics."""
+def match_in(exchange: Exchange) -> Match:
+    """Return the match of an exchange that the pipeline has compared."""
+    if exchange.match is None:
+        raise AssertionError("a request was judged before it was compared with its policy's labels")
+    return exchange.match
+
+
+def _upstream_gave_none(choice: Choice, exchange: Exchange) -> bool:
+    """Return whether evidence is missing on the upstream's side, and the answer's text was read completely.
+
+    Logprobs that are there but cannot be used, a length limit, several prompts in one request, and words beside a tool
+    call are no such case: the client's request may have caused them.
+    """
+    evidence, needs = choice.evidence, exchange.gate.needs
+    complete = choice.finish_reason != "length" and exchange.request.prompts == 1
+    without_logprobs = bool(needs & _OF_LOGPROBS) and evidence.token_logprobs is None
+    without_samples = bool(needs - _OF_LOGPROBS)
+    return complete and (without_logprobs or without_samples)
+
+
+def count(route: Route, verdict: Verdict, match: Match = MATCHES) -> None:
+    """Count the decisions, the tokens of further calls, and the fields in which the request differs."""
     metrics = route.metrics
+    for label in {label_of(each.field) for each in match.differences}:
+        metrics.unmatched(label)
     for decision in verdict.decisions:
         metrics.decided(decision)
     extra = verdict.report.extra
@@ -333,14 +400,12 @@ def _in_context(exchange: Exchange, completion: Completion) -> Completion:
     return msgspec.structs.replace(completion, choices=choices)
 
 
-def _certified(exchange: Exchange, choices: Sequence[Choice], *, applies: bool) -> bool:
+def _certified(exchange: Exchange, choices: Sequence[Choice]) -> bool:
     """Return whether a certificate covers every choice: its condition's own, if the route knows conditions."""
     gate, threshold = exchange.gate, exchange.request.threshold
     if exchange.context is None:
-        return gate.certified(threshold, applies=applies)
-    return bool(choices) and all(
-        gate.certified(threshold, applies=applies, evidence=choice.evidence) for choice in choices
-    )
+        return gate.certified(threshold)
+    return bool(choices) and all(gate.certified(threshold, evidence=choice.evidence) for choice in choices)
 
 
 def _most_tokens(exchange: Exchange) -> int | None:

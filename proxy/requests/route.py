@@ -8,12 +8,11 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from gating.policy import OF_SAMPLES, OF_VECTORS, Policy
 from proxy.exceptions import Forbidden, NotFound
 from proxy.requests.prompt.additions import prompted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from gating.gate import Gate
     from proxy.clients.authentication import Caller
@@ -91,40 +90,6 @@ class Route:
     def reads_logprobs(self) -> bool:
         """Whether the gate's scorers read token logprobs."""
         return self.gate is not None and not self.gate.needs.isdisjoint(_LOGPROBS)
-
-    def applies(self, request: Request) -> bool:
-        """Return whether the route's policy was fitted on requests like this one."""
-        if self.closed:
-            return False
-        rule = self.gate.rule if self.gate is not None else None
-        if not isinstance(rule, Policy) or not rule.fingerprint:
-            return True
-        return rule.matches(fingerprint(self, request.model, request.sampling))
-
-
-def fingerprint(route: Route, model: str, sampling: Mapping[str, float]) -> dict[str, object]:
-    """Return what an answer is made with, as far as its confidence depends on it."""
-    config = route.config
-    made_with: dict[str, object] = {"upstream": config.upstream, "model": config.model or model}
-    for name in SAMPLING:
-        made_with[name] = config.params.get(name, sampling.get(name))
-    if config.rag.template is not None:
-        made_with["template"] = config.rag.template
-    if route.examples is not None:
-        made_with["examples"] = route.examples.digest
-    if config.confidence_prompt is not None:
-        made_with["confidence_prompt"] = config.confidence_prompt
-    if config.samples:
-        drawn = (config.samples, config.sampling.temperature, config.sampling.top_p)
-        made_with |= dict(zip(OF_SAMPLES, drawn, strict=True))
-        if config.embeddings is not None:
-            given = config.embeddings
-            made_with[OF_VECTORS] = given.local or f"{given.upstream}/{given.model}"
-    return made_with
-
-
-#: The sampling parameters of the wire formats that change the answer or its confidence.
-SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 
 
 def turns_to(route: RouteConfig) -> list[str]:

@@ -131,6 +131,8 @@ class ChoiceReport(msgspec.Struct, frozen=True):
     threshold: float | None
     score: float | None
     source: str
+    #: Why the answer is unmeasured or not certified, as a sentence that names the fields and both values.
+    detail: str | msgspec.UnsetType = msgspec.UNSET
     sentences: tuple[Sentence, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -176,6 +178,11 @@ class Verdict(msgspec.Struct, frozen=True):
     withheld: frozenset[int]
     report: Report
     abstain_text: str
+
+    def __post_init__(self) -> None:
+        """Refuse a verdict that covers no choice: it would let an answer pass that was not judged."""
+        if not self.decisions:
+            raise ValueError("a verdict must cover at least one choice")
 
 
 class StreamReader(Protocol):
@@ -286,6 +293,15 @@ class Surface(Protocol):
 def report_choices(decisions: Sequence[Decision], choices: Sequence[Choice]) -> tuple[ChoiceReport, ...]:
     """The decisions as they stand in ``idk.choices``."""
     return tuple(
-        ChoiceReport(c.index, d.decision, d.reason, d.confidence, d.threshold, d.score, d.source)
+        ChoiceReport(
+            c.index,
+            d.decision,
+            d.reason,
+            d.confidence,
+            d.threshold,
+            d.score,
+            d.source,
+            msgspec.UNSET if d.detail is None else d.detail,
+        )
         for d, c in zip(decisions, choices, strict=True)
     )

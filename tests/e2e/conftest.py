@@ -70,7 +70,9 @@ def fitted_policy(**changes: Any) -> Policy:
 def certified_policy() -> Policy:
     """Return the policy with a certificate, for answers of one model at temperature 0."""
     certificate = Certificate(0.1, 0.1, errors=3, answered=120, total=200, bound=upper_bound(3, 120, 0.1))
-    return fitted_policy(certificate=certificate, fingerprint={"model": "certified", "temperature": 0.0})
+    return fitted_policy(
+        certificate=certificate, fingerprint={"model": "certified", "fields": {"temperature": 0}}
+    )
 
 
 @pytest.fixture(scope="session")

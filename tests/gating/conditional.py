@@ -39,5 +39,10 @@ def certificate() -> Certificate:
 def policy(made: Conditions | None = None, **changes: Any) -> Policy:
     """Return a policy with conditions."""
     made = made or conditions()
-    values: dict[str, Any] = {"threshold": 0.6, "fingerprint": {"model": "m"}, "conditions": made, **changes}
+    values: dict[str, Any] = {
+        "threshold": 0.6,
+        "fingerprint": {"model": "m", "fields": {}},
+        "conditions": made,
+        **changes,
+    }
     return Policy("rag", Single(SCORERS["mean_logprob"]), made.calibrator.global_, **values)

@@ -169,7 +169,10 @@ def graded(n=600, seed=0, *, inflate=2.0, tell=True, closed=False):
 
 def test_tuning_gives_passages_a_group_whose_errors_it_sees():
     tuned = tune(
-        graded(), WrongCost(1.0), scorers=["mean_logprob"], provenance=Provenance(fingerprint={"m": 1})
+        graded(),
+        WrongCost(1.0),
+        scorers=["mean_logprob"],
+        provenance=Provenance(fingerprint={"m": 1, "fields": {}}),
     )
     assert set(tuned.policy.conditions.groups) == {"none", "context"}
     figures = tuned.figures.conditions

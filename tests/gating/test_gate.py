@@ -33,7 +33,7 @@ def policy():
         calibrator=CALIBRATORS["platt"]().fit(scores, correct),
         threshold=0.6,
         certificate=Certificate(0.1, 0.1, 3, 120, 200, upper_bound(3, 120, 0.1)),
-        fingerprint={"model": "m"},
+        fingerprint={"model": "m", "fields": {}},
     )
 
 

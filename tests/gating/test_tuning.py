@@ -90,7 +90,9 @@ def test_the_gate_serves_what_was_counted():
     scores, labels = drawn(2_000, slope=6.0)
     graded = collected(scores, labels)
     tuned = tune(
-        graded, TargetRisk(0.15, 0.1), provenance=Provenance("support", {"model": "m"}, "2026-01-02")
+        graded,
+        TargetRisk(0.15, 0.1),
+        provenance=Provenance("support", {"model": "m", "fields": {}}, "2026-01-02"),
     )
     gate = Gate(Policy.load(json.loads(json.dumps(tuned.policy.to_dict(), allow_nan=False))))
 
@@ -248,10 +250,10 @@ def test_a_third_outcome_and_the_unmeasured_are_withheld_and_counted():
 
 
 def test_a_certificate_says_what_it_holds_for():
-    provenance = Provenance(fingerprint={"model": "m"}, created="2026-01-02T03:04:05Z")
+    provenance = Provenance(fingerprint={"model": "m", "fields": {}}, created="2026-01-02T03:04:05Z")
     policy = tune(collected(*drawn(2_000)), TargetRisk(0.2), provenance=provenance).policy
     certificate = policy.to_dict()["certificate"]
-    assert certificate["fingerprint"] == {"model": "m"}
+    assert certificate["fingerprint"] == {"model": "m", "fields": {}}
     assert certificate["created"] == "2026-01-02T03:04:05Z"
     assert certificate["splits"] == {"fit": 600, "pilot": 160, "certify": 840, "test": 400}
     assert Policy.load(json.loads(json.dumps(policy.to_dict()))).to_dict() == policy.to_dict()

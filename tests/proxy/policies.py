@@ -15,5 +15,5 @@ POLICY = Policy(
     calibrator=CALIBRATORS["platt"]().fit(SCORES, [index % 20 < 1 + 3 * (index % 7) for index in range(140)]),
     threshold=0.6,
     certificate=Certificate(0.1, 0.1, 3, 120, 200, upper_bound(3, 120, 0.1)),
-    fingerprint={"model": "m"},
+    fingerprint={"model": "m", "fields": {}},
 )

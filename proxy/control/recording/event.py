@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gating.gate import ELSEWHERE
 from gating.types import Unmeasured
 from proxy.records import Answer, Condition, Observed, reduced_embeddings
-from proxy.requests.route import fingerprint
+from proxy.requests.matching import made_with
 from proxy.storage import AuditItem, DecisionRecord
 
 if TYPE_CHECKING:
@@ -38,6 +37,11 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     log_text: bool
     #: Estimated bytes of its texts and evidence.
     size: int = 0
+    #: Whether the request matched the policy's fingerprint.
+    applies: bool = True
+    #: The name of the request's wire format, and the request without the passages of its context.
+    format: str = "chat"
+    without: Request | None = None
 
 
 def records_of(event: Event) -> tuple[list[DecisionRecord], list[AuditItem]]:
@@ -63,7 +67,7 @@ def records_of(event: Event) -> tuple[list[DecisionRecord], list[AuditItem]]:
                 confidence=report.confidence,
                 threshold=report.threshold,
                 score=report.score,
-                applies=detail != ELSEWHERE,
+                applies=event.applies,
                 detail=detail,
                 completion_id=event.completion_id,
                 prompt_tokens=event.prompt_tokens if first else None,
@@ -85,16 +89,29 @@ def _extra_tokens(event: Event) -> int:
 def _audit_items(event: Event, records: list[DecisionRecord], question: str | None) -> list[AuditItem]:
     if not event.drawn or event.request is None or event.completion is None:
         return []
-    request, config = event.request, event.route.config
-    made_with = fingerprint(event.route, request.model, request.sampling)
+    config = event.route.config
     return [
         AuditItem(
             decision=_without_texts(record),
             propensity=config.audit,
-            answer=_answer(record, choice, question, made_with),
+            answer=_answer(record, choice, question, _made_with(event, choice)),
         )
         for record, choice in zip(records, event.completion.choices, strict=True)
     ]
+
+
+def _made_with(event: Event, choice: Choice) -> dict[str, Any]:
+    """Return the fingerprint of one answer; the model that gave it is known from the response."""
+    if event.request is None or event.completion is None:
+        raise AssertionError("an audit item needs the request and its answer")
+    return made_with(
+        event.route,
+        event.request,
+        event.format,
+        without=event.without,
+        cut=choice.finish_reason == "length",
+        answered_by=event.completion.model,
+    )
 
 
 def _without_texts(record: DecisionRecord) -> DecisionRecord:
@@ -105,7 +122,7 @@ def _without_texts(record: DecisionRecord) -> DecisionRecord:
 
 
 def _answer(
-    record: DecisionRecord, choice: Choice, question: str | None, made_with: Mapping[str, Any]
+    record: DecisionRecord, choice: Choice, question: str | None, fingerprint: dict[str, Any]
 ) -> Answer:
     observed = observed_of(choice.evidence)
     # Repeated questions must fall on the same side of every split.
@@ -114,7 +131,7 @@ def _answer(
         id=record.id if record.choice == 0 else f"{record.id}:{record.choice}",
         group=group,
         question=question,
-        made_with=dict(made_with),
+        made_with=fingerprint,
         condition="rescued" if record.decision == "rescue" else _CONDITIONS[choice.evidence.context],
         **msgspec.structs.asdict(observed),
     )

@@ -109,6 +109,9 @@ class Recorder:
                 exchange.drawn,
                 self.log_text,
                 size,
+                applies=exchange.match is None or exchange.match.applies,
+                format=exchange.surface.name,
+                without=exchange.found.without if text and exchange.found is not None else None,
             )
         )
         self._any.set()

@@ -24,8 +24,8 @@ from proxy.requests.evidence.p_true import PTrue
 from proxy.requests.evidence.samples import draw
 from proxy.requests.evidence.verbalised import Verbalised
 from proxy.requests.exchange import Exchange
+from proxy.requests.matching import made_with
 from proxy.requests.prompt.context import SEPARATOR, TEMPLATE, filled
-from proxy.requests.route import SAMPLING, fingerprint
 from proxy.requests.upstream_call import ask_upstream, read
 from proxy.surfaces import SURFACES
 from proxy.surfaces.contract import Choice, Completion
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from proxy.server.bodies import Bodies
 
     #: A labelled answer, and the label by the rules where a judge graded it.
-    Graded = tuple[Observed, Label | None]
+    Graded = tuple[Observed, Label | None, dict[str, Any]]
 
 #: The scorer that needs the most evidence of a single answer, so that all others can be computed too.
 _WIDEST = "topk_entropy"
@@ -92,9 +92,9 @@ class Asker:
 
     @property
     def made_with(self) -> dict[str, Any]:
-        """The fingerprint of every answer, as the route computes it for a live request."""
-        sampling = {name: self.params[name] for name in SAMPLING if name in self.params}
-        return fingerprint(self._sampling_route, self.model, sampling)
+        """The fingerprint of a plain question's answer, as the route computes it for a live request."""
+        exchange = self._exchange([{"role": "user", "content": ""}], {})
+        return made_with(self._sampling_route, exchange.request, exchange.surface.name)
 
     async def record(self, question: Question) -> Record:
         """Ask a question and grade its answer; raises HttpError where the upstream fails."""
@@ -105,9 +105,9 @@ class Asker:
             bare = await self._closed_book(question, asked)
             closed_book = msgspec.structs.replace(bare[0], top_logprobs=None)
         if question.condition is not None and not question.context:
-            observed, matched = bare
+            observed, matched, fingerprint = bare
         else:
-            observed, matched = await self._observed(question, messages, asked)
+            observed, matched, fingerprint = await self._observed(question, messages, asked)
         samples = await self._draw(messages) if self.samples else None
         related = await self._relate(messages, observed.answer, samples) if samples else {}
         return Record(
@@ -129,13 +129,13 @@ class Asker:
             if question.condition and question.context
             else None,
             closed_book=closed_book,
-            made_with=self.made_with,
+            made_with=fingerprint,
         )
 
     async def _observed(
         self, question: Question, messages: Sequence[Mapping[str, str]], asked: str
     ) -> Graded:
-        """Return the labelled answer, and where a judge graded it, the label by the rules."""
+        """Return the labelled answer with its fingerprint, and where a judge graded it, the label by the rules."""
         exchange, completion = await self._complete(messages, {})
         choice = completion.choices[0]
         evidence = choice.evidence
@@ -150,7 +150,14 @@ class Asker:
             features=await self._self_assessment(exchange, completion) or None,
             label=judged or label,
         )
-        return observed, label if judged else None
+        fingerprint = made_with(
+            self._sampling_route,
+            exchange.request,
+            exchange.surface.name,
+            cut=choice.finish_reason == "length",
+            answered_by=completion.model,
+        )
+        return observed, label if judged else None, fingerprint
 
     async def _self_assessment(self, exchange: Exchange, completion: Completion) -> dict[str, float]:
         """Ask the model about its first answer, where the route's scorers need that; return it as features."""

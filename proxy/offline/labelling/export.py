@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from gating.fingerprint import is_complete, settings
 from proxy.records import Answer, Record
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ async def export(store: Store, route: str) -> Export:
     if not taken:
         return done
     made_with = taken[-1][1].made_with
-    alike = [(item, record) for item, record in taken if record.made_with == made_with]
+    alike = [(item, record) for item, record in taken if _alike(record.made_with, made_with)]
     done.unlike = len(taken) - len(alike)
     least = min(item.propensity for item, _ in alike)
     done.records = [record for item, record in alike if _uniform(record.id) < least / item.propensity]
@@ -72,6 +73,12 @@ async def export(store: Store, route: str) -> Export:
 def _record(item: AuditItem, label: LabelName) -> Record:
     own = {name: getattr(item.answer, name) for name in Answer.__struct_fields__}
     return Record(**{**own, "label": label, "propensity": item.propensity})
+
+
+def _alike(one: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
+    """Return whether two answers may be labels of one policy; their request fields may differ."""
+    one, other = one or {}, other or {}
+    return is_complete(one) == is_complete(other) and settings(one) == settings(other)
 
 
 def _uniform(text: str) -> float:

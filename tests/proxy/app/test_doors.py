@@ -36,7 +36,8 @@ def app(upstream, tmp_path: Path) -> App:
         "routes": [{"name": "x", "models": ["*"], "upstream": "u"}],
     }
     return application(
-        Setting(parse(yaml.safe_dump(config), "test.yaml"), tmp_path), {"IDK_ADMIN_KEY": "the key of the admins"}
+        Setting(parse(yaml.safe_dump(config), "test.yaml"), tmp_path),
+        {"IDK_ADMIN_KEY": "the key of the admins"},
     )
 
 
@@ -83,7 +84,10 @@ async def test_every_path_wants_a_key_but_a_named_few(app):
 async def test_the_admins_key_is_no_clients(app):
     for method, path in doors(app):
         if (method, path) not in OPEN and not path.startswith("/admin"):
-            assert await asked(app, method, path, authorization="Bearer the key of the admins") == 401, (method, path)
+            assert await asked(app, method, path, authorization="Bearer the key of the admins") == 401, (
+                method,
+                path,
+            )
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ async def test_the_upstreams_limits_are_passed_on_and_its_other_headers_stay(ser
         "set-cookie": "a=b",
         "x-request-id": "theirs",
     }
-    body = b'{"choices": []}'
+    body = b'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "Paris"}}]}'
     prompt = upstream.script(raw(body, headers=headers))
     async with serving(RAW) as proxy:
         reply = await proxy.chat(prompt)

@@ -1,4 +1,4 @@
-"""Which route takes a request, who may use it, and whether its policy was made for such requests."""
+"""Which route takes a request, and which callers may use it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibrators import CALIBRATORS
-from gating import SCORERS, Gate, Policy
-from gating.combine import Single
-from gating.gate import Uncalibrated
 from proxy.clients.authentication import Caller
-from proxy.config import Embeddings
 from proxy.config import Route as RouteConfig
 from proxy.exceptions import Forbidden, NotFound
 from proxy.metrics import Metrics
-from proxy.requests.route import Route, RouteTable, fingerprint
-from proxy.surfaces.chat.surface import Chat
+from proxy.requests.route import Route, RouteTable
 
 ANYONE = Caller(None, None)
 METRICS = Metrics()
@@ -97,56 +91,3 @@ def test_a_key_uses_its_own_routes_only():
 @pytest.mark.parametrize(("mode", "holds"), [("enforce", True), ("observe", False), ("off", False)])
 def test_only_enforcing_holds(mode, holds):
     assert route("r", mode=mode).holds is holds
-
-
-# What a policy was fitted on
-
-
-def request(body):
-    return Chat().parse(b'{"messages": [1], "model": "m"' + body + b"}")
-
-
-def policy(**made_with):
-    calibrator = CALIBRATORS["platt"]().fit([-1.0, 0.0, 1.0, 2.0], [False, False, True, True])
-    return Policy("p", Single(SCORERS["mean_logprob"]), calibrator, threshold=0.5, fingerprint=made_with)
-
-
-def test_a_fingerprint_says_what_an_answer_is_made_with():
-    assert fingerprint(route("r"), "m", {"temperature": 0.5}) == {
-        "upstream": "u", "model": "m", "temperature": 0.5,
-        "top_p": None, "presence_penalty": None, "frequency_penalty": None,
-    }  # fmt: skip
-
-
-def test_the_routes_own_model_and_parameters_stand_over_the_requests():
-    found = fingerprint(
-        route("r", model="other", params={"temperature": 0}), "m", {"temperature": 0.5, "top_p": 0.9}
-    )
-    assert (found["model"], found["temperature"], found["top_p"]) == ("other", 0, 0.9)
-
-
-def test_what_makes_vectors_of_the_samples_is_in_a_fingerprint():
-    one = {"samples": 2, "embeddings": Embeddings(local="minilm")}
-    other = {"samples": 2, "embeddings": Embeddings(upstream="u", model="small")}
-    assert fingerprint(route("r", **one), "m", {})["embeddings"] == "minilm"
-    assert fingerprint(route("r", **other), "m", {})["embeddings"] == "u/small"
-    assert "embeddings" not in fingerprint(route("r", **one | {"samples": 0}), "m", {})
-
-
-@pytest.mark.parametrize(("body", "applies"), [
-    (b"", False), (b', "temperature": 0', True), (b', "temperature": 0.0', True), (b', "temperature": 1', False),
-    (b', "temperature": 0, "seed": 3', True),
-])  # fmt: skip
-def test_a_policy_applies_to_requests_like_those_of_its_labels(body, applies):
-    gated = route("r", gate=Gate(policy(model="m", temperature=0)))
-    assert gated.applies(request(body)) is applies
-
-
-def test_a_policy_of_another_model_does_not_apply():
-    assert not route("r", gate=Gate(policy(model="other"))).applies(request(b""))
-    assert route("r", model="other", gate=Gate(policy(model="other"))).applies(request(b""))
-
-
-@pytest.mark.parametrize("gate", [None, Gate(policy()), Gate(Uncalibrated(SCORERS["mean_logprob"], -1.0))])
-def test_without_a_fingerprint_everything_applies(gate):
-    assert route("r", gate=gate).applies(request(b', "temperature": 1'))

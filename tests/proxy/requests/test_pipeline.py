@@ -13,17 +13,18 @@ from hypothesis import strategies as st
 from gating import SCORERS, Evidence, Gate, Policy, Unmeasured
 from gating.gate import Uncalibrated
 from proxy.config import Route as RouteConfig
-from proxy.exceptions import BadRequest
+from proxy.exceptions import BadRequest, UpstreamGarbage
 from proxy.metrics import Metrics
 from proxy.requests.exchange import Exchange
 from proxy.requests.pipeline import Pipeline, count
 from proxy.requests.route import Route
 from proxy.surfaces.chat.surface import Chat
-from proxy.surfaces.contract import Choice, Completion
+from proxy.surfaces.contract import Choice, Completion, Report, Verdict
 from proxy.upstreams.abilities import Abilities
 from tests.proxy.policies import POLICY
 
 CHAT = Chat()
+MESSAGES = [{"role": "user", "content": "Why?"}]
 MEAN = SCORERS["mean_logprob"]
 RAW = Gate(Uncalibrated(MEAN, -1.0))
 OBSERVING = Gate(Uncalibrated(MEAN))
@@ -52,9 +53,8 @@ def exchange(gate=RAW, *, mode="enforce", upstream=Knows, top_logprobs=0, config
         upstream_metrics=metrics.upstream("u"),
         top_logprobs=top_logprobs,
     )
-    request = CHAT.parse(json.dumps({"model": "m", "messages": [1], **fields}).encode())
-    found = Exchange(route, CHAT, request, None)
-    return found, metrics
+    request = CHAT.parse(json.dumps({"model": "m", "messages": MESSAGES, **fields}).encode())
+    return Pipeline(route).matched(Exchange(route, CHAT, request, None)), metrics
 
 
 def choice(*logprobs, index=0, text="Paris", **fields):
@@ -141,8 +141,11 @@ def test_observing_withholds_nothing_and_says_what_it_would_have_done(gate, mean
     )
 
 
-def test_an_answer_of_no_choices_is_judged_too():
-    assert judge().decisions == ()
+def test_an_answer_of_no_choices_cannot_be_judged():
+    with pytest.raises(UpstreamGarbage, match="no choice"):
+        judge()
+    with pytest.raises(ValueError, match="at least one choice"):
+        Verdict((), frozenset(), Report("r", "enforce", None, certified=False, choices=()), "I don't know.")
 
 
 # Certificates
@@ -195,7 +198,8 @@ def test_a_threshold_that_the_route_does_not_take_is_refused(given, said):
 def test_one_that_it_takes_is_not():
     given = {"gate": Gate(POLICY), "config": {"allow_override": True}, "idk": {"wrong_cost": 3}}
     for found, _ in (exchange(**given), exchange()):
-        assert Pipeline(found.route).prepare(found) is found
+        prepared = Pipeline(found.route).prepare(found)
+        assert prepared.request == found.request
 
 
 @pytest.mark.parametrize(("given", "logprobs", "top"), [
@@ -205,7 +209,12 @@ def test_one_that_it_takes_is_not():
 def test_the_upstream_is_asked_for_what_the_gate_and_the_client_need(given, logprobs, top, asked):
     found, _ = exchange(**given)
     if asked is not None:
-        wish = {"model": "m", "messages": [1], "logprobs": True, "top_logprobs": asked}
+        wish = {
+            "model": "m",
+            "messages": MESSAGES,
+            "logprobs": True,
+            "top_logprobs": asked,
+        }
         found = msgspec.structs.replace(found, request=CHAT.parse(json.dumps(wish).encode()))
     assert found.ask.logprobs is logprobs
     assert found.ask.top_logprobs == max(top, asked or 0)

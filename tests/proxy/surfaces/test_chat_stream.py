@@ -183,13 +183,9 @@ def test_a_stream_that_ends_without_a_last_chunk_gets_one():
 
 
 @pytest.mark.parametrize("events", [[], [{}]], ids=["none", "an empty one"])
-def test_a_stream_of_no_choices_is_no_answer_and_still_ends_in_order(events):
-    flowed, end, completion = run([sent(events)], request())
-    assert completion.choices == ()
-    found, done = received(end)
-    assert done
-    assert found[-1]["idk"]["choices"] == []
-    assert flowed == [b""]
+def test_a_stream_of_no_choices_has_no_verdict(events):
+    with pytest.raises(ValueError, match="at least one choice"):
+        run([sent(events)], request())
 
 
 def test_what_follows_the_end_is_not_read():

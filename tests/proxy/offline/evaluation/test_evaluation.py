@@ -43,10 +43,8 @@ def test_a_record_holds_the_evidence_the_label_and_what_it_was_made_with(tmp_pat
     assert rome["made_with"] == {
         "upstream": "local",
         "model": "big",
-        "temperature": 0,
-        "top_p": None,
-        "presence_penalty": None,
-        "frequency_penalty": None,
+        "answered_by": ["m"],
+        "fields": {"temperature": 0},
     }
     assert {body["model"] for body in upstream.bodies} == {"big"}
     assert all(body["top_logprobs"] == 5 for body in upstream.bodies)
@@ -69,7 +67,7 @@ def test_context_choices_messages_and_a_system_prompt_reach_the_model(tmp_path):
     assert {record["group"] for record in records} == {"rome", "2"}
     assert {body["messages"][0]["content"] for body in upstream.bodies} == {"Be brief."}
     assert {(body["temperature"], body["max_tokens"]) for body in upstream.bodies} == {(0.5, 9)}
-    assert records[0]["made_with"]["temperature"] == 0.5
+    assert records[0]["made_with"]["fields"]["temperature"] == 0.5
 
 
 @pytest.mark.parametrize(("most_choices", "calls"), [(8, 2), (1, 4)])

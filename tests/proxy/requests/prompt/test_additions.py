@@ -8,8 +8,9 @@ import pytest
 
 from proxy.config import Example
 from proxy.exceptions import ConfigError
+from proxy.requests.matching import made_with
 from proxy.requests.prompt.additions import Examples, load
-from proxy.requests.route import fingerprint
+from proxy.surfaces.chat.surface import Chat
 from tests.fakes import answer, says
 from tests.proxy.offline.evaluation.evaluating import evaluate
 from tests.proxy.requests.remedies.replies import DECLINES, GATE, SURE, said, texts
@@ -86,4 +87,5 @@ async def test_the_model_is_told_what_a_mistake_costs(serving, upstream):
 async def test_answers_to_another_target_are_others(serving):
     async with serving(TARGETED) as running:
         (route,) = running.parts.routes.routes
-        assert fingerprint(route, "m", {})["confidence_prompt"] == 0.75
+        request = Chat().parse(b'{"model": "m", "messages": [{"role": "user", "content": "a"}]}')
+        assert made_with(route, request, "chat")["confidence_prompt"] == 0.75
