@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from proxy.cli.main import COMMANDS
 from proxy.metrics import Metrics
@@ -47,3 +48,10 @@ def test_every_metric_is_listed(pages: Mapping[str, str]) -> None:
 )
 def test_keys_of_the_configuration_are_listed(pages: Mapping[str, str], key: str) -> None:
     assert f"| `{key}` |" in pages["reference/configuration.md"]
+
+
+def test_every_alert_has_a_paragraph_in_the_runbook() -> None:
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text())
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
+    page = (ROOT / "docs" / "how-to" / "runbook.md").read_text()
+    assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == alerts
