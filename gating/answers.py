@@ -55,12 +55,20 @@ _SIGN_OR_MARK = re.compile(
     r"(?P<sign>(?<![^\W_])-(?=\d)|(?<![^\W\d])\.(?=\d)|(?<=[a-z])[+#]+)|[^\w\s%°$€£]|_"
 )
 _ARTICLE = re.compile(r"\b(?:an?|the)\b(?=\s+\w)")
+#: A dash of another kind before a number is a minus sign ("–3"); between two numbers it is a range.
+_DASH_SIGN = re.compile(r"(?<![\w)])[‒–—‐](?=\d|\.\d)")
+#: Characters of scripts that write no spaces between words, or attach particles to them, as a character class: Thai,
+#: Lao, Burmese, Khmer, Korean (decomposed and composed), kana, Chinese characters.
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3040-\u30ff\u3130-\u318f\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+    "\uf900-\ufaff"
+)
 
 
 def fold(text: str) -> str:
     """Return ``text`` in one case, Unicode form and spelling of numbers and initials; punctuation is kept."""
     text = _ACCENT.sub("", unicodedata.normalize("NFKD", text)).casefold()
-    text = _THOUSANDS.sub("", _APOSTROPHE.sub("", text).replace("−", "-"))
+    text = _THOUSANDS.sub("", _DASH_SIGN.sub("-", _APOSTROPHE.sub("", text).replace("−", "-")))
     text = _INITIALS.sub(lambda initials: re.sub(r"[.\s]", "", initials[0]) + " ", text)
     return _NUMBER_WORD.sub(_digits, text)
 

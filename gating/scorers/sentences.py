@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from gating.grading import MAX_STATEMENT_WORDS, SENTENCE
+from gating.grading import SENTENCE
 from gating.scorers.similarity import Text, name_other_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+#: A single sentence with more words is compared sentence by sentence too.
+MAX_STATEMENT_WORDS = 30
 #: Most sentences that are compared. The cost for each sample grows with the square: half a second at most.
 MOST_SENTENCES = 500
 

@@ -63,19 +63,146 @@ def test_a_text_that_names_the_answer_is_correct(answer: str, accepted: list[str
         "Paris is wrong.",
         "Paris or Lyon",
         "Lyon or Paris",
+        "Paris/Lyon",
+        "Parisian",
+    ],
+)
+def test_a_text_that_denies_or_offers_alternatives_is_incorrect(answer: str) -> None:
+    assert grade(answer, ["Paris"]) == "incorrect"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
         "Paris and Lyon",
         "Lyon and Paris",
-        "Paris/Lyon",
         "Paris, Lyon, Rome",
         "Lyon, Rome, Paris",
         "The candidates are Paris, Lyon, and Rome.",
-        "Parisian",
-        "word " * 40 + "Paris",
+        "It might be Paris.",
+        "word " * 70 + "Paris",
         "It is Lyon. Surely. Or so they say. Paris is near.",
+        "It was never said by anybody at that meeting that the capital was not Paris in those days.",
     ],
 )
-def test_a_text_that_denies_offers_several_or_wanders_is_incorrect(answer: str) -> None:
-    assert grade(answer, ["Paris"]) == "incorrect"
+def test_a_text_that_may_be_right_is_undecided(answer: str) -> None:
+    assert grade(answer, ["Paris"]) == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted", "outcome"),
+    [
+        ("Physiographic provinces", "ecological provinces", "undecided"),
+        (
+            "Carter Bays and Craig Thomas, who met in college, wrote the series together.",
+            "Craig Thomas",
+            "correct",
+        ),
+        ("The rule was made by Craig Carter, not by Thomas.", "Thomas Craig", "undecided"),
+        ("It is the cells' inner membrane.", "the inner membrane of cells", "correct"),
+    ],
+)
+def test_the_words_of_an_accepted_answer_decide_where_it_does_not_occur(
+    answer: str, accepted: str, outcome: str
+) -> None:
+    assert grade(answer, [accepted]) == outcome
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted"),
+    [
+        ("The winner of the first series was Edd Kimber1. It aired on 17 August 20102.", "Edd Kimber"),
+        ("It first aired in the summer of 20102.", "summer of 2010"),
+        ("It was recorded by American singerMariah Careyfor her album.", "Mariah Carey"),
+        ("It was on the 22nd of July 1947.", "July 22, 1947"),
+        ("It was adopted on July 22nd, 1947.", "22 July 1947"),
+        ("The sale of alcohol begins at 7:00 a.m. on all days.", "7 a.m."),
+        ("It is similar to gold.", "gold (Au)"),
+        ("One of her boyfriends was Steven Hale.", 'Steven "Steve" Hale'),
+        ("The chief guest was Shinzo Abe, of Japan.", "Prime Minister Shinzo Abe"),
+        ("She was played by Carolyn Jones.", "Carolyn Sue Jones"),
+        ("It is made of barrel vault.", "barrel vaults"),
+        ("The record was −89.2°C (−128.6°F) at Vostok.", "−128.6\xa0°F"),
+        ("Watson and Crick, both of Cambridge, proposed the first accurate model of it in 1953.", "Crick"),
+    ],
+)
+def test_other_spellings_of_the_answer_are_correct(answer: str, accepted: str) -> None:
+    assert grade(answer, [accepted]) == "correct"
+
+
+def test_a_denial_that_repeats_the_question_does_not_count() -> None:
+    answer, question = (
+        "Lyon is not the capital of France.",
+        "Which of these cities is not the capital of France?",
+    )
+    assert grade(answer, ["Lyon"]) == "incorrect"
+    assert grade(answer, ["Lyon"], question=question) == "correct"
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted", "outcome"),
+    [
+        ("No, they cannot.", "no", "correct"),
+        ("Yes, they can.", "no", "incorrect"),
+        ("Yes. It is so.", "yes", "correct"),
+        ("False: it was later.", "false", "correct"),
+        ("They cannot.", "no", "undecided"),
+        ("The symbol is No.", "No", "correct"),
+        ("Zanzibar", "no", "incorrect"),
+    ],
+)
+def test_yes_and_no_are_the_first_word(answer: str, accepted: str, outcome: str) -> None:
+    assert grade(answer, [accepted]) == outcome
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted", "outcome"),
+    [
+        ("法国的首都是巴黎。", "巴黎", "correct"),
+        ("不是巴黎。", "巴黎", "incorrect"),
+        ("答案是Paris。", "Paris", "correct"),
+        ("答案是42。", "42", "correct"),
+        ("東京都", "京", "incorrect"),
+        ("フランスの首都はパリです。", "パリ", "correct"),
+        ("パリではありません。", "パリ", "incorrect"),
+        ("正解は大阪です。", "東京", "incorrect"),
+        ("คำตอบคือปารีส", "ปารีส", "correct"),
+        ("ไม่ใช่ปารีส", "ปารีส", "incorrect"),
+        ("수도는 파리입니다.", "파리", "correct"),
+        ("수도는 파리가 아닙니다.", "파리", "incorrect"),
+        ("파린", "파리", "incorrect"),
+    ],
+)
+def test_scripts_without_spaces(answer: str, accepted: str, outcome: str) -> None:
+    assert grade(answer, [accepted]) == outcome
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted", "outcome"),
+    [
+        ("36 m^2", "36", "correct"),
+        ("36 cm^{2}", "36", "correct"),
+        ("36 m²", "36", "correct"),
+        ("25 m^2", "2", "incorrect"),
+        ("–3", "-3", "correct"),
+        ("x = —3", "-3", "correct"),
+        ("1914–1918", "-1918", "incorrect"),
+        ("The legal age is 18. With a court order, 16 or 17 may be allowed.", "18", "correct"),
+        (
+            "The legal age is 21, and 18 with consent of the parents or 16 with a court order.",
+            "18",
+            "undecided",
+        ),
+    ],
+)
+def test_signs_units_and_second_numbers(answer: str, accepted: str, outcome: str) -> None:
+    assert grade(answer, [accepted]) == outcome
+
+
+@pytest.mark.parametrize("answer", [r"\boxed{B}", r"It follows: $\boxed{\text{B}}$", r"\boxed{(B)}"])
+def test_a_boxed_letter_is_a_choice(answer: str) -> None:
+    assert grade(answer, ["voltage"], choices=OPTIONS) == "correct"
+    assert grade(answer, ["current"], choices=OPTIONS) == "incorrect"
 
 
 def test_one_or_two_letters_count_at_the_end_only() -> None:
