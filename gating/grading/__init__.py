@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from gating.answers import fold, is_abstention, normalise
 from gating.grading.choices import grade_choice, stated_letter
 from gating.grading.numbers import CONCLUSION, grade_number, lone_number, stated_number
-from gating.grading.outcomes import Kind, Label
+from gating.grading.outcomes import Decided, Kind, Label, decided
 from gating.grading.text import SENTENCE, TEXT, TextGrader
 from gating.types import GatingError
 
@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 __all__ = [
     "CONCLUSION",
     "SENTENCE",
+    "Decided",
     "Kind",
     "Label",
     "TextGrader",
+    "decided",
     "grade",
     "lone_number",
     "stated_letter",

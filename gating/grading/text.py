@@ -44,26 +44,10 @@ _TITLES = (
     "chief justice|justice"
 )
 _STOP_WORDS = frozenset(
-    (
-        "the",
-        "a",
-        "an",
-        "of",
-        "in",
-        "on",
-        "at",
-        "to",
-        "for",
-        "by",
-        "and",
-        "or",
-        "is",
-        "was",
-        "are",
-        "were",
-        "with",
-    )
-    + ("from", "as", "it", "its", "that", "this", "be")
+    [
+        *("the", "a", "an", "of", "in", "on", "at", "to", "for", "by", "with", "from", "as", "and", "or"),
+        *("is", "was", "are", "were", "be", "it", "its", "that", "this"),
+    ]
 )
 #: Function words that a lost space joins to the end of an answer: "singer Mariah Careyfor her album".
 _LEAST_GLUED = 6

@@ -10,7 +10,7 @@ import numpy as np
 from calibrators.metrics import TARGETS, auroc, auroc_interval, brier_skill, log_loss
 from gating.tuning.choice import fit_calibrator, subsample
 from gating.tuning.costs import Cheaper, losses_of
-from gating.tuning.graded import RIGHT, WRONG
+from gating.tuning.graded import ABSTAINED, RIGHT, UNDECIDED, WRONG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +83,7 @@ class HeldOut:
     def of(cls, outcome: NDArray[np.int8], answered: NDArray[np.bool_]) -> Self:
         """Count from the ``outcome`` (n,) of every answer and whether it was ``answered`` (n,)."""
         right = int((outcome[answered] == RIGHT).sum())
-        wrong = int((outcome[answered] == WRONG).sum())
+        wrong = int(np.isin(outcome[answered], (WRONG, UNDECIDED)).sum())
         n, out = outcome.size, right + wrong
         return cls(
             coverage=out / n if n else None,
@@ -171,7 +171,7 @@ def cheaper_figures(
     column = graded.columns[name]
     fit = _usable(column, graded, subsample(graded, fit, rng))
     both = test.usable & column.measured[test.rows]
-    rows, correct = test.rows[both], test.outcome[both].astype(np.float64)
+    rows, correct = test.rows[both], (test.outcome[both] == RIGHT).astype(np.float64)
     alone = fit_calibrator(calibrator, column.log_odds(fit), graded, fit, rng).predict(column.log_odds(rows))
     gained = losses_of(alone, correct) - losses_of(test.confidence[both], correct)
     return Cheaper.of(name, gained, graded.group[rows])
@@ -184,4 +184,4 @@ def held_out(test: ScoredAnswers, threshold: float | NDArray[np.float64] | None)
 
 def always(test: ScoredAnswers) -> HeldOut:
     """Return the outcome of answering everything except where the model declines."""
-    return HeldOut.of(test.outcome, np.isin(test.outcome, (RIGHT, WRONG)))
+    return HeldOut.of(test.outcome, test.outcome != ABSTAINED)

@@ -25,9 +25,15 @@ if TYPE_CHECKING:
     from gating.scorers import Scorer
     from gating.types import Evidence, Words
 
-#: Outcomes of an answer. An answer that declines is neither right nor wrong, and the gate abstains on it.
-RIGHT, WRONG, ABSTAINED = 1, 0, -1
-OUTCOMES: Mapping[Label, int] = {"correct": RIGHT, "incorrect": WRONG, "abstained": ABSTAINED}
+#: Outcomes of an answer. An answer that declines is neither right nor wrong, and the gate abstains on it. An
+#: undecided one is not fitted on, and counts as wrong wherever a risk is measured or certified.
+RIGHT, WRONG, ABSTAINED, UNDECIDED = 1, 0, -1, -2
+OUTCOMES: Mapping[Label, int] = {
+    "correct": RIGHT,
+    "incorrect": WRONG,
+    "abstained": ABSTAINED,
+    "undecided": UNDECIDED,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +52,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graded:
-    """n graded answers: ``outcome`` (n,) is RIGHT, WRONG or ABSTAINED, ``group`` (n,) the number of the question.
+    """n graded answers: ``outcome`` (n,) is one of ``OUTCOMES``, ``group`` (n,) the number of the question.
 
     ``columns`` holds the scorers that measured at least one answer: those of ``SCORERS`` in its order, which is
     that of cost, then the features by name. ``conditions`` holds for each grouping that needs no fit the
@@ -71,8 +77,8 @@ class Graded:
 
     @property
     def labelled(self) -> NDArray[np.bool_]:
-        """Which answers (n,) are right or wrong, rather than declining."""
-        return np.not_equal(self.outcome, ABSTAINED)
+        """Which answers (n,) are known to be right or wrong: those that can be fitted on."""
+        return np.greater_equal(self.outcome, WRONG)
 
     def column(self, name: str) -> Column:
         """Return a scorer's column; raises GatingError where it measured no answer."""

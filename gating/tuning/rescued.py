@@ -15,7 +15,6 @@ import numpy as np
 
 from gating.conditions import RESCUED, Group
 from gating.tuning.by_condition import figures_of
-from gating.tuning.graded import ABSTAINED
 from gating.tuning.scored import score_answers, thresholds_of
 from gating.types import Unmeasured
 
@@ -86,7 +85,7 @@ def _asked_again(policy: Policy, graded: Graded, closed: Graded, rows: Rows) -> 
 
 def _fit_rows(policy: Policy, closed: Graded, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the log-odds (m,) of the measured answers that are right or wrong, and their labels (m,)."""
-    rows = rows[closed.outcome[rows] != ABSTAINED]
+    rows = rows[closed.labelled[rows]]
     names = [scorer.name for scorer in policy.scorers]
     read = [policy.combination.join(scores) for scores in closed.scores(names, rows)]
     known = [not isinstance(one, Unmeasured) for one in read]

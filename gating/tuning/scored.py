@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gating.tuning.graded import ABSTAINED
+from gating.tuning.graded import ABSTAINED, RIGHT
 from gating.types import Unmeasured
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ class ScoredAnswers:
 
     @property
     def usable(self) -> NDArray[np.bool_]:
-        """Which answers (m,) have a confidence and are right or wrong."""
-        labelled: NDArray[np.bool_] = np.not_equal(self.outcome, ABSTAINED)
-        return self.measured & labelled
+        """Which answers (m,) have a confidence and do not decline; undecided ones are included, as wrong."""
+        answering: NDArray[np.bool_] = np.not_equal(self.outcome, ABSTAINED)
+        return self.measured & answering
 
     def labelled(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the confidences (k,) and the labels (k,), 1 or 0, of the usable answers."""
-        return self.confidence[self.usable], self.outcome[self.usable].astype(np.float64)
+        """Return the confidences (k,) and the labels (k,) of the usable answers: 1 if right, else 0."""
+        return self.confidence[self.usable], (self.outcome[self.usable] == RIGHT).astype(np.float64)
 
     def answered(self, threshold: float | NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which answers (m,) are served at ``threshold``, one for all or one for each (m,)."""

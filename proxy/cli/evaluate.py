@@ -103,7 +103,9 @@ def evaluate(
             await parts.aclose()
 
     run = asyncio.run(work())
-    counts: dict[str, object] = {label: run.labels[label] for label in ("correct", "incorrect", "abstained")}
+    counts: dict[str, object] = {
+        label: run.labels[label] for label in ("correct", "incorrect", "abstained", "undecided")
+    }
     if judge is not None:
         counts["disputed"] = run.disputed
     by_condition = _by_condition(out) if questions.conditions and out.is_file() else {}

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gating.grading import grade
+from gating.grading import decided, grade
 from proxy.demo.demo_proxy import GATED, MAX_TOKENS, OPEN
 from proxy.demo.questions import SYSTEM_PROMPT
 from proxy.exceptions import RunError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import openai
 
-    from gating.grading import Label
+    from gating.grading import Decided
     from proxy.demo.questions import Question
 
 
@@ -26,7 +26,7 @@ class GradedAnswer:
 
     question: Question
     answer: str
-    label: Label
+    label: Decided
     confidence: float | None
     decision: str
 
@@ -89,7 +89,7 @@ def _ask(client: openai.OpenAI, model: str, question: Question) -> GradedAnswer:
     return GradedAnswer(
         question=question,
         answer=answer.strip(),
-        label=grade(answer, question.answers),
+        label=decided(grade(answer, question.answers)),
         confidence=verdict["confidence"],
         decision=verdict["decision"],
     )

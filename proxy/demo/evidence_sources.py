@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gating import Gate, tuning
+from gating.grading import decided
 from gating.types import GatingError
 from proxy import records
 from proxy.demo.client import GradedAnswer
@@ -59,8 +60,10 @@ def _gate(path: Path, scorers: tuple[str, ...], seed: int) -> Gate:
 
 
 def _asked(question: Question, record: records.Record, gate: Gate) -> GradedAnswer:
-    decided = gate.decide(record.evidence())
-    return GradedAnswer(question, record.answer, record.label, decided.confidence, decided.decision)
+    decision = gate.decide(record.evidence())
+    return GradedAnswer(
+        question, record.answer, decided(record.label), decision.confidence, decision.decision
+    )
 
 
 def scores_by_source(found: Mapping[str, Sequence[GradedAnswer]]) -> dict[str, dict[str, float]]:

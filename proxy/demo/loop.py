@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from gating import tuning
 from gating.drift import kolmogorov_smirnov
-from gating.grading import grade
+from gating.grading import decided, grade
 from gating.types import GatingError
 from proxy import records
 from proxy.demo.client import client_of
@@ -218,7 +218,7 @@ class Loop:
             new = [item for item, label in found if label is None]
             for item in new:
                 question = self._answers[item.answer.question or ""]
-                label = grade(item.answer.answer, question.answers)
+                label = decided(grade(item.answer.answer, question.answers))
                 await store.add_label(
                     Label(
                         id=item.decision.id, choice=item.decision.choice, label=label, source="audit",

@@ -18,6 +18,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from gating import Gate, tuning
+from gating.grading import decided
 from gating.threshold import threshold_for_cost
 from gating.types import Evidence, GatingError
 from proxy import app, records
@@ -271,7 +272,7 @@ def _outcome(record: Record, plain: Gate, gate: Gate) -> JudgedAnswer | None:
     rescued = alone if passes else withheld
     if not passes and record.without is not None:
         evidence, label = record.without
-        rescued = alone._replace(label=label) if gate.decide(evidence).served else withheld
+        rescued = alone._replace(label=decided(label)) if gate.decide(evidence).served else withheld
     return JudgedAnswer(
         record,
         alone,

@@ -23,7 +23,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 #: The largest line: an answer of 100,000 tokens with its alternatives is shorter.
 MAX_LINE_BYTES: Final = 100_000_000
 #: What to do about a wrong value of a field, where msgspec's message does not say it.
-_HINTS: Final = {"label": "a label is correct, incorrect or abstained"}
+_HINTS: Final = {"label": "a label is correct, incorrect, abstained or undecided"}
 
 
 class _Identified(Protocol):

@@ -40,7 +40,7 @@ class Observed(Struct, frozen=True, kw_only=True):
     meanings: list[int] | None = None
     closed_book: Observed | None = None
     features: dict[str, float] | None = None
-    label: Literal["correct", "incorrect", "abstained"] | None = None
+    label: Literal["correct", "incorrect", "abstained", "undecided"] | None = None
 
     def evidence(self, *, context: bool | None = None, words: Words | None = None) -> Evidence:
         """Return the evidence that scorers read.
@@ -93,7 +93,9 @@ class Answer(Observed, frozen=True, kw_only=True):
     #: With passages, ``answer`` once more as its own labelled entry, beside ``closed_book``.
     open_book: Observed | None = None
     #: The label that the grading rules gave, where ``label`` is a judge's.
-    matched: Literal["correct", "incorrect", "abstained"] | None = None
+    matched: Literal["correct", "incorrect", "abstained", "undecided"] | None = None
+    #: Who made ``label``; None where the record does not say.
+    labelled_by: Literal["person", "grader", "judge"] | None = None
     #: The fingerprint of the route that made the answer: its model and sampling parameters.
     made_with: dict[str, Any] | None = None
     #: The probability in (0, 1] with which it was drawn from the traffic; None where it was not drawn at random.
@@ -109,7 +111,7 @@ class Answer(Observed, frozen=True, kw_only=True):
 class Record(Answer, frozen=True, kw_only=True):
     """One line of ``records.jsonl``: an answer with its label."""
 
-    label: Literal["correct", "incorrect", "abstained"]
+    label: Literal["correct", "incorrect", "abstained", "undecided"]
 
     @property
     def without(self) -> tuple[Evidence, Label] | None:

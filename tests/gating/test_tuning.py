@@ -24,6 +24,7 @@ from gating.tuning import (
     score_answers,
     tune,
 )
+from gating.tuning.graded import OUTCOMES
 from gating.tuning.splits import one_of_each, split
 
 LABELS = ("incorrect", "correct")
@@ -467,3 +468,27 @@ def test_samples_serve_where_there_are_no_logprobs():
     for row, label in enumerate(labels):
         made.add(Evidence("Paris", samples=("Paris" if label else "Lyon",)), LABELS[label], str(row))
     assert tune(made.graded(), WrongCost(3)).policy.needs == {"samples"}
+
+
+def test_undecided_answers_count_as_wrong_in_certification_and_are_not_fitted_on():
+    """Certifying on undecided labels is at least as strict as on the same answers labelled wrong."""
+    rng = np.random.default_rng(5)
+    scores = rng.normal(size=600)
+    right = rng.random(600) < 1 / (1 + np.exp(-2.5 - 2 * scores))
+    names = np.where(right, "correct", np.where(rng.random(600) < 0.5, "undecided", "incorrect"))
+    made = Collector()
+    for row, (score, name) in enumerate(zip(scores.tolist(), names.tolist(), strict=True)):
+        made.add(Evidence("Paris", features={"own": score}), name, str(row))
+    graded = made.graded()
+    tuned = tune(graded, TargetRisk(0.2), scorers=["own"], seed=1)
+    certify = tuned.answers["certify"]
+    served = certify.answered(tuned.policy.threshold)
+    certificate = tuned.policy.certificate
+    assert certificate is not None
+    assert certificate.total == len(certify)
+    assert certificate.errors == int((certify.outcome[served] != 1).sum())
+    assert int((certify.outcome[served] == OUTCOMES["undecided"]).sum()) > 0
+    assert graded.labelled.sum() == 600 - (names == "undecided").sum()
+    test = tuned.answers["test"]
+    answered = test.answered(tuned.policy.threshold)
+    assert tuned.figures.held_out.wrong == int((test.outcome[answered] != 1).sum())

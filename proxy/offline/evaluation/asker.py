@@ -123,6 +123,7 @@ class Asker:
             features=observed.features,
             label=observed.label or "abstained",
             matched=matched,
+            labelled_by="grader" if self.judge is None or matched is None else "judge",
             condition=question.condition,
             context=question.context if question.condition else None,
             open_book=msgspec.structs.replace(observed, top_logprobs=None)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gating.answers import is_abstention
+from gating.grading import decided
 from gating.risk import lower_bound, upper_bound
 from proxy.exceptions import ConfigError
 from proxy.records import Record, lines
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from gating.grading import Label
+    from gating.grading import Decided, Label
     from proxy.records import Answer, Condition
 
 #: Conditions whose passages contain the answer.
@@ -37,23 +38,25 @@ class Case(NamedTuple):
     """One answer: its condition, its label, and the label of the answer without passages (None: not asked)."""
 
     condition: Condition
-    label: Label
-    closed: Label | None
+    label: Decided
+    closed: Decided | None
 
 
 def case_of(record: Answer) -> Case | None:
     """Return the case of a record; None where it has no condition or no label."""
     if record.condition not in ORDER or record.label is None:
         return None
-    closed = record.label if record.condition == "none" else None
+    closed = _label(record.label, record.answer) if record.condition == "none" else None
     if record.condition != "none" and record.closed_book is not None:
         closed = _label(record.closed_book.label, record.closed_book.answer)
     label = _label(record.label, record.answer) or "abstained"
     return Case(record.condition, label, closed)
 
 
-def _label(label: Label | None, answer: str) -> Label | None:
-    return "abstained" if is_abstention(answer) else label
+def _label(label: Label | None, answer: str) -> Decided | None:
+    if is_abstention(answer):
+        return "abstained"
+    return None if label is None else decided(label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +199,11 @@ def compare_examples(with_examples: Path, without: Path) -> ExamplesComparison:
     def read(path: Path) -> dict[str, Case]:
         return {
             record.id: case_of(record)
-            or Case("none", _label(record.label, record.answer) or "abstained", record.label)
+            or Case(
+                "none",
+                _label(record.label, record.answer) or "abstained",
+                _label(record.label, record.answer),
+            )
             for record, _ in lines(path, Record)
         }
 

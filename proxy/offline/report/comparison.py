@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gating.rules import RULES
-from gating.tuning import ScoredAnswers
+from gating.tuning import RIGHT, ScoredAnswers
 from gating.tuning.splits import one_of_each, split
 from gating.walk import Problem
 
@@ -115,7 +115,7 @@ def _choice(
         return RuleChoice(target, 0.0, None)
     outcomes = np.concatenate([part.outcome[part.answered(threshold)] for part in both])
     coverage = outcomes.size / (len(pilot) + len(certify))
-    return RuleChoice(target, coverage, float((outcomes == 0).mean()) if outcomes.size else None)
+    return RuleChoice(target, coverage, float((outcomes != RIGHT).mean()) if outcomes.size else None)
 
 
 def _joined(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
