@@ -1,11 +1,8 @@
-"""The table of request fields, and the canonical values by which requests are compared with a policy's labels.
+"""The canonical fields and values by which requests are compared with a policy's labels.
 
 Every field of a request that is not in the table's ``INERT`` class is compared: also fields that the table does not
 know, since servers accept many undocumented ones. Fields have one name across wire formats: the system prompt is
 ``system``, whether it is a message, ``instructions`` or Anthropic's ``system``.
-
-Sources: OpenAI's OpenAPI document 2.3.0, Anthropic's API reference, and the documentation of vLLM's OpenAI-compatible
-server, of llama.cpp's server, of OpenRouter and of Ollama.
 """
 
 from __future__ import annotations
@@ -20,63 +17,13 @@ import msgspec
 from gating.fingerprint import LIMIT
 from proxy.exceptions import UNREADABLE
 from proxy.server.bodies import decode
+from proxy.surfaces.field_table import INERT, OPENED, PINNED, SAMPLING, SPELLINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from proxy.surfaces.contract import Request
 
-#: Fields that change neither the answer nor its confidence, or that the proxy sets itself.
-INERT: Final = frozenset(
-    {
-        "model", "idk", "stream", "stream_options", "logprobs", "top_logprobs", "n_probs", "prompt_logprobs",
-        "user", "metadata", "store", "include", "service_tier", "safety_identifier", "prompt_cache_key",
-        "prompt_cache_retention", "prompt_cache_options", "background", "request_id", "priority", "keep_alive",
-        "timings_per_token", "return_progress", "usage", "session_id", "trace", "include_stop_str_in_output",
-        "return_token_ids", "return_tokens_as_token_ids", "response_fields", "id_slot", "cache_prompt",
-        "cache_control", "include_usage", "reasoning.summary", "reasoning.generate_summary",
-    }
-)  # fmt: skip
-#: Sampling fields, which ``match: pin`` replaces by the policy's value.
-SAMPLING: Final = (
-    "temperature", "top_p", "top_k", "min_p", "top_a", "typical_p", "presence_penalty", "frequency_penalty",
-    "repetition_penalty", "repeat_last_n", "length_penalty", "seed", "mirostat", "mirostat_tau", "mirostat_eta",
-    "dynatemp_range", "dynatemp_exponent", "xtc_probability", "xtc_threshold", "dry_multiplier", "dry_base",
-    "dry_allowed_length", "dry_penalty_last_n", "tfs_z",
-)  # fmt: skip
-#: Other fields that shape an answer, or decide which model gives it.
-PINNED: Final = frozenset(
-    {
-        "n", "best_of", "use_beam_search", "logit_bias", "stop", "stop_token_ids", "bad_words", "ignore_eos",
-        "min_tokens", "allowed_token_ids", "skip_special_tokens", "spaces_between_special_tokens", "samplers",
-        "sampler_seq", "grammar", "json_schema", "response_format", "structured_outputs", "guided_json",
-        "guided_regex", "guided_choice", "guided_grammar", "guided_decoding_backend", "guided_whitespace_pattern",
-        "prediction", "tools", "tool_choice", "parallel_tool_calls", "max_tool_calls", "web_search_options",
-        "reasoning_effort", "reasoning", "thinking", "thinking_budget_tokens", "reasoning_budget", "think",
-        "verbosity", "modalities", "audio", "moderation", "suffix", "echo", "add_generation_prompt",
-        "continue_final_message", "chat_template", "chat_template_kwargs", "documents", "add_special_tokens",
-        "mm_processor_kwargs", "truncate_prompt_tokens", "truncation", "context_management", "conversation",
-        "previous_response_id", "prompt", "models", "provider", "route", "transforms", "plugins", "preset",
-        "options", "format", "raw", "template", "context", "images", "system", "lora", "lora_request", "mcp_servers",
-        "container", "logits_processors", "extra_body", "extra_headers", "vllm_xargs", "kv_transfer_params",
-        "cache_salt", "n_keep", "n_discard", "n_indent", "t_max_predict_ms", "dry_sequence_breakers", "num_ctx",
-        "prefill", "media", "earlier_turns", "message_fields", "inference_geo",
-    }
-)  # fmt: skip
-#: Other spellings of fields; those with a dot are inside an object.
-_SPELLINGS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "max_completion_tokens": LIMIT, "max_output_tokens": LIMIT, "n_predict": LIMIT, "num_predict": LIMIT,
-        "max_tokens_to_sample": LIMIT, "max_length": LIMIT, "max_new_tokens": LIMIT,
-        "stop_sequences": "stop", "functions": "tools", "function_call": "tool_choice",
-        "repeat_penalty": "repetition_penalty", "typ_p": "typical_p", "output_format": "response_format",
-        "text.format": "response_format", "text.verbosity": "verbosity", "output_config.format": "response_format",
-        "output_config.effort": "reasoning_effort", "reasoning.effort": "reasoning_effort",
-        "reasoning.max_tokens": "thinking_budget_tokens", "repetition_context_size": "repeat_last_n",
-    }
-)  # fmt: skip
-#: Objects whose members are fields of their own.
-_OPENED: Final = frozenset({"text", "output_config", "reasoning"})
 #: The canonical names of the table. A field outside it is compared as well, and counted as ``other``.
 KNOWN: Final = INERT | frozenset(SAMPLING) | PINNED | {LIMIT, "upstream"}
 #: Values that every server treats like an absent field.
@@ -108,6 +55,9 @@ _MESSAGE_FIELDS: Final = frozenset(
     {"role", "content", "name", "type", "id", "status", "tool_calls", "tool_call_id", "function_call", "refusal",
      "cache_control", "annotations", "audio", "phase"}
 )  # fmt: skip
+#: Fields beside the conversation that a sample inherits, and the formats that leave the content of an answer open.
+_SAMPLED: Final = frozenset({"model", "tools", "functions"})
+_FREE_FORMATS: Final = ({"type": "json_object"}, {"type": "text"})
 #: Longer values are kept as a hash.
 _LONGEST: Final = 64
 _HASHED, _AS_JSON = "sha256:", "json:"
@@ -127,7 +77,7 @@ def request_fields(
     raw = {name: decode(_ANY, value) for name, value in request.fields.items() if _matters(name, spoken)}
     found: dict[str, Any] = {}
     for name, value in _members({**raw, **params}):
-        canonical = _SPELLINGS.get(name, name)
+        canonical = SPELLINGS.get(name, name)
         if value is None or canonical in INERT or value in _LIKE_ABSENT.get(canonical, ()):
             continue
         if canonical == LIMIT:
@@ -143,6 +93,27 @@ def limit_of(fields: Mapping[str, Any]) -> Any:
     return fields.get(LIMIT, "the upstream's limit")
 
 
+def sample_request(request: Request, format_name: str, settled: Mapping[str, Any]) -> Request:
+    """Return the request of a sample: the conversation, and of the other fields those that are known to be harmless.
+
+    ``settled`` are the fields (canonical) whose values are the policy's own; samples inherit them. All others could
+    make samples agree with each other whatever the model knows.
+    """
+    format_name = "chat" if request.origin is not None else format_name
+    kept = _CONVERSATION.get(format_name, frozenset()) | _SAMPLED
+
+    def inherits(name: str, value: msgspec.Raw) -> bool:
+        if name in kept or SPELLINGS.get(name, name) == LIMIT:
+            return True
+        return all(
+            SPELLINGS.get(member, member) in settled or inner in _FREE_FORMATS
+            for member, inner in _members({name: decode(_ANY, value)})
+        )
+
+    fields = {name: value for name, value in request.fields.items() if inherits(name, value)}
+    return msgspec.structs.replace(request, fields=fields)
+
+
 def label_of(field: str) -> str:
     """Return the field as a label of metrics: ``other`` for fields outside the table."""
     return field if field in KNOWN else "other"
@@ -151,9 +122,9 @@ def label_of(field: str) -> str:
 def pinned(request: Request, values: Mapping[str, Any]) -> Request:
     """Return the request with these values of sampling fields; None removes a field."""
     fields = {
-        name: value for name, value in request.fields.items() if _SPELLINGS.get(name, name) not in values
+        name: value for name, value in request.fields.items() if SPELLINGS.get(name, name) not in values
     }
-    spelled = {_SPELLINGS.get(name, name): name for name in request.fields}
+    spelled = {SPELLINGS.get(name, name): name for name in request.fields}
     fields |= {
         spelled.get(name, name): msgspec.Raw(msgspec.json.encode(value))
         for name, value in values.items()
@@ -171,7 +142,7 @@ def _matters(name: str, spoken: frozenset[str]) -> bool:
 
 def _members(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in raw.items():
-        if name in _OPENED and isinstance(value, Mapping):
+        if name in OPENED and isinstance(value, Mapping):
             for member, inner in value.items():
                 yield f"{name}.{member}", inner
         else:

@@ -5,15 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from gating.fingerprint import ANSWERED_BY, FIELDS, LIMIT, answered_by_other, cut_differs, is_complete
+from gating.fingerprint import (
+    ANSWERED_BY,
+    FIELDS,
+    LIMIT,
+    Difference,
+    answered_by_other,
+    cut_differs,
+    is_complete,
+)
 from gating.gate import ELSEWHERE
 from gating.policy import OF_SAMPLES, OF_VECTORS, Policy
-from proxy.requests.fields import SAMPLING, limit_of, pinned, request_fields
+from proxy.requests.fields import limit_of, pinned, request_fields, sample_request
+from proxy.surfaces.field_table import SAMPLING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gating.fingerprint import Difference
     from proxy.requests.route import Route
     from proxy.surfaces.contract import Completion, Request
 
@@ -103,9 +111,27 @@ def match_of_answer(route: Route, match: Match, completion: Completion, *, cut: 
             lenient = route.config.match == "lenient"
             found = (*match.differences, difference)
             match = replace(match, applies=match.applies and lenient, certified=False, differences=found)
-    if match.certified and answered_by_other(policy.fingerprint, completion.model):
-        match = replace(match, certified=False)
+    if answered_by_other(policy.fingerprint, completion.model):
+        other = Difference("model", completion.model, ", ".join(policy.fingerprint[ANSWERED_BY]))
+        match = replace(match, certified=False, differences=(*match.differences, other))
     return match
+
+
+def request_for_samples(route: Route, match: Match | None, request: Request, format_name: str) -> Request:
+    """Return the request of a sample: of the client's parameters, only those whose values are the policy's."""
+    policy = _policy_of(route)
+    settled: dict[str, Any] = {}
+    if (
+        policy is not None
+        and is_complete(policy.fingerprint)
+        and match is not None
+        and match.fields is not None
+    ):
+        unlike = {each.field for each in (*match.differences, *match.replaced)}
+        compared = policy.fingerprint[FIELDS].keys() | _varied(policy)
+        settled = {name: value for name, value in match.fields.items() if name in compared - unlike}
+        settled |= {each.field: each.fitted for each in match.replaced}
+    return sample_request(request, format_name, settled)
 
 
 def made_with(

@@ -19,6 +19,7 @@ from proxy.config import Budget
 from proxy.exceptions import HttpError, UpstreamError, UpstreamGarbage, UpstreamStatus, failure_summary
 from proxy.requests.evidence.budget import Slots, tokens_left
 from proxy.requests.evidence.gathering import Answer, OverBudget, is_judged
+from proxy.requests.matching import request_for_samples
 from proxy.requests.upstream_call import further
 from proxy.surfaces.contract import Ask
 from proxy.upstreams.abilities import is_refusal
@@ -51,7 +52,9 @@ class Samples:
             return ()  # it is not known which choice answers which prompt
         if self.config.sampling.temperature == 0.0:
             return ()  # all samples would be equal, whatever the model knows
-        drawing = Drawing(exchange, answer, self.config, self.slots)
+        request = request_for_samples(exchange.route, exchange.match, exchange.request, exchange.surface.name)
+        sampled = msgspec.structs.replace(exchange, request=request)
+        drawing = Drawing(sampled, answer, self.config, self.slots)
         await drawing.run()
         completion = await answer.get()
         return [{"samples": tuple(drawing.samples)} for _ in completion.choices]
