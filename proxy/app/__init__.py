@@ -4,6 +4,7 @@ from proxy.app.asgi import App, Lasting
 from proxy.app.parts import Parts, build
 from proxy.app.routes import TOP_LOGPROBS
 from proxy.app.setting import Setting, application, application_of_worker
+from proxy.app.validation import concerns, notes, validate
 
 __all__ = [
     "TOP_LOGPROBS",
@@ -14,4 +15,7 @@ __all__ = [
     "application",
     "application_of_worker",
     "build",
+    "concerns",
+    "notes",
+    "validate",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -13,6 +14,7 @@ from proxy.admin import AdminAccess, admin_routes
 from proxy.app.doors import Doors
 from proxy.clients.authentication import Keys
 from proxy.clients.limits import Limits
+from proxy.config import admin_key
 from proxy.gateway.feedback import FeedbackEndpoint
 from proxy.gateway.health import Health
 from proxy.server.bodies import Bodies
@@ -45,6 +47,8 @@ class Lasting:
     environ: Mapping[str, str] = field(default_factory=dict)
     #: The worker thread for large bodies and the records of their requests.
     body_thread: BodyThread = field(default_factory=BodyThread)
+    #: The folder to which relative paths of the configuration refer.
+    folder: Path = field(default_factory=Path)
 
 
 class App:
@@ -96,9 +100,11 @@ class App:
         return self._limits
 
     def _admin(self, parts: Parts) -> list[BaseRoute]:
-        variable = parts.config.server.admin_key_env
-        key = None if self._lasting is None else self._lasting.environ.get(variable)
-        proxies = TrustedProxies(parts.config.server.trusted_proxies)
+        server = parts.config.server
+        variable = server.admin_key_file or server.admin_key_env
+        lasting = self._lasting
+        key = None if lasting is None else admin_key(server, lasting.environ, lasting.folder)
+        proxies = TrustedProxies(server.trusted_proxies)
         link = None if self._lasting is None else self._lasting.link
         # An unchanged access is kept, with its counts of wrong keys.
         if self._admin_access is None or not self._admin_access.same(key, variable, proxies):

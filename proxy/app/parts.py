@@ -12,7 +12,7 @@ from proxy.gateway import trace_context
 from proxy.metrics import InForce, Metrics
 from proxy.requests.evidence import LocalModels
 from proxy.requests.route import Route, RouteTable, in_order
-from proxy.upstreams import make_upstreams
+from proxy.upstreams import Access, accesses, make_upstreams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +36,8 @@ class Parts:
     #: The routes' pipelines by the names of the routes.
     pipelines: Mapping[str, Pipeline]
     upstreams: Mapping[str, UpstreamClient]
+    #: The addresses and keys that the upstreams were made with.
+    access: Mapping[str, Access] = field(repr=False)
     tracing: Tracing | None = None
     #: The models that work in this process.
     local_models: LocalModels = field(default_factory=LocalModels)
@@ -67,11 +69,12 @@ def build(
     check_admin_key(environ.get(config.server.admin_key_env), config.server.admin_key_env)
     metrics = Metrics() if metrics is None else metrics
     snapshot = StoreSnapshot() if snapshot is None else snapshot
-    if before is not None and before.config.upstreams == config.upstreams:
+    access = accesses(config.upstreams, environ, folder)
+    if before is not None and (before.config.upstreams, before.access) == (config.upstreams, access):
         upstreams = before.upstreams
     else:
         context = trace_context.taken if tracing is None else tracing.headers
-        upstreams = make_upstreams(config.upstreams, environ, metrics, context)
+        upstreams = make_upstreams(config.upstreams, access, metrics, context)
     local_models = LocalModels() if before is None else before.local_models
     joining = Joining(
         folder, metrics, snapshot, recorder, upstreams, local_models, workers=config.server.workers
@@ -81,7 +84,9 @@ def build(
         made[each.name] = pipeline_of(each, upstreams[each.upstream], joining, made, _provider(config, each))
     routes = [made[route.name].route for route in config.routes]
     metrics.in_force(_in_force(route) for route in routes)
-    return Parts(config, metrics, RouteTable(routes), made, upstreams, tracing, local_models, snapshot.keys)
+    return Parts(
+        config, metrics, RouteTable(routes), made, upstreams, access, tracing, local_models, snapshot.keys
+    )
 
 
 def _in_force(route: Route) -> InForce:

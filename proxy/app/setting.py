@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from proxy.app.asgi import App, Lasting
 from proxy.app.parts import build
+from proxy.app.validation import validate
 from proxy.clients.last_used import Uses
 from proxy.control.drift_watch import DriftWatcher
 from proxy.control.policies import StoreSnapshot, store_of
@@ -47,6 +48,7 @@ def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics |
     """An application with its store, which keeps itself up to date while it runs. Raises ConfigError."""
     metrics = Metrics() if metrics is None else metrics
     config = setting.config
+    validate(config, setting.folder, environ)
     link = StoreLink(store_of(config, setting.folder, environ), metrics)
     thread = BodyThread()
     rng = Random()  # noqa: S311 - nobody gains by guessing
@@ -60,7 +62,15 @@ def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics |
         recorder=recorder,
         tracing=Tracing() if config.server.opentelemetry else None,
     )
-    app = App(lasting(config, snapshot=setting.snapshot), Lasting(link, recorder, uses, environ, thread))
+    app = App(
+        lasting(config, snapshot=setting.snapshot),
+        Lasting(link, recorder, uses, environ, thread, setting.folder),
+    )
+
+    def apply(config: Config, snapshot: StoreSnapshot) -> None:
+        validate(config, setting.folder, environ)
+        app.replace(lasting(config, snapshot=snapshot, before=app.parts))
+
     app.reloader = Reloader(
         config,
         setting.snapshot,
@@ -72,7 +82,7 @@ def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics |
         drift=DriftWatcher(link),
         metrics=metrics,
         routes=lambda: app.parts.routes.routes,
-        apply=lambda config, snapshot: app.replace(lasting(config, snapshot=snapshot, before=app.parts)),
+        apply=apply,
     )
     return app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from gating import Gate
     from proxy.requests.route import Route
 
-Config = Annotated[Path, typer.Option("--config", "-c", help="The configuration.")]
+Config = Annotated[Path, typer.Option("--config", "-c", envvar="IDK_CONFIG", help="The configuration.")]
 
 
 def check(
@@ -33,21 +34,33 @@ def check(
 
     Policies that the configuration names in the store are read from the store.
     """
+    from proxy.app import concerns, notes, validate
     from proxy.cli.routes import build_from
+    from proxy.config import error_prefix, folder_of
 
     parts = build_from(config)
+    folder = folder_of(config)
+    with error_prefix(str(config)):
+        validate(parts.config, folder, os.environ)
+        found = list(concerns(parts.config, folder, os.environ))
+        noted = [each for each in notes(parts.config, folder, os.environ) if each not in found]
     routes = parts.routes.routes
     if example is not None:
         from proxy.cli import check_example
 
         check_example.show(example, surface, parts.routes, as_json=as_json)
     elif as_json:
-        print_json({"config": str(config), "routes": [describe(route) for route in routes]})
+        described = [describe(route) for route in routes]
+        print_json({"config": str(config), "routes": described, "warnings": found})
     else:
-        print_line(f"{config}: sound")
+        print_line(f"{config}: {'can be used, with warnings' if found else 'sound'}")
         for route in routes:
             models = ", ".join(route.config.models)
             print_line(f"  {route.name}: {models} -> {route.upstream.name}, {summary(route)}")
+        for concern in found:
+            print_line(f"  warning: {concern}")
+        for note in noted:
+            print_line(f"  note: {note}")
 
 
 def summary(route: Route) -> str:

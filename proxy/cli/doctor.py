@@ -34,7 +34,9 @@ _ROWS = {
 
 
 def doctor(
-    config: Annotated[Path, typer.Option("--config", "-c", help="The configuration.")] = Path("idk.yaml"),
+    config: Annotated[
+        Path, typer.Option("--config", "-c", envvar="IDK_CONFIG", help="The configuration.")
+    ] = Path("idk.yaml"),
     model: Annotated[
         str | None, typer.Option(help="The model to ask, for a route that takes any model and names none.")
     ] = None,

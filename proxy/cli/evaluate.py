@@ -26,7 +26,9 @@ def evaluate(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Where to write the records; an interrupted run is continued.")
     ],
-    config: Annotated[Path, typer.Option("--config", "-c", help="The configuration.")] = Path("idk.yaml"),
+    config: Annotated[
+        Path, typer.Option("--config", "-c", envvar="IDK_CONFIG", help="The configuration.")
+    ] = Path("idk.yaml"),
     samples: Annotated[
         int | None,
         typer.Option(min=0, max=64, help="Further samples of each answer. [default: the route's]"),

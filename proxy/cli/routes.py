@@ -24,10 +24,10 @@ OPENAI_KEY: Final = "OPENAI_API_KEY"
 def build_from(config: Path) -> Parts:
     """Build the application of a configuration and its policies; raise ConfigError, which names the file."""
     from proxy.app import build
-    from proxy.config import error_prefix, load
+    from proxy.config import error_prefix, folder_of, load
     from proxy.control.policies import read_snapshot
 
-    loaded, folder = load(config), config.resolve().parent
+    loaded, folder = load(config), folder_of(config)
     with error_prefix(str(config)):
         snapshot = read_snapshot(loaded, folder, os.environ)
         return build(loaded, folder=folder, environ=os.environ, snapshot=snapshot)
@@ -97,8 +97,8 @@ def credentials_of(parts: Parts, route: Route, api_key_env: str | None) -> bytes
 def _may_get_openai_key(parts: Parts, route: Route) -> bool:
     upstreams = parts.config.upstreams
     named = upstreams[route.config.upstream]
-    urls = [upstreams[name].base_url for name in named.of] if named.of else [named.base_url]
-    hosts = [urlsplit(url or "").hostname or "" for url in urls]
+    names = list(named.of) if named.of else [route.config.upstream]
+    hosts = [urlsplit(parts.access[name].base_url or "").hostname or "" for name in names]
     return all(host == "api.openai.com" or _is_loopback(host) for host in hosts)
 
 

@@ -60,8 +60,9 @@ def serve(arguments: Arguments) -> None:
     from proxy import config as configuration
     from proxy.control.reload import Source
 
-    path = Path(arguments.config or "idk.yaml")
-    has_file = arguments.config is not None or (arguments.upstream is None and path.exists())
+    named = arguments.config or (None if arguments.upstream else os.environ.get("IDK_CONFIG"))
+    path = Path(named or "idk.yaml")
+    has_file = named is not None or (arguments.upstream is None and path.exists())
     if has_file == (arguments.upstream is not None):
         raise ConfigError(
             "serve: give either --config FILE or --upstream URL; `idk init` writes a configuration to start from"
@@ -76,7 +77,7 @@ def serve(arguments: Arguments) -> None:
         source, where = None, "--upstream"
         loaded = configuration.with_server(configuration.for_upstream(arguments.upstream), given, where)
     with configuration.error_prefix(where):
-        run(loaded, path.resolve().parent, source)
+        run(loaded, configuration.folder_of(path), source)
 
 
 def run(loaded: Config, folder: Path, source: Source | None = None) -> None:
@@ -109,14 +110,14 @@ def _serve(config: Config, folder: Path, source: Source | None) -> None:
 @contextmanager
 def _shared_store(config: Config, source: Source | None) -> Iterator[tuple[Config, Source | None]]:
     """Replace a store in memory by a temporary file where several workers, which share no memory, need one store."""
-    from proxy.config import with_server
+    from proxy.config import store_url, with_server
     from proxy.storage import MEMORY_URL
 
-    if config.server.workers == 1 or config.server.store != MEMORY_URL:
+    if config.server.workers == 1 or store_url(config.server, os.environ) != MEMORY_URL:
         yield config, source
         return
     with TemporaryDirectory(prefix="idk-store-") as directory:
-        given = {"store": f"sqlite:///{directory}/idk.db"}
+        given = {"store": f"sqlite:///{directory}/idk.db", "store_env": None}
         followed = None if source is None else replace(source, given={**source.given, **given})
         yield with_server(config, given, "--workers"), followed
 

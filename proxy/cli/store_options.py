@@ -25,7 +25,9 @@ StoreUrl = Annotated[
     str | None,
     typer.Option("--store", metavar="URL", help="The store's URL. [default: server.store of --config]"),
 ]
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration that names the store.")]
+ConfigFile = Annotated[
+    Path, typer.Option("--config", "-c", envvar="IDK_CONFIG", help="The configuration that names the store.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Who = Annotated[
     str | None, typer.Option(help="Name for the history. [default: the name of the system's user]")
@@ -41,7 +43,7 @@ def store_for(url: str | None, config: Path) -> Store:
     if url is not None:
         return make_store(url, Path.cwd(), sealer_of(configuration.Server().audit_key_env, os.environ))
     if config.exists():
-        return store_of(configuration.load(config), config.resolve().parent, os.environ)
+        return store_of(configuration.load(config), configuration.folder_of(config), os.environ)
     raise ConfigError(f"{config}: no such file; give --store URL, for example --store sqlite:///idk.db")
 
 

@@ -1,6 +1,7 @@
 """The configuration file `idk.yaml`: its sections as frozen, typed values, how it is read, and how it is checked."""
 
-from proxy.config.reading import error_prefix, for_upstream, load, parse, with_server
+from proxy.config.checks import warnings
+from proxy.config.reading import error_prefix, files_of, folder_of, for_upstream, load, parse, with_server
 from proxy.config.sections import (
     Budget,
     Config,
@@ -13,6 +14,7 @@ from proxy.config.sections import (
     Upstream,
     fallback_of,
 )
+from proxy.config.values import admin_key, api_key, base_url, secret_files, store_url
 
 __all__ = [
     "Budget",
@@ -24,10 +26,18 @@ __all__ = [
     "Route",
     "Server",
     "Upstream",
+    "admin_key",
+    "api_key",
+    "base_url",
     "error_prefix",
     "fallback_of",
+    "files_of",
+    "folder_of",
     "for_upstream",
     "load",
     "parse",
+    "secret_files",
+    "store_url",
+    "warnings",
     "with_server",
 ]

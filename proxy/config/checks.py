@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import math
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from gating import SCORERS
 from proxy.config.schema import nearest
-from proxy.config.sections import Config, Embeddings, Rag, Route, Upstream, fallback_of
+from proxy.config.sections import Config, Embeddings, Rag, Route, Server, Upstream, fallback_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,8 +31,35 @@ def problems(config: Config) -> Iterator[str]:
         yield from _route_problems(f"routes[{number}]", route, config)
 
 
+def warnings(config: Config) -> Iterator[str]:
+    """Yield each setting that is allowed and probably a mistake, as ``key: what is wrong; how to fix it``."""
+    for number, route in enumerate(config.routes):
+        earlier = config.routes[:number]
+        covers = [
+            next(
+                (other.name for other in earlier if any(_covers(each, model) for each in other.models)), None
+            )
+            for model in route.models
+        ]
+        if all(name is not None for name in covers):
+            yield (
+                f"routes[{number}].models: every model of `{route.name}` is taken by an earlier route "
+                f"({', '.join(sorted(set(filter(None, covers))))}); put `{route.name}` first, or reach it by "
+                "x-idk-route alone"
+            )
+
+
+def _covers(pattern: str, model: str) -> bool:
+    """Return whether a pattern matches all that ``model``, a name or a pattern, matches."""
+    return pattern == model or (not set(model) & set("?[") and fnmatchcase(model, pattern))
+
+
 def _server_problems(config: Config) -> Iterator[str]:
     server = config.server
+    if server.store_env is not None and server.store != Server().store:
+        yield "server: has both store and store_env; keep one"
+    if server.admin_key_file is not None and server.admin_key_env != Server().admin_key_env:
+        yield "server: has both admin_key_env and admin_key_file; keep one"
     if not (config.keys or server.stored_keys or server.open or _is_loopback(server.host)):
         yield (
             f"server.host: {server.host} is reachable from other machines and there are no keys; "
@@ -64,17 +92,22 @@ def _upstream_problems(place: str, upstream: Upstream, known: Mapping[str, Upstr
     if upstream.of is not None:
         yield from _pool_problems(place, upstream, known)
         return
-    if upstream.base_url is None and upstream.litellm is None:
+    if upstream.base_url is None and upstream.base_url_env is None and upstream.litellm is None:
         yield (
-            f"{place}: has no address; set base_url, or litellm: PROVIDER (with a base_url of that provider, if "
-            "needed), or of: [NAME, …]"
+            f"{place}: has no address; set base_url (or base_url_env), or litellm: PROVIDER (with a "
+            "base_url of that provider, if needed), or of: [NAME, …]"
         )
     if upstream.transport is not None:
         yield f"{place}.transport: the setting was removed, the proxy has one HTTP client; delete the line"
     if upstream.litellm is not None and upstream.auth == "forward":
         yield f"{place}.auth: LiteLLM takes its key from api_key_env only; remove auth: forward"
-    if upstream.auth == "forward" and upstream.api_key_env:
-        yield f"{place}: auth: forward sends the client's own key; remove api_key_env"
+    for key in ("api_key_env", "api_key_file"):
+        if upstream.auth == "forward" and getattr(upstream, key):
+            yield f"{place}: auth: forward sends the client's own key; remove {key}"
+    if upstream.api_key_env and upstream.api_key_file:
+        yield f"{place}: has both api_key_env and api_key_file; keep one"
+    if upstream.base_url and upstream.base_url_env:
+        yield f"{place}: has both base_url and base_url_env; keep one"
 
 
 def _pool_problems(place: str, pool: Upstream, known: Mapping[str, Upstream]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -19,17 +19,67 @@ if TYPE_CHECKING:
     from proxy.config.sections import Config
 
 
+#: The files of a directory that are read.
+_SUFFIXES: Final = (".yaml", ".yml")
+
+
 def load(path: Path) -> Config:
-    """Read and check one file; raise ConfigError where it cannot be used."""
+    """Read and check a file, or the files of a directory; raise ConfigError where they cannot be used."""
+    where = str(path)
+    if not path.is_dir():
+        return parse(_text(path), where)
+    tree: dict[str, Any] = {}
+    for file in files_of(path):
+        part = tree_of(_text(file), str(file))
+        if part is not None and not isinstance(part, dict):
+            raise ConfigError(
+                f"{file}: must be a mapping; each file of a directory holds sections of idk.yaml"
+            )
+        tree = _merged(tree, part or {})
+    return checked(config_of(tree, where), where)
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files of a configuration in the order of reading: the file itself, or those of a directory.
+
+    Hidden files are left out: Kubernetes keeps the versions of a ConfigMap in them. Raises ConfigError.
+    """
+    if not path.is_dir():
+        return [path]
     try:
-        text = path.read_text(encoding="utf-8")
+        names = sorted(path.iterdir())
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
+    files = [each for each in names if each.suffix in _SUFFIXES and not each.name.startswith(".")]
+    if not files:
+        raise ConfigError(f"{path}: the directory has no .yaml file; `idk init` writes one")
+    return files
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder to which relative paths of a configuration refer."""
+    return path.resolve() if path.is_dir() else path.resolve().parent
+
+
+def _merged(first: Any, second: Any) -> Any:
+    """Merge a later file into an earlier one: mappings by key, lists one after the other, other values replaced."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        both = {key: _merged(first[key], second[key]) for key in first.keys() & second.keys()}
+        return {**first, **second, **both}
+    if isinstance(first, list) and isinstance(second, list):
+        return [*first, *second]
+    return second
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError as exc:
         raise ConfigError(f"{path}: no such file; `idk init` writes a commented one") from exc
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path}: cannot be read: it is not UTF-8 text") from exc
-    return parse(text, str(path))
 
 
 def parse(text: str, where: str) -> Config:

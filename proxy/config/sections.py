@@ -45,8 +45,12 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Reads client keys from the store as well (`idk key create`); without any key, every request is rejected.
     stored_keys: bool = False
     store: str = "sqlite:///idk.db"
+    #: In place of store: name of the environment variable that holds the URL, which may contain a password.
+    store_env: Annotated[str, Meta(min_length=1)] | None = None
     #: Name of the environment variable that holds the key for the page at /admin.
     admin_key_env: str = "IDK_ADMIN_KEY"
+    #: In place of admin_key_env: a file with the key, which is read again on a reload.
+    admin_key_file: Annotated[str, Meta(min_length=1)] | None = None
     #: Addresses and networks of reverse proxies whose Forwarded and X-Forwarded-* headers count.
     trusted_proxies: tuple[str, ...] = ()
     #: Whether questions and answers are stored with the decisions.
@@ -127,9 +131,13 @@ class Upstream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     of: tuple[Name, ...] | dict[Name, Weight] | None = None
     base_url: str | None = None
+    #: In place of base_url: name of the environment variable that holds the address.
+    base_url_env: Annotated[str, Meta(min_length=1)] | None = None
     litellm: str | None = None
     #: Name of the environment variable that holds the API key.
     api_key_env: str | None = None
+    #: In place of api_key_env: a file with the API key, which is read again on a reload.
+    api_key_file: Annotated[str, Meta(min_length=1)] | None = None
     #: Whether the proxy sends its own API key, or forwards the client's Authorization header.
     auth: Literal["key", "forward"] = "key"
     #: Wire formats that the upstream speaks; the others are translated to chat completions. The default is chat,

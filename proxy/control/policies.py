@@ -13,6 +13,7 @@ import msgspec
 
 from gating import Policy
 from gating.types import GatingError
+from proxy.config import store_url
 from proxy.exceptions import ConfigError
 from proxy.storage import make_store, sealer_of
 
@@ -158,7 +159,7 @@ def read_snapshot(config: Config, folder: Path, environ: Mapping[str, str]) -> S
 def store_of(config: Config, folder: Path, environ: Mapping[str, str]) -> Store:
     """Create the configured store without opening it; raises ConfigError."""
     server = config.server
-    return make_store(server.store, folder, sealer_of(server.audit_key_env, environ))
+    return make_store(store_url(server, environ), folder, sealer_of(server.audit_key_env, environ))
 
 
 def policy_of(route: RouteConfig, folder: Path, snapshot: StoreSnapshot) -> LoadedPolicy:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy import config as configuration
 from proxy.control.policies import PolicyName, StoreSnapshot, stored_names, take_snapshot
@@ -43,8 +43,13 @@ POLL_S = 0.25
 FOLLOW_S = 2.0
 #: How often housekeeping runs: drift, last uses of keys, and retention.
 HOUSEKEEPING_S = 60.0
-#: Keys of ``server`` that a running process cannot change.
-_FIXED = ("host", "port", "workers", "store", "log", "log_text", "audit_key_env", "drain_s")
+#: Keys of ``server`` that a reload applies; any other key takes effect after a restart, and a reload says so.
+APPLIED: Final = frozenset(
+    {
+        "open", "stored_keys", "admin_key_env", "admin_key_file", "trusted_proxies", "retention", "max_body_bytes", "max_body_strings",
+        "max_answer_bytes", "max_answer_strings", "max_in_flight", "cors_origins", "keepalive_s",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +69,27 @@ class Source:
         return configuration.with_server(configuration.load(self.path), self.given, str(self.path))
 
     def stamp(self, config: Config) -> tuple[object, ...]:
-        """Return a value that changes whenever the file, or a policy file that it names, is written or replaced."""
+        """Return a value that changes whenever a configuration, policy or secret file is written or replaced."""
         names = {route.policy for route in config.routes if route.policy is not None}
-        policies = sorted(name for name in names if PolicyName.parse(name) is None)
-        folder = self.path.resolve().parent
-        return tuple(_stamp(path) for path in (self.path, *(folder / name for name in policies)))
+        policies = [name for name in names if PolicyName.parse(name) is None]
+        folder = configuration.folder_of(self.path)
+        others = sorted({*policies, *configuration.secret_files(config)})
+        return (self._file_stamps(), *(_stamp(folder / name) for name in others))
+
+    def _file_stamps(self) -> tuple[object, ...]:
+        try:
+            return tuple((str(path), _stamp(path)) for path in configuration.files_of(self.path))
+        except ConfigError:  # the directory is empty or cannot be read
+            return ()
+
+
+def waiting_for_restart(before: Config, after: Config) -> list[str]:
+    """Return the keys of ``server`` that differ and that a running process cannot change."""
+    return [
+        name
+        for name in type(after.server).__struct_fields__
+        if name not in APPLIED and getattr(before.server, name) != getattr(after.server, name)
+    ]
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -173,9 +194,7 @@ class Reloader:
     async def _apply_file(self, source: Source) -> None:
         try:
             config = source.load()
-            fixed = [
-                name for name in _FIXED if getattr(config.server, name) != getattr(self._config.server, name)
-            ]
+            waiting = waiting_for_restart(self._config, config)
             with configuration.error_prefix(str(source.path)):
                 snapshot = await self._snapshot_for(config)
                 self._put(config, snapshot)
@@ -186,7 +205,7 @@ class Reloader:
         self._revision = -1  # policies that are named only now are read and watched too
         self._metrics.reloads.labels("applied").inc()
         logger.info("%s: in force", source.path)
-        for name in fixed:
+        for name in waiting:
             logger.warning("server.%s: takes effect after a restart of the proxy", name)
 
     # The store

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from proxy.config import api_key, base_url
 from proxy.exceptions import ConfigError
 from proxy.upstreams.attempts import Attempts
 from proxy.upstreams.breaker import Breaker
@@ -17,6 +21,7 @@ from proxy.upstreams.transport import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from proxy.config import Upstream
     from proxy.metrics import Metrics, UpstreamMetrics
@@ -24,16 +29,33 @@ if TYPE_CHECKING:
     from proxy.upstreams.http import TraceContext
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """An upstream's address and API key, from the configuration, the environment or a file."""
+
+    base_url: str | None
+    api_key: str | None = field(repr=False)
+
+
+def accesses(configs: Mapping[str, Upstream], environ: Mapping[str, str], folder: Path) -> dict[str, Access]:
+    """Return the addresses and keys of all single upstreams; raise ConfigError where one is missing."""
+    return {
+        name: Access(base_url(name, config, environ), api_key(name, config, environ, folder))
+        for name, config in configs.items()
+        if config.of is None
+    }
+
+
 def make_upstreams(
     configs: Mapping[str, Upstream],
-    environ: Mapping[str, str],
+    given: Mapping[str, Access],
     metrics: Metrics,
     context: TraceContext | None = None,
 ) -> dict[str, UpstreamClient]:
     """Return every upstream by name, groups included; opens no connection. Raises ConfigError."""
     counters = {name: metrics.upstream(name) for name in configs}
     single: dict[str, UpstreamClient] = {
-        name: make_upstream(name, config, environ, counters[name], context)
+        name: make_upstream(name, config, given[name], counters[name], context)
         for name, config in configs.items()
         if config.of is None
     }
@@ -48,12 +70,11 @@ def make_upstreams(
 def make_upstream(
     name: str,
     config: Upstream,
-    environ: Mapping[str, str],
+    access: Access,
     metrics: UpstreamMetrics,
     context: TraceContext | None = None,
 ) -> UpstreamClient:
-    """Return one upstream; opens no connection. Raises ConfigError where its key is missing or its URL is wrong."""
-    api_key = _api_key(name, config, environ)
+    """Return one upstream; opens no connection. Raises ConfigError where its URL is wrong."""
     attempts = Attempts(
         Backoff(config.max_retries, patience_s=config.timeout_s),
         Breaker(config.breaker.failures, config.breaker.open_s),
@@ -63,34 +84,27 @@ def make_upstream(
     if config.litellm is not None:
         from proxy.upstreams.litellm import LiteLLMUpstream  # its library takes seconds to import
 
-        secrets = Secrets(api_key, "")
+        secrets = Secrets(access.api_key, "")
         return LiteLLMUpstream(
-            name, config, secrets=secrets, gives_logprobs=gives_logprobs, attempts=attempts
+            name,
+            replace(config, base_url=access.base_url),
+            secrets=secrets,
+            gives_logprobs=gives_logprobs,
+            attempts=attempts,
         )
-    base_url = config.base_url or ""
+    url = access.base_url or ""
     try:
-        origin = Origin.parse(base_url)
+        origin = Origin.parse(url)
     except ConfigError as exc:
         raise ConfigError(f"upstreams.{name}.{exc}") from exc
     timeouts = Timeouts(connect_s=config.connect_timeout_s, write_s=config.timeout_s, read_s=config.timeout_s)
     return HttpUpstream(
         name,
-        make_transport(base_url, timeouts, limits=PoolLimits(max_connections=config.max_connections)),
-        secrets=Secrets(api_key, origin.authority),
+        make_transport(url, timeouts, limits=PoolLimits(max_connections=config.max_connections)),
+        secrets=Secrets(access.api_key, origin.authority),
         forwards_credentials=config.auth == "forward",
         gives_logprobs=gives_logprobs,
         attempts=attempts,
         formats=HTTP_FORMATS if config.formats is None else config.formats,
         context=context,
     )
-
-
-def _api_key(name: str, config: Upstream, environ: Mapping[str, str]) -> str | None:
-    if config.api_key_env is None:
-        return None
-    api_key = environ.get(config.api_key_env, "").strip()
-    if not api_key:
-        raise ConfigError(
-            f"upstreams.{name}.api_key_env: {config.api_key_env} is not in the environment; set it to the key"
-        )
-    return api_key

@@ -32,4 +32,4 @@ def test_a_file_that_is_there_is_kept_unless_told(tmp_path, capsys):
 
 def test_a_place_that_cannot_be_written(tmp_path, capsys):
     assert run(["init", str(tmp_path / "none" / "idk.yaml")]) == 2
-    assert "cannot be written: No such file or directory" in capsys.readouterr().err
+    assert "does not exist; create it first" in capsys.readouterr().err

@@ -244,7 +244,10 @@ HASH = "0" * 64
             ),
         ),
         (route(before="server: {host: my.host}\n"), "server.host: my.host is reachable"),
-        (route(upstream="upstreams: {u: {}}\n"), "upstreams.u: has no address; set base_url, or litellm"),
+        (
+            route(upstream="upstreams: {u: {}}\n"),
+            "upstreams.u: has no address; set base_url (or base_url_env), or litellm",
+        ),
         (route(upstream="upstreams: {u: {litellm: x, auth: forward}}\n"), "upstreams.u.auth: LiteLLM takes"),
         (
             route(upstream="upstreams: {u: {of: [x]}, w: {base_url: http://h}}\n"),
@@ -366,8 +369,9 @@ def test_a_file_is_read(tmp_path):
 def test_a_file_that_is_not_there_or_cannot_be_read(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.yaml: no such file; `idk init` writes"):
         config.load(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        config.load(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match=r"empty: the directory has no \.yaml file"):
+        config.load(tmp_path / "empty")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(ConfigError, match="binary: cannot be read"):
         config.load(tmp_path / "binary")

@@ -9,8 +9,9 @@ import os
 import pytest
 
 from proxy.app import Setting, application, build
+from proxy.config import Server, parse, with_server
 from proxy.control.policies import Alarm, PolicyName, StoreSnapshot
-from proxy.control.reload import Source
+from proxy.control.reload import APPLIED, Source, waiting_for_restart
 from proxy.control.risk_watch import RiskWatcher
 from proxy.exceptions import ConfigError, StoreError
 from proxy.metrics import Metrics
@@ -266,3 +267,21 @@ async def test_a_store_that_answers_only_in_part_is_asked_again(place, upstream,
     await until(lambda: app.parts.routes.routes[0].certified)
     await app.reloader.stop()
     await app.aclose()
+
+
+def test_every_setting_is_applied_or_named_as_waiting_for_a_restart():
+    fields = set(Server.__struct_fields__)
+    assert fields >= APPLIED
+    assert {
+        "drain_s",
+        "drain_lead_s",
+        "max_head_bytes",
+        "max_headers",
+        "receive_timeout_s",
+        "port",
+        "store",
+        "log",
+    } <= (fields - APPLIED)
+    before = parse("upstreams: {u: {base_url: http://h}}\nroutes: [{name: r, models: [m], upstream: u}]", "f")
+    after = with_server(before, {"drain_lead_s": 1.0, "max_head_bytes": 9_999, "max_in_flight": 5}, "f")
+    assert waiting_for_restart(before, after) == ["max_head_bytes", "drain_lead_s"]

@@ -19,7 +19,7 @@ from proxy.exceptions import (
     UpstreamTooLarge,
 )
 from proxy.metrics import Metrics
-from proxy.upstreams import make_upstream
+from proxy.upstreams import Access, make_upstream
 from proxy.upstreams.litellm import ALLOWED
 from tests.fakes import FakeUpstream, answer, error, held, says
 
@@ -48,7 +48,7 @@ def make(base_url, **fields):
         api_key_env="K",
         **{"max_retries": 0, "timeout_s": 10.0, **fields},
     )
-    return make_upstream("u", config, {"K": "sekret"}, Metrics().upstream("u"))
+    return make_upstream("u", config, Access(config.base_url, "sekret"), Metrics().upstream("u"))
 
 
 def body(prompt, **fields):

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from proxy.config import Upstream
 from proxy.exceptions import ConfigError
 from proxy.metrics import Metrics
-from proxy.upstreams import make_upstream, make_upstreams
+from proxy.upstreams import accesses, make_upstream, make_upstreams
 from proxy.upstreams.group import UpstreamGroup
 from proxy.upstreams.http import HttpUpstream
 
 URL = "https://api.example.com:8443/v1"
 
 
-def make(environ=None, **fields):
+def make(environ=None, folder=None, **fields):
     fields = fields if "base_url" in fields or "litellm" in fields else {"base_url": URL, **fields}
-    return make_upstream("u", Upstream(**fields), environ or {}, Metrics().upstream("u"))
+    config = Upstream(**fields)
+    access = accesses({"u": config}, environ or {}, folder or Path())["u"]
+    return make_upstream("u", config, access, Metrics().upstream("u"))
 
 
 def test_an_upstream_with_a_base_url_is_called_over_http():
@@ -66,7 +70,7 @@ def test_several_are_one_in_order_or_by_weight():
         "a": Upstream(base_url=URL),
         "b": Upstream(base_url=URL, auth="forward"),
     }
-    made = make_upstreams(configs, {}, Metrics())
+    made = make_upstreams(configs, accesses(configs, {}, Path()), Metrics())
     assert set(made) == set(configs)
     assert isinstance(made["both"], UpstreamGroup)
     assert [member.client for member in made["both"].members] == [made["a"], made["b"]]
