@@ -4,7 +4,7 @@ from proxy.app.asgi import App, Lasting
 from proxy.app.parts import Parts, build
 from proxy.app.routes import TOP_LOGPROBS
 from proxy.app.setting import Setting, application, application_of_worker
-from proxy.app.validation import concerns, notes, validate
+from proxy.app.validation import check_writable, concerns, notes, validate
 
 __all__ = [
     "TOP_LOGPROBS",
@@ -15,6 +15,7 @@ __all__ = [
     "application",
     "application_of_worker",
     "build",
+    "check_writable",
     "concerns",
     "notes",
     "validate",

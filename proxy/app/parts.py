@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxy.admin.access import check_admin_key
 from proxy.app.routes import Joining, pipeline_of
+from proxy.config import admin_key
 from proxy.control.policies import StoreSnapshot
 from proxy.gateway import trace_context
 from proxy.metrics import InForce, Metrics
@@ -66,7 +67,8 @@ def build(
     ``snapshot`` is what the store says; ``before`` the parts that these shall take the place of: upstreams whose
     configuration is the same stay as they are, with their connections, and so do models that were read.
     """
-    check_admin_key(environ.get(config.server.admin_key_env), config.server.admin_key_env)
+    server = config.server
+    check_admin_key(admin_key(server, environ, folder), server.admin_key_file or server.admin_key_env)
     metrics = Metrics() if metrics is None else metrics
     snapshot = StoreSnapshot() if snapshot is None else snapshot
     access = accesses(config.upstreams, environ, folder)

@@ -23,14 +23,13 @@ _OTEL = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
 
 def validate(config: Config, folder: Path, environ: Mapping[str, str]) -> None:
-    """Raise ConfigError where the store, a secret or an installed package does not allow the configuration to run.
+    """Raise ConfigError where the store's URL, a secret or a missing package does not allow the configuration to run.
 
     Nothing is connected to, and nothing is changed. References inside the file are checked when it is read, and
     policies when the routes are built.
     """
     admin_key(config.server, environ, folder)
     store_of(config, folder, environ)
-    _check_writable(store_url(config.server, environ), folder)
     if config.server.opentelemetry and not all(map(_installed, _OTEL)):
         raise ConfigError(
             "server.opentelemetry: opentelemetry is not installed; pip install 'idk-proxy[otel]'"
@@ -60,9 +59,13 @@ def _installed(name: str) -> bool:
         return False
 
 
-def _check_writable(url: str, folder: Path) -> None:
-    """Raise ConfigError where the file of a SQLite store cannot be written; the store itself is not touched."""
-    parts = urlsplit(url)
+def check_writable(config: Config, folder: Path, environ: Mapping[str, str]) -> None:
+    """Raise ConfigError where the file of a SQLite store cannot be written; the store itself is not touched.
+
+    Only `idk check` refuses such a store. A proxy starts without it, as it does while Redis is down: it answers
+    requests, reports the failing store, and uses it once it can be written.
+    """
+    parts = urlsplit(store_url(config.server, environ))
     if parts.scheme != "sqlite":
         return
     path = folder / parts.path.removeprefix("/")

@@ -34,7 +34,7 @@ def check(
 
     Policies that the configuration names in the store are read from the store.
     """
-    from proxy.app import concerns, notes, validate
+    from proxy.app import check_writable, concerns, notes, validate
     from proxy.cli.routes import build_from
     from proxy.config import error_prefix, folder_of
 
@@ -42,6 +42,7 @@ def check(
     folder = folder_of(config)
     with error_prefix(str(config)):
         validate(parts.config, folder, os.environ)
+        check_writable(parts.config, folder, os.environ)
         found = list(concerns(parts.config, folder, os.environ))
         noted = [each for each in notes(parts.config, folder, os.environ) if each not in found]
     routes = parts.routes.routes

@@ -46,7 +46,8 @@ HOUSEKEEPING_S = 60.0
 #: Keys of ``server`` that a reload applies; any other key takes effect after a restart, and a reload says so.
 APPLIED: Final = frozenset(
     {
-        "open", "stored_keys", "admin_key_env", "admin_key_file", "trusted_proxies", "retention", "max_body_bytes", "max_body_strings",
+        "open", "stored_keys", "admin_key_env", "admin_key_file", "trusted_proxies", "retention",
+        "max_body_bytes", "max_body_strings",
         "max_answer_bytes", "max_answer_strings", "max_in_flight", "cors_origins", "keepalive_s",
     }
 )  # fmt: skip

@@ -93,8 +93,9 @@ def test_what_a_start_would_refuse_is_refused(tmp_path, monkeypatch, capsys, ser
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
-    assert run(["serve", "--config", str(tmp_path / "idk.yaml"), "--port", "0"]) == 2
-    assert said in capsys.readouterr().err
+    if "cannot be written" not in said:  # a proxy starts without such a store and reports it
+        assert run(["serve", "--config", str(tmp_path / "idk.yaml"), "--port", "0"]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_telemetry_needs_its_extra(tmp_path, monkeypatch, capsys):
