@@ -13,6 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
+from proxy.exceptions import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from urllib.parse import SplitResult
@@ -52,6 +54,8 @@ def _settings() -> dict[str, Any]:
 def _single(parts: SplitResult) -> Opened:
     from redis.asyncio import Redis
 
+    if not parts.hostname:
+        raise ValueError("no host")
     options = options_of(parts)
     options.pop("prefix", None)
     query = "&".join(f"{name}={value}" for name, value in options.items())
@@ -63,7 +67,7 @@ def _sentinel(parts: SplitResult) -> Opened:
 
     service, _, db = parts.path.strip("/").partition("/")
     if not service:
-        raise ValueError("name the service after the Sentinels, as redis+sentinel://host:26379/mymaster")
+        raise ConfigError("name the service after the Sentinels, as redis+sentinel://host:26379/mymaster")
     given = {**_settings(), **_login(parts), **_tls(parts)}
     ours = {**_settings(), **_tls(parts), "password": options_of(parts).get("sentinel_password")}
     sentinel = Sentinel(_hosts(parts, 26_379), sentinel_kwargs=ours, **given)  # type: ignore[no-untyped-call]
@@ -81,7 +85,7 @@ def _cluster(parts: SplitResult) -> Opened:
 def _hosts(parts: SplitResult, port: int) -> list[tuple[str, int]]:
     hosts = [urlsplit(f"//{each}") for each in parts.netloc.rpartition("@")[2].split(",")]
     if not all(host.hostname for host in hosts):
-        raise ValueError("give HOST:PORT, or several separated by commas")
+        raise ConfigError("give HOST:PORT, or several separated by commas")
     return [(host.hostname or "", host.port or port) for host in hosts]
 
 

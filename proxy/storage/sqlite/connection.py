@@ -8,39 +8,42 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from proxy.exceptions import StoreError
-from proxy.storage.sqlite.schema import MIGRATIONS
+from proxy.storage.sqlite.opening import file_id, open_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.storage.access import Access
+
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
-#: Seconds that a transaction waits for one of another process.
-BUSY_S = 5.0
-#: Seconds between attempts where SQLite itself does not wait; its own busy handler waits 1 to 100 ms.
-_BUSY_STEP_S = 0.01
-MEMORY = ":memory:"
-
 
 class ConnectionThread:
-    """A connection and its thread; ``path`` may be ``:memory:``."""
+    """A connection and its thread; ``path`` may be ``:memory:``.
 
-    def __init__(self, path: str, name: str) -> None:
+    If the file is removed or replaced while it is open, the next transaction fails and the one after it opens the file
+    anew: SQLite itself would go on writing to the removed file without an error.
+    """
+
+    def __init__(self, path: str, name: str, access: Access = "serve") -> None:
         self._path = path
         self._name = name
+        self._access = access
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="idk-store")
         self._connection: sqlite3.Connection | None = None
+        self._opened = False
+        self._file: tuple[int, int] | None = None
 
     async def open(self) -> None:
-        """Open the file and migrate its schema, unless it is open."""
+        """Open the file, unless it is open."""
         if self._connection is None:
             await self._call(self._open)
+            self._opened = True
 
     async def read(
         self,
@@ -49,7 +52,7 @@ class ConnectionThread:
         **kwargs: Params.kwargs,
     ) -> Result:
         """Run ``work`` on the connection."""
-        return await self._call(lambda: work(self._open_connection, *args, **kwargs))
+        return await self._call(lambda: work(self._current(), *args, **kwargs))
 
     async def write(
         self,
@@ -60,7 +63,7 @@ class ConnectionThread:
         """Run ``work`` in one transaction, which is on the disk when this returns; an exception rolls it back."""
 
         def transaction() -> Result:
-            connection = self._open_connection
+            connection = self._current()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 result = work(connection, *args, **kwargs)
@@ -74,6 +77,7 @@ class ConnectionThread:
 
     async def aclose(self) -> None:
         """Close the connection and end the thread."""
+        self._opened = False
         if self._connection is not None:
             await self._call(self._connection.close)
             self._connection = None
@@ -85,55 +89,19 @@ class ConnectionThread:
         except sqlite3.Error as exc:
             raise StoreError(f"{self._name}: {exc}") from exc
 
-    @property
-    def _open_connection(self) -> sqlite3.Connection:
+    def _current(self) -> sqlite3.Connection:
+        """Return the open connection; raises StoreError where its file was removed or replaced."""
         if self._connection is None:
-            raise StoreError(f"{self._name}: the store is not open")
+            if not self._opened:
+                raise StoreError(f"{self._name}: the store is not open")
+            self._open()
+            return self._current()
+        if self._file is not None and self._file != file_id(self._path):
+            self._connection.close()
+            self._connection = None
+            raise StoreError(f"{self._name}: the file was removed or replaced; it is opened again")
         return self._connection
 
     def _open(self) -> None:
-        connection = sqlite3.connect(
-            self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=128
-        )
-        try:
-            # WAL protects against a killed process; synchronous = FULL also against a power failure.
-            _write_ahead(connection)
-            connection.execute("PRAGMA synchronous = FULL")
-            self._migrate(connection)
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
-
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        (done,) = connection.execute("PRAGMA user_version").fetchone()
-        if done > len(MIGRATIONS):
-            connection.rollback()
-            raise StoreError(
-                f"{self._name}: was written by a later version of idk (schema {done}, this version supports "
-                f"{len(MIGRATIONS)}); install that version or use another store"
-            )
-        for migration in MIGRATIONS[done:]:
-            for statement in migration:
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-        connection.execute("COMMIT")
-
-
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch the file to WAL mode.
-
-    SQLite does not wait for this lock, because two processes that switch at once could wait for each other forever
-    (sqlite.org/c3ref/busy_handler.html). A process that is refused releases its lock and tries again.
-    """
-    until = time.monotonic() + BUSY_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as exc:
-            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                raise
-            time.sleep(_BUSY_STEP_S)
-        else:
-            return
+        self._connection = open_connection(self._path, self._name, self._access)
+        self._file = file_id(self._path)

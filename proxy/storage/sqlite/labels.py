@@ -100,17 +100,38 @@ def watched(connection: sqlite3.Connection, route: str, policy: str) -> list[Sam
     return [SampledOutcome(decision=decision, confidence=c, label=label) for decision, c, label in rows]
 
 
-def retain(connection: sqlite3.Connection, before: float, most: int) -> int:
-    gone = 0
-    old = "(SELECT id FROM decisions WHERE at < ?)"
-    connection.execute(f"DELETE FROM labels WHERE id IN {old}", (before,))  # noqa: S608 - of constants
-    connection.execute("DELETE FROM audit WHERE at < ?", (before,))
-    gone += connection.execute("DELETE FROM decisions WHERE at < ?", (before,)).rowcount
+def time_limit(connection: sqlite3.Connection, most: int) -> float | None:
+    """Return the time of the newest decision beyond the ``most`` newest ones; None where there are fewer."""
     row = connection.execute("SELECT at FROM decisions ORDER BY at DESC LIMIT 1 OFFSET ?", (most,)).fetchone()
-    if row is not None:
-        gone += connection.execute(
-            "DELETE FROM decisions WHERE at <= ? AND NOT EXISTS (SELECT 1 FROM labels WHERE labels.id = decisions.id)"
-            " AND NOT EXISTS (SELECT 1 FROM audit WHERE audit.id = decisions.id)",
-            row,
-        ).rowcount
-    return gone
+    return None if row is None else float(row[0])
+
+
+def delete_older(connection: sqlite3.Connection, before: float, limit: int) -> int:
+    """Delete at most ``limit`` of the decisions before a time, with labels and audit items; return how many."""
+    rows = connection.execute(
+        "SELECT id, choice FROM decisions WHERE at < ? ORDER BY at LIMIT ?", (before, limit)
+    ).fetchall()
+    _delete(connection, rows)
+    # An audit item may be older than its decision, which is written separately.
+    connection.execute(
+        "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at < ? ORDER BY at LIMIT ?)",
+        (before, limit),
+    )
+    return len(rows)
+
+
+def delete_unlabelled(connection: sqlite3.Connection, until: float, limit: int) -> int:
+    """Delete at most ``limit`` of the decisions up to a time that have neither a label nor an audit item."""
+    rows = connection.execute(
+        "SELECT id, choice FROM decisions WHERE at <= ? AND NOT EXISTS"
+        " (SELECT 1 FROM labels WHERE labels.id = decisions.id) AND NOT EXISTS"
+        " (SELECT 1 FROM audit WHERE audit.id = decisions.id) ORDER BY at LIMIT ?",
+        (until, limit),
+    ).fetchall()
+    _delete(connection, rows)
+    return len(rows)
+
+
+def _delete(connection: sqlite3.Connection, rows: list[tuple[str, int]]) -> None:
+    for table in ("labels", "audit", "decisions"):
+        connection.executemany(f"DELETE FROM {table} WHERE id = ? AND choice = ?", rows)  # noqa: S608 - of constants

@@ -6,12 +6,14 @@ import asyncio
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from proxy.storage.sqlite import decisions, keys, labels, policies, spending
-from proxy.storage.sqlite.connection import MEMORY, ConnectionThread
+from proxy.storage.sqlite import decisions, keys, labels, maintenance, policies, spending
+from proxy.storage.sqlite.connection import ConnectionThread
+from proxy.storage.sqlite.opening import MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from proxy.storage.access import Access
     from proxy.storage.sealing import Sealer
     from proxy.storage.types import (
         AuditItem,
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Seconds between polls for changes by other processes, since SQLite sends no notifications; a poll takes 20 µs.
 POLL_S = 0.2
+#: Decisions that retention deletes in one transaction.
+BATCH = 500
 
 
 class SqliteStore:
@@ -40,11 +44,12 @@ class SqliteStore:
     A store in memory has one connection and ends with the process.
     """
 
-    def __init__(self, path: str, name: str, sealer: Sealer) -> None:
+    def __init__(self, path: str, name: str, sealer: Sealer, access: Access = "serve") -> None:
         self.name = name
         self._sealer = sealer
-        self._writer = ConnectionThread(path, name)
-        self._reader = self._writer if path == MEMORY else ConnectionThread(path, name)
+        self._writer = ConnectionThread(path, name, access)
+        single = path == MEMORY or access == "read"
+        self._reader = self._writer if single else ConnectionThread(path, name, access)
 
     async def open(self) -> None:
         await self._writer.open()
@@ -163,4 +168,14 @@ class SqliteStore:
         return await self._writer.write(spending.spend, account, amount, most, at)
 
     async def retain(self, before: float, most: int) -> int:
-        return await self._writer.write(labels.retain, before, most)
+        limit = await self._reader.read(labels.time_limit, most)
+        gone = 0
+        # In batches, so that other writes wait for one of them at most.
+        while deleted := await self._writer.write(labels.delete_older, before, BATCH):
+            gone += deleted
+        while limit is not None and (
+            deleted := await self._writer.write(labels.delete_unlabelled, limit, BATCH)
+        ):
+            gone += deleted
+        await self._writer.read(maintenance.give_back_space)
+        return gone
