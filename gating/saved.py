@@ -11,6 +11,33 @@ from gating.types import GatingError
 
 REMEDY = "tune the policy again, or read it with the version of idk that wrote it"
 
+#: The largest count of labels: exact binomial bounds of larger counts take seconds and gigabytes.
+MAX_COUNT = 100_000_000
+
+
+def _shown(value: object) -> str:
+    """Return a short representation of a wrong value."""
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 64:
+        return "an integer of more than 64 bits"
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return isfinite(value)
+    except OverflowError:  # an integer beyond the range of a double
+        return False
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether a string has no half of a surrogate pair, which no UTF-8 file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
 
 @dataclass(frozen=True, slots=True)
 class Saved:
@@ -22,7 +49,7 @@ class Saved:
     def __post_init__(self) -> None:
         """Raise GatingError unless the value is a JSON object."""
         if not isinstance(self.values, Mapping):
-            raise GatingError(f"{self.place}: must be an object, not {self.values!r}; {REMEDY}")
+            raise GatingError(f"{self.place}: must be an object, not {_shown(self.values)}; {REMEDY}")
 
     def get(self, key: str) -> Any:
         """Return the value at ``key``; raises GatingError where it is missing."""
@@ -32,26 +59,26 @@ class Saved:
 
     def wrong(self, key: str, noun: str) -> GatingError:
         """Return the error for a value at ``key`` that is not ``noun``."""
-        return GatingError(f"{self.place}.{key}: must be {noun}, not {self.values[key]!r}; {REMEDY}")
+        return GatingError(f"{self.place}.{key}: must be {noun}, not {_shown(self.values[key])}; {REMEDY}")
 
     def text(self, key: str) -> str:
         """Return the string at ``key``."""
         value = self.get(key)
-        if not isinstance(value, str):
+        if not isinstance(value, str) or not _is_unicode(value):
             raise self.wrong(key, "a string")
         return value
 
     def count(self, key: str) -> int:
-        """Return the whole number >= 0 at ``key``."""
+        """Return the whole number at ``key``, from 0 to MAX_COUNT."""
         value = self.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise self.wrong(key, "a whole number >= 0")
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_COUNT:
+            raise self.wrong(key, f"a whole number from 0 to {MAX_COUNT:,}")
         return value
 
     def number(self, key: str) -> float:
         """Return the finite number at ``key``."""
         value = self.get(key)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not _is_finite(value):
             raise self.wrong(key, "a finite number")
         return float(value)
 
@@ -73,6 +100,8 @@ class Saved:
     def texts(self, key: str) -> list[str]:
         """Return the list of strings at ``key``."""
         values = self.get(key)
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        if not isinstance(values, list) or not all(
+            isinstance(value, str) and _is_unicode(value) for value in values
+        ):
             raise self.wrong(key, "a list of strings")
         return values

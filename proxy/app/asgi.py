@@ -64,7 +64,7 @@ class App:
         #: Those that still have requests under way, and the present ones.
         self._all = [self._doors]
         self._closing: set[asyncio.Task[None]] = set()
-        self.reloader: Reloader | None = None
+        self.reloader: Reloader[Parts] | None = None
         self._cold = Starlette(lifespan=_lifespan(self))
 
     @property

@@ -9,7 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from proxy.app.asgi import App, Lasting
-from proxy.app.parts import build
+from proxy.app.parts import Parts, build
 from proxy.app.validation import validate
 from proxy.clients.last_used import Uses
 from proxy.control.drift_watch import DriftWatcher
@@ -67,9 +67,9 @@ def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics |
         Lasting(link, recorder, uses, environ, thread, setting.folder),
     )
 
-    def apply(config: Config, snapshot: StoreSnapshot) -> None:
+    def rebuild(config: Config, snapshot: StoreSnapshot) -> Parts:
         validate(config, setting.folder, environ)
-        app.replace(lasting(config, snapshot=snapshot, before=app.parts))
+        return lasting(config, snapshot=snapshot, before=app.parts)
 
     app.reloader = Reloader(
         config,
@@ -82,7 +82,8 @@ def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics |
         drift=DriftWatcher(link),
         metrics=metrics,
         routes=lambda: app.parts.routes.routes,
-        apply=apply,
+        build=rebuild,
+        apply=app.replace,
     )
     return app
 

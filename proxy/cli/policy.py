@@ -80,7 +80,7 @@ def list_policies(store: StoreUrl = None, config: ConfigFile = _IDK_YAML, as_jso
 def show(
     name: Named, store: StoreUrl = None, config: ConfigFile = _IDK_YAML, as_json: AsJson = False
 ) -> None:
-    """Show one version, by default the one in force, and the history of its name; --json prints the policy too."""
+    """Show one version, by default the one in force, and the history of its name; --json prints the policy's file."""
     named = _parsed(name)
 
     async def read(s: Store) -> tuple[StoredPolicy | None, list[PolicyChange]]:
@@ -92,7 +92,7 @@ def show(
             f"policy show: the store has no policy `{name}`; `idk policy list` lists those it has"
         )
     if as_json:
-        print_json({**_values(stored), "content": stored.policy, "history": history})
+        print_json(stored.policy)
         return
     print_line(
         f"{stored.label}: {'in force' if stored.in_force else 'not in force'}, {_summary(stored.policy)}"

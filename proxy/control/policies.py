@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -15,6 +14,7 @@ from gating import Policy
 from gating.types import GatingError
 from proxy.config import store_url
 from proxy.exceptions import ConfigError
+from proxy.records import strict_json
 from proxy.storage import make_store, sealer_of
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 #: ``support`` or ``support@3``; a text with a slash, or one that ends in .json, names a file.
 _STORED = re.compile(r"(?P<name>(?!\.{1,2}(?:@|$))[A-Za-z0-9_.\-]{1,64})(?:@(?P<version>[1-9][0-9]{0,8}))?")
+
+#: The largest policy file: an isotonic calibrator of a million levels is smaller.
+_MAX_POLICY_BYTES = 100_000_000
 
 
 class PolicyName(NamedTuple):
@@ -190,7 +193,11 @@ def load_policy(path: Path, place: str) -> Policy:
 def read_policy(path: Path, place: str) -> dict[str, Any]:
     """Read a policy's file as JSON values; raises ConfigError."""
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(_MAX_POLICY_BYTES + 1)
+        if len(content) > _MAX_POLICY_BYTES:
+            raise ValueError(f"it is larger than {_MAX_POLICY_BYTES} bytes")
+        saved = strict_json.decode(content.decode())
     except FileNotFoundError as exc:
         raise ConfigError(f"{place}: {path}: no such file; `idk tune` writes one") from exc
     except (OSError, ValueError, RecursionError) as exc:

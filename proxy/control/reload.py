@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from time import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from proxy import config as configuration
 from proxy.control.policies import PolicyName, StoreSnapshot, stored_names, take_snapshot
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from proxy.storage.link import StoreLink
 
 logger = logging.getLogger("idk")
+
+#: Everything that new requests are answered with.
+State = TypeVar("State")
 
 #: How often the files' stamps are compared. This costs 10 µs each time. File system events are no replacement: they
 #: do not cross network mounts, nor the symbolic links by which Kubernetes replaces a ConfigMap.
@@ -101,10 +104,11 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return stat.st_mtime_ns, stat.st_ino, stat.st_size
 
 
-class Reloader:
+class Reloader(Generic[State]):
     """Applies changes of the configuration file and of the store, and runs the background tasks.
 
-    ``apply(config, snapshot)`` puts a new state in force, or raises ConfigError and changes nothing.
+    ``build(config, snapshot)`` makes a new state in a thread, since policies may take a while to load, and raises
+    ConfigError; ``apply`` puts it in force.
     """
 
     def __init__(
@@ -120,7 +124,8 @@ class Reloader:
         drift: DriftWatcher,
         metrics: Metrics,
         routes: Callable[[], Iterable[Route]],
-        apply: Callable[[Config, StoreSnapshot], None],
+        build: Callable[[Config, StoreSnapshot], State],
+        apply: Callable[[State], None],
     ) -> None:
         self._config = config
         self._snapshot = snapshot
@@ -132,7 +137,10 @@ class Reloader:
         self._drift = drift
         self._routes = routes
         self._metrics = metrics
+        self._build = build
         self._apply = apply
+        #: Held while a change is built and applied: the file and the store must not replace each other's state.
+        self._changing = asyncio.Lock()
         self.housekeeping_s = HOUSEKEEPING_S
         self._stamp = () if source is None else source.seen
         self._hung_up = asyncio.Event()
@@ -147,7 +155,8 @@ class Reloader:
         except StoreError:
             # Revocations are unknown, so no certificate is shown until the store answers.
             self._revision = -1
-            self._put(self._config, replace(self._snapshot, reached=False))
+            async with self._changing:
+                await self._put(self._config, replace(self._snapshot, reached=False))
         if self._source is not None and self._source.stamp(self._config) != self._stamp:
             await self._reload(self._source)
         work = [self._recorder.run, self._follow_store, self._housekeep]
@@ -186,7 +195,8 @@ class Reloader:
     async def _reload(self, source: Source) -> tuple[object, ...]:
         """Apply the file as it is now, if it is valid; return its stamp."""
         before = source.stamp(self._config)
-        await self._apply_file(source)
+        async with self._changing:
+            await self._apply_file(source)
         # The set of policy files may differ now, and the file itself may have changed again while it was read.
         after = source.stamp(self._config)
         self._stamp = after if after[0] == before[0] else before
@@ -194,11 +204,11 @@ class Reloader:
 
     async def _apply_file(self, source: Source) -> None:
         try:
-            config = source.load()
+            config = await asyncio.to_thread(source.load)
             waiting = waiting_for_restart(self._config, config)
             with configuration.error_prefix(str(source.path)):
                 snapshot = await self._snapshot_for(config)
-                self._put(config, snapshot)
+                await self._put(config, snapshot)
         except (ConfigError, StoreError) as exc:
             self._metrics.reloads.labels("refused").inc()
             logger.error("%s; the last good configuration stays in force", exc)  # noqa: TRY400 - the message is complete
@@ -219,6 +229,10 @@ class Reloader:
         return await self._link.do("follow", lambda store: take_snapshot(store, texts))
 
     async def _read_store(self) -> None:
+        async with self._changing:
+            await self._apply_store()
+
+    async def _apply_store(self) -> None:
         revision = await self._link.do("follow", lambda store: store.revision())
         snapshot = await self._link.do(
             "follow", lambda store: take_snapshot(store, stored_names(self._config))
@@ -226,10 +240,12 @@ class Reloader:
         self._revision = revision
         if snapshot != self._snapshot:
             try:
-                self._put(self._config, snapshot)
+                await self._put(self._config, snapshot)
             except ConfigError as exc:
                 self._metrics.reloads.labels("refused").inc()
                 logger.error("%s; the last good policy stays in force", exc)  # noqa: TRY400 - the message is complete
+                # Revocations of keys and certificates apply whatever is wrong with a policy.
+                await self._put(self._config, replace(snapshot, policies=self._snapshot.policies))
             else:
                 logger.info("in force from the store: %s", ", ".join(_labels(snapshot)) or "no policy")
 
@@ -260,8 +276,8 @@ class Reloader:
                 )
             await asyncio.sleep(self.housekeeping_s)
 
-    def _put(self, config: Config, snapshot: StoreSnapshot) -> None:
-        self._apply(config, snapshot)
+    async def _put(self, config: Config, snapshot: StoreSnapshot) -> None:
+        self._apply(await asyncio.to_thread(self._build, config, snapshot))
         self._config, self._snapshot = config, snapshot
 
 

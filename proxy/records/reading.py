@@ -10,6 +10,7 @@ from msgspec import Struct
 from gating.fingerprint import ANSWERED_BY, FIELDS, is_complete, settings, without_answer
 from gating.types import GatingError
 from proxy.exceptions import UNREADABLE, ConfigError
+from proxy.records import strict_json
 from proxy.records.types import Record
 
 if TYPE_CHECKING:
@@ -54,8 +55,10 @@ def numbered(
     for number, line in numbered_lines(path, max_line_bytes=max_line_bytes):
         try:
             read = decoder.decode(line)
-        except UNREADABLE as exc:
-            if half_line and not line.endswith(b"\n") and not isinstance(exc, msgspec.ValidationError):
+            strict_json.check_line(line)
+        except (*UNREADABLE, ValueError) as exc:
+            half = isinstance(exc, msgspec.DecodeError) and not isinstance(exc, msgspec.ValidationError)
+            if half_line and half and not line.endswith(b"\n"):
                 return
             raise ConfigError(f"{path}, line {number}: {_problem(exc, line, kind)}") from exc
         if read.id in seen:
@@ -88,6 +91,8 @@ def _bounded(file: BinaryIO, path: Path, most: int) -> Iterator[bytes]:
 def _problem(exc: Exception, line: bytes, kind: type[object]) -> str:
     """Describe why a line could not be decoded, with the name of the field in front."""
     if not isinstance(exc, msgspec.ValidationError):
+        if not isinstance(exc, msgspec.DecodeError):  # of strict_json
+            return str(exc) or type(exc).__name__
         return f"not JSON: {exc}; JSON has no NaN and no Infinity, write null"
     try:
         values = msgspec.json.decode(line, type=dict[str, msgspec.Raw])

@@ -55,9 +55,11 @@ def test_json(folder, capsys):
         "support@1", "support", 1, True, "ada",
     )  # fmt: skip
     shown = json.loads(said(capsys, "show", "support", "--json"))
-    assert shown["content"] == POLICY.to_dict()
-    assert [change["action"] for change in shown["history"]] == ["push"]
-    assert json.loads(said(capsys, "list", "--json"))[0]["policy"] == "support@1"
+    assert shown == POLICY.to_dict()
+    (folder / "again.json").write_text(json.dumps(shown))
+    push("again.json", "--json")
+    assert json.loads(capsys.readouterr().out)["policy"] == "support@2"
+    assert json.loads(said(capsys, "list", "--json"))[0]["policy"] == "support@2"
 
 
 def test_the_store_of_a_configuration(folder, capsys):
