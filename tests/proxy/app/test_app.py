@@ -57,7 +57,7 @@ BROKEN = {**POLICY.to_dict(), "calibrator": {**POLICY.calibrator.to_dict(), "slo
     (None, "no such file; `idk tune` writes one"), ("{", "not a policy: "), ("[]", "a JSON object is expected"),
     ("[" * 100_000, "not a policy: "), ("\xff", "policy"), ("{}", "policy.version"),
     (json.dumps({**POLICY.to_dict(), "version": 99}), "policy.version: must be 1 or 2, not 99"),
-    (json.dumps({**POLICY.to_dict(), "threshold": 2}), "threshold"), (json.dumps(BROKEN), "calibrator"),
+    (json.dumps({**POLICY.to_dict(), "threshold": 2}), "threshold"), (json.dumps(BROKEN), "JSON has no NaN"),
     (json.dumps({**POLICY.to_dict(), "threshold": None, "certificate": None}), "set a threshold for the route"),
     (json.dumps({**POLICY.to_dict(), "scorers": ["x"], "features": {"x": "log_odds"}}), ""),
 ])  # fmt: skip
