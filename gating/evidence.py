@@ -24,6 +24,13 @@ FLOOR = -126 * math.log(2)
 #: A logprob may exceed 0 by the rounding of a float32 softmax, not by more.
 ROUNDING = 1e-6
 
+#: Number of tokens from which on logprobs that are all exactly 0, or all at the floor, are no measurement. Some
+#: providers send such constants. Of 366 greedy answers of two models (1 to 32 tokens, llama.cpp), none had two exact
+#: zeros in a row (6 of 2,142 tokens were 0); of 84,000 worked answers of seven strong models none had a mean
+#: probability of 1, but 12,001 of 12,032 answers of a provider with constant logprobs had.
+#: Short answers can reach 1 in float32, so a margin is kept.
+FLAT_TOKENS = 8
+
 #: Whitespace that servers strip. str.strip() would also remove the bytes 0x85 and 0xa0 of a UTF-8 text.
 _SPACE = " \t\r\n\v\f"
 #: U+FFFD, which servers show in place of a part of a character.
@@ -40,7 +47,8 @@ _ESCAPED = re.compile(r"bytes:((?:\\x[0-9a-fA-F]{2})+)")
 def clean_logprobs(logprobs: Sequence[float] | Unmeasured | None) -> Sequence[float] | Unmeasured:
     """Return the logprobs (n,), n >= 1, clipped to [FLOOR, 0] nats.
 
-    Return Unmeasured where there are none, or where one is missing, NaN or positive.
+    Return Unmeasured where there are none, where one is missing, NaN or positive, and where at least FLAT_TOKENS
+    are all exactly 0 or all at the floor.
     """
     if logprobs is None:
         return Unmeasured("no token logprobs")
@@ -56,6 +64,8 @@ def clean_logprobs(logprobs: Sequence[float] | Unmeasured | None) -> Sequence[fl
         return Unmeasured("a token's logprob is positive")
     if math.isnan(total):  # min and max may step over a NaN, a sum cannot
         return Unmeasured("a token's logprob is NaN")
+    if len(logprobs) >= FLAT_TOKENS and (lowest == highest == 0.0 or highest <= FLOOR):
+        return Unmeasured("flat logprobs")
     if lowest < FLOOR or highest > 0.0:
         return [min(max(value, FLOOR), 0.0) for value in logprobs]
     return logprobs

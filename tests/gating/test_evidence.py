@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gating.evidence import answer_logprobs, call_evidence, evidence_of
+from gating import SCORERS, Evidence
+from gating.evidence import FLAT_TOKENS, FLOOR, answer_logprobs, call_evidence, clean_logprobs, evidence_of
 from gating.types import Unmeasured
 
 NO_MATCH = Unmeasured("tokens do not match the content")
@@ -196,3 +200,27 @@ def test_arguments_that_are_not_spelt_are_unmeasured(arguments, tokens):
 
 def test_no_arguments_have_no_tokens():
     assert call_evidence([], ["a"], [-1.0]).token_logprobs == []
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, -9999.0, -math.inf, FLOOR])
+def test_constant_logprobs_are_no_evidence(value):
+    assert clean_logprobs([value] * FLAT_TOKENS) == Unmeasured("flat logprobs")
+    assert SCORERS["min_logprob"].score(Evidence("x", token_logprobs=[value] * 50)) == Unmeasured(
+        "flat logprobs"
+    )
+    assert not isinstance(clean_logprobs([value] * (FLAT_TOKENS - 1)), Unmeasured)
+    assert not isinstance(clean_logprobs([value] * 50 + [-1e-7]), Unmeasured)
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-coder-0.5b", "smollm2-135m"])
+def test_real_answers_are_not_flat(name):
+    path = (
+        Path(os.environ.get("IDK_DATA", Path(__file__).parents[2] / "../shared/data"))
+        / f"generations/{name}.jsonl"
+    )
+    if not path.is_file():
+        pytest.skip(f"the measuring data are not at {path}")
+    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    found = [clean_logprobs(row["token_logprobs"]) for row in rows if row.get("token_logprobs")]
+    assert len(found) > 100
+    assert Unmeasured("flat logprobs") not in found
