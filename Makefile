@@ -211,8 +211,7 @@ release: $(TOOLS)/.ready sbom  ## build and check what would be uploaded; upload
 
 ##@ Measurements (tests/benchmarks)
 
-.PHONY: bench bench-quick bench-agreement bench-calibration bench-drift bench-evaluate bench-forgery bench-grading
-.PHONY: bench-hostile
+.PHONY: bench bench-quick bench-agreement bench-calibration bench-drift bench-evaluate bench-grading bench-hostile
 .PHONY: bench-risk bench-samples bench-scale bench-tune soak soak-memory
 BENCH = $(BIN)/python -m tests.benchmarks
 bench: setup  ## the proxy beside other gateways, into RESULTS.md
@@ -225,8 +224,6 @@ bench-calibration: setup  ## calibrators beside scikit-learn's
 	$(BENCH).bench_calibration
 bench-drift: setup  ## false alarms and delays of the drift watch
 	$(BENCH).bench_drift
-bench-forgery: setup  ## what forged requests are worth, on the embedded model; into docs/threat-model.md
-	$(BENCH).bench_forgery
 bench-evaluate: setup  ## idk evaluate on many questions
 	$(BENCH).bench_evaluate
 bench-grading: setup  ## the grader against human judgements, into GRADING.md, about ten minutes
