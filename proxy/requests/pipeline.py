@@ -265,6 +265,10 @@ class Pipeline:
     def _decide(self, exchange: Exchange, choice: Choice, match: Match) -> Decision:
         """Decide about one choice. An answer that is unmeasured because of the request is never released."""
         decision = self._by_gate(exchange, choice, applies=match.applies)
+        if choice.words is not None and decision.served:
+            # Text beside a gated call is an answer: the less sure of the two decides.
+            words = msgspec.structs.replace(choice, evidence=choice.words, tool_call=False, words=None)
+            decision = self._by_gate(exchange, words, applies=match.applies)
         if decision.reason == "unmeasured":
             detail = match.detail if not match.applies else decision.detail
             released = decision.served and match.applies and _upstream_gave_none(choice, exchange)

@@ -81,6 +81,8 @@ class Choice(msgspec.Struct, frozen=True):
     finish_reason: str | None = None
     tool_call: bool = False
     refusal: bool = False
+    #: The evidence of the text beside a tool call whose arguments are the choice's own evidence; None without text.
+    words: Evidence | None = None
 
 
 class Completion(msgspec.Struct, frozen=True):

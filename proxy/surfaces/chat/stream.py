@@ -88,9 +88,10 @@ class _Growing:
         return self.watch is not None and self.watch.settled and not self.tool_call and not self.refusal
 
     def choice(self, index: int, ask: Ask) -> Choice:
-        text = "".join(self.texts)
+        text, words = "".join(self.texts), None
         if self.tool_call and ask.gate_tools:
             read = wire.Logprobs(content=self.tokens) if self.malformed is None else self.malformed
+            words = wire.words_evidence(text, read, alternatives=ask.alternatives) if text else None
             evidence = wire.calls_evidence([said for _, said in sorted(self.arguments.items())], read)
         elif self.malformed is not None:
             evidence = Evidence(text, token_logprobs=self.malformed)
@@ -102,6 +103,7 @@ class _Growing:
             finish_reason=self.finish_reason,
             tool_call=self.tool_call,
             refusal=self.refusal and not text,
+            words=words,
         )
 
 

@@ -114,4 +114,7 @@ def _choice(choice: wire.AnswerChoice[wire.Read], ask: Ask) -> Choice:
         finish_reason=choice.finish_reason,
         tool_call=calls,
         refusal=message.declines,
+        words=wire.words_evidence(message.content, choice.logprobs, alternatives=ask.alternatives)
+        if calls and ask.gate_tools and message.content
+        else None,
     )

@@ -263,6 +263,17 @@ def tokens_evidence(text: str, tokens: Sequence[Token], *, alternatives: int) ->
     )
 
 
+def words_evidence(text: str, logprobs: Read, *, alternatives: int) -> Evidence:
+    """Return the evidence of the text before tool calls: of the first tokens, where they spell it exactly."""
+    tokens = logprobs.content or () if isinstance(logprobs, Logprobs) else ()
+    size = 0
+    for number, token in enumerate(tokens, start=1):
+        size += len(token.token)
+        if size >= len(text):
+            return tokens_evidence(text, tokens[:number], alternatives=alternatives)
+    return evidence(text, logprobs, alternatives=alternatives)
+
+
 def calls_evidence(arguments: Sequence[str], logprobs: Read) -> Evidence:
     """The evidence of an answer that is tool calls."""
     if isinstance(logprobs, Unmeasured):

@@ -137,6 +137,9 @@ def choice_of(response: ResponseObject, ask: Ask) -> Choice:
         finish_reason=_finish_reason(response),
         tool_call=bool(calls),
         refusal=not text and any(part.type == "refusal" for part in parts),
+        words=evidence_of_parts(text, [part.logprobs for part in texts], ask)
+        if calls and ask.gate_tools and text
+        else None,
     )
 
 

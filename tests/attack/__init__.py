@@ -1,1 +1,0 @@
-"""Ways round the gate, generated from tables."""
