@@ -215,7 +215,7 @@ class Pipeline:
             if outcome.withheld:
                 outcome = await remedy(outcome, judge)
         if exchange.counted:
-            count(exchange.route, outcome.verdict, match_in(exchange))
+            count(exchange.route, outcome.verdict, _differing(exchange, completion))
         if exchange.id and judge.recorder is not None:
             judge.recorder.record(exchange, outcome.completion, outcome.verdict)
         if exchange.on_outcome is not None:
@@ -348,10 +348,22 @@ def _upstream_gave_none(choice: Choice, exchange: Exchange) -> bool:
     return complete and (without_logprobs or without_samples)
 
 
-def count(route: Route, verdict: Verdict, match: Match = MATCHES) -> None:
+def _differing(exchange: Exchange, completion: Completion) -> set[str]:
+    """Return the fields in which the request or its answer differs from the policy's labels, as labels of metrics."""
+    match = match_in(exchange)
+    if match.fields is None:
+        return set()
+    matches = (
+        match_of_answer(exchange.route, match, completion, cut=choice.finish_reason == "length")
+        for choice in completion.choices
+    )
+    return {label_of(each.field) for found in matches for each in found.differences}
+
+
+def count(route: Route, verdict: Verdict, differing: AbstractSet[str] = frozenset()) -> None:
     """Count the decisions, the tokens of further calls, and the fields in which the request differs."""
     metrics = route.metrics
-    for label in {label_of(each.field) for each in match.differences}:
+    for label in differing:
         metrics.unmatched(label)
     for decision in verdict.decisions:
         metrics.decided(decision)

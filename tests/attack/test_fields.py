@@ -8,19 +8,25 @@ and certified. Some seconds in all.
 from __future__ import annotations
 
 import json
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from calibrators import CALIBRATORS
 from gating import SCORERS, Certificate, Policy
 from gating.combine import Single
 from gating.risk import upper_bound
+from proxy.app import App, build
+from proxy.config import parse
 from proxy.surfaces.field_table import INERT, NAMES, PINNED, SAMPLING, SPELLINGS
 from tests.fakes import FakeUpstream, answer, says
+from tests.proxy.asgi_client import Reply, ask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
 MARKER = "marker"
@@ -33,12 +39,25 @@ CONTENT: dict[str, dict[str, Any]] = {
 ODD_VALUES = (7, "odd", ["odd"], {"odd": 1}, True)
 #: Length limits shape an answer only if they cut it off; these are the names of other parts of this test.
 LIMITS = {"max_tokens", *(name for name, known in SPELLINGS.items() if known == "max_tokens")}
-CONVERSATION = {"messages", "input", "prompt", "instructions", "system", "model", "idk", "stream", "background"}
+CONVERSATION = {
+    "messages",
+    "input",
+    "prompt",
+    "instructions",
+    "system",
+    "model",
+    "idk",
+    "stream",
+    "background",
+}
 #: Fields that exist only inside a conversation.
 DERIVED = {"prefill", "media", "earlier_turns", "message_fields"}
 SHAPING = sorted(
     name
-    for name in (PINNED | set(SAMPLING) | SPELLINGS.keys() | {"foo", "x_unknown"}) - CONVERSATION - LIMITS - DERIVED
+    for name in (PINNED | set(SAMPLING) | SPELLINGS.keys() | {"foo", "x_unknown"})
+    - CONVERSATION
+    - LIMITS
+    - DERIVED
     if "." not in name
 )
 
@@ -61,6 +80,46 @@ def upstream() -> Iterator[FakeUpstream]:
     """An upstream that says the marker word to everything."""
     with FakeUpstream(answer(says(MARKER))) as server:
         yield server
+
+
+class Running:
+    """An application with the given route, before the upstream."""
+
+    def __init__(self, route: dict[str, Any], folder: Path, base_url: str) -> None:
+        config = {
+            "upstreams": {"u": {"base_url": base_url, "max_retries": 0}},
+            "routes": [{"models": ["*"], "upstream": "u", **route}],
+        }
+        self.parts = build(parse(yaml.safe_dump(config), "test.yaml"), folder=folder, environ={})
+        self._app = App(self.parts)
+
+    async def ask(self, path: str, body: Any, **given: Any) -> Reply:
+        """Send one request."""
+        return await ask(self._app, path, body, **given)
+
+    async def chat(self, prompt: str, **fields: Any) -> Reply:
+        """Ask for a chat completion."""
+        body = {"model": "m", "messages": [{"role": "user", "content": prompt}], **fields}
+        return await self.ask("/v1/chat/completions", body)
+
+    def count(self, name: str, **labels: str) -> float:
+        """Return a metric's value."""
+        return self.parts.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+@pytest.fixture
+def serving(upstream: FakeUpstream, tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Running]]:
+    """Make an application with one route."""
+
+    @asynccontextmanager
+    async def serve(route: dict[str, Any]) -> AsyncIterator[Running]:
+        running = Running(route, tmp_path, upstream.base_url)
+        try:
+            yield running
+        finally:
+            await running.parts.aclose()
+
+    return serve
 
 
 @pytest.fixture
@@ -87,7 +146,9 @@ async def test_a_plain_request_is_served_and_certified(serving, route, path):
 
 @pytest.mark.parametrize("match", ["strict", "pin"])
 @pytest.mark.parametrize("path", CONTENT)
-async def test_a_field_that_shapes_the_answer_is_refused_withheld_or_replaced(serving, upstream, route, path, match):
+async def test_a_field_that_shapes_the_answer_is_refused_withheld_or_replaced(
+    serving, upstream, route, path, match
+):
     async with serving({**route, "match": match}) as proxy:
         for name in SHAPING:
             for value in ODD_VALUES:
@@ -126,7 +187,9 @@ async def test_an_inert_field_costs_no_answer(serving, route, path):
 async def test_on_unmeasured_answer_releases_no_mismatch(serving, route, path):
     async with serving({**route, "on_unmeasured": "answer"}) as proxy:
         for name in ("foo", "logit_bias", "top_k", "grammar", "seed"):
-            reply = await proxy.ask(path, {"model": "m", **CONTENT[path], name: {"1": 1} if name == "logit_bias" else 1})
+            reply = await proxy.ask(
+                path, {"model": "m", **CONTENT[path], name: {"1": 1} if name == "logit_bias" else 1}
+            )
             assert MARKER not in reply.text, name
             assert decision(reply)["decision"] == "abstain", name
 
@@ -135,7 +198,12 @@ async def test_on_unmeasured_answer_releases_no_mismatch(serving, route, path):
 async def test_a_name_in_another_case_or_given_twice_is_refused(serving, route, path):
     async with serving(route) as proxy:
         for name in sorted(NAMES):
-            for spelled in {name.upper(), name.title(), name.replace("s", "\u017f"), name.replace("k", "\u212a")} - {name}:
+            for spelled in {
+                name.upper(),
+                name.title(),
+                name.replace("s", "\u017f"),
+                name.replace("k", "\u212a"),
+            } - {name}:
                 reply = await proxy.ask(path, {"model": "m", **CONTENT[path], spelled: "other"})
                 assert reply.status == 400, spelled
         body = json.dumps({"model": "m", **CONTENT[path]}).encode()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import Reply, raw, stream
+from tests.fakes import raw, stream
 
 ROUTE = {
     "name": "r", "mode": "enforce", "scorers": ["min_logprob"], "score_threshold": -1.0, "gate_tools": True,
@@ -20,7 +20,9 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments
 def said(of_words: float, of_call: float, *, streamed: bool) -> Reply:
     """Return an answer of the words and the call, whose tokens have these logprobs."""
     tokens = zip((WORDS, ARGUMENTS), (of_words, of_call), strict=True)
-    entries = [{"token": token, "logprob": value, "bytes": None, "top_logprobs": []} for token, value in tokens]
+    entries = [
+        {"token": token, "logprob": value, "bytes": None, "top_logprobs": []} for token, value in tokens
+    ]
     ended: dict[str, Any] = {"index": 0, "logprobs": {"content": entries}, "finish_reason": "tool_calls"}
     if not streamed:
         message = {"role": "assistant", "content": WORDS, "tool_calls": [CALL]}
