@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.fakes import raw, stream
+
+if TYPE_CHECKING:
+    from tests.fakes import Reply
 
 ROUTE = {
     "name": "r", "mode": "enforce", "scorers": ["min_logprob"], "score_threshold": -1.0, "gate_tools": True,
