@@ -25,7 +25,7 @@ ProxyError
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 import msgspec
 
@@ -169,6 +169,19 @@ class UpstreamError(HttpError):
     status = 502
     type = "upstream_error"
     kind: ClassVar[str] = "upstream"
+    #: The first words of an answer that cannot be read, for commands; never sent to a client and never logged.
+    excerpt: str = ""
+
+    def beginning_with(self, body: bytes) -> Self:
+        """Set ``excerpt`` to the first words of the upstream's answer, and return this error."""
+        words = " ".join(body[:400].decode("utf-8", "replace").split())
+        self.excerpt = without_credentials(words[:80])
+        return self
+
+    def described(self, upstream: str) -> str:
+        """Describe the failure for the operator's terminal: the upstream's name, and the first words of its answer."""
+        begins = f"; its answer begins with {self.excerpt!r}" if self.excerpt else ""
+        return f"upstream {upstream}: {self.message}{begins}"
 
     @property
     def may_retry(self) -> bool:

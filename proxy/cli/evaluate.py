@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proxy.cli.output import print_json, print_line
+from proxy.cli.output import print_error, print_json, print_line
 from proxy.exceptions import ConfigError
 
 if TYPE_CHECKING:
@@ -104,7 +104,14 @@ def evaluate(
         finally:
             await parts.aclose()
 
-    run = asyncio.run(work())
+    try:
+        run = asyncio.run(work())
+    except KeyboardInterrupt:
+        kept = sum(1 for _ in out.open("rb")) if out.is_file() else 0
+        print_error(
+            f"interrupted: {kept:,} records are kept in {out}; run the same command again to ask the other questions"
+        )
+        raise
     counts: dict[str, object] = {
         label: run.labels[label] for label in ("correct", "incorrect", "abstained", "undecided")
     }
@@ -118,7 +125,12 @@ def evaluate(
         print_json(result)
     else:
         words = ", ".join(f"{count:,} {word}" for word, count in counts.items())
-        print_line(f"{out}: {run.labels.total():,} new records, {words}")
+        if run.labels.total():
+            print_line(f"{out}: complete, {run.labels.total():,} new records, {words}")
+        else:
+            print_line(
+                f"{out}: complete, every question has a record already; name another --out to ask again"
+            )
         if by_condition:
             from proxy.cli.shared_tables import show_conditions
 

@@ -9,7 +9,7 @@ import msgspec
 
 from proxy.exceptions import ConfigError, HttpError, RunError, escaped
 
-__all__ = ["cell", "escaped", "exit_status", "print_json", "print_line"]
+__all__ = ["cell", "escaped", "exit_status", "print_error", "print_json", "print_line"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,11 @@ def exit_status(work: Callable[[], object]) -> int:
     return 0
 
 
+def print_error(line: str) -> None:
+    """Print one line on standard error, escaped."""
+    print(f"idk: {escaped(' '.join(line.split()))}", file=sys.stderr)
+
+
 def _failed(exc: Exception, status: int) -> int:
-    line = " ".join(str(exc).split())
-    print(f"idk: {escaped(line)}", file=sys.stderr)
+    print_error(str(exc))
     return status

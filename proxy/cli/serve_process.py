@@ -7,6 +7,7 @@ process id). Workers import their parent's main module again and are just as sma
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ from proxy.exceptions import ConfigError, RunError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from proxy.app import Parts
     from proxy.config import Config
     from proxy.control.reload import Source
 
@@ -90,21 +92,40 @@ def _serve(config: Config, folder: Path, source: Source | None) -> None:
     from proxy.app import Setting, application, application_of_worker
     from proxy.control.policies import read_snapshot
     from proxy.server import workers
-    from proxy.server.protocol import server_of, settle_memory
+    from proxy.server.protocol import check_port, server_of, settle_memory
 
     setting = Setting(config, folder, read_snapshot(config, folder, os.environ), source)
     # Built here for several workers too, so that an error is reported once, before any worker starts.
     app = application(setting, os.environ)
+    announce = partial(_announce, app.parts, folder)
     try:
+        check_port(config.server)
         if config.server.workers == 1:
             settle_memory()
-            server_of(app, config.server).run()
+            server_of(app, config.server, announce).run()
         else:
-            workers.run(config.server, partial(application_of_worker, setting))
-    except SystemExit as exc:  # uvicorn could not start and has logged why
+            workers.run(config.server, partial(application_of_worker, setting), announce)
+    except (OSError, SystemExit) as exc:  # uvicorn exits where it cannot start, and has logged why
+        reason = f" ({exc.strerror})" if isinstance(exc, OSError) and exc.strerror else ""
         raise RunError(
-            f"serve: cannot listen on {config.server.host}:{config.server.port}; give another --port"
+            f"serve: cannot listen on {config.server.host}:{config.server.port}{reason}; give another --port"
         ) from exc
+
+
+def _announce(parts: Parts, folder: Path, url: str) -> None:
+    """Log the routes, the settings that are probably a mistake, and the addresses of the API, the page and metrics."""
+    from proxy.app import concerns, notes
+    from proxy.cli.route_summary import route_line
+
+    logger = logging.getLogger("idk")
+    for route in parts.routes.routes:
+        logger.info("route %s", route_line(route))
+    for concern in concerns(parts.config, folder, os.environ):
+        logger.warning("%s", concern)
+    page = f"{url}/admin"
+    if any(notes(parts.config, folder, os.environ)):
+        page = f"off, since {parts.config.server.admin_key_env} is not set"
+    logger.info("API: %s/v1   page: %s   metrics: %s/metrics", url, page, url)
 
 
 @contextmanager

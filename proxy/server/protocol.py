@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -20,6 +21,8 @@ from proxy.server.logs import log_config
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+
+    Announce = Callable[[str], None]
 
     from proxy.config import Server
 
@@ -330,6 +333,37 @@ def config_of(app: object, settings: Server, **more: Any) -> uvicorn.Config:
     )
 
 
-def server_of(app: object, settings: Server) -> uvicorn.Server:
-    """One server in this process."""
-    return uvicorn.Server(config_of(app, settings))
+class _Server(uvicorn.Server):
+    """A server that calls ``announce`` with its address once it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, announce: Announce) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._announce(address_of(self.config, self.servers[0].sockets[0]))
+
+
+def address_of(config: uvicorn.Config, listener: socket.socket) -> str:
+    """Return the URL of a listening socket."""
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    return f"http://{host}:{listener.getsockname()[1]}"
+
+
+def check_port(settings: Server) -> None:
+    """Raise OSError where the address cannot be listened on, before the application starts."""
+    if settings.port == 0:
+        return
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        probe.bind(address)
+
+
+def server_of(app: object, settings: Server, announce: Announce = lambda _: None) -> uvicorn.Server:
+    """Return a server for this process; ``announce`` gets its address once it accepts connections."""
+    return _Server(config_of(app, settings), announce)

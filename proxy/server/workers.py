@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING
 from uvicorn.supervisors import Multiprocess
 
 from proxy.metrics import SHARED, Metrics, remove_dead_processes
-from proxy.server.protocol import config_of, settle_memory
+from proxy.server.protocol import address_of, config_of, settle_memory
 from proxy.server.shutdown import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from proxy.config import Server
+    from proxy.server.protocol import Announce
 
 
-def run(settings: Server, make: Callable[[Metrics], object]) -> None:
+def run(settings: Server, make: Callable[[Metrics], object], announce: Announce = lambda _: None) -> None:
     """Serve with ``server.workers`` processes until a signal ends them.
 
     ``make`` builds one worker's ASGI application; it is pickled, since each worker is a new process. Raises SystemExit
@@ -37,6 +38,7 @@ def run(settings: Server, make: Callable[[Metrics], object]) -> None:
         listener = stack.enter_context(config.bind_socket())
         listener.listen(config.backlog)  # connections queue from here on, until a worker accepts them
         supervisor.sockets.append(listener)
+        announce(address_of(config, listener))
         # Set before a worker imports prometheus_client, which reads it once.
         os.environ[SHARED] = stack.enter_context(tempfile.TemporaryDirectory(prefix="idk-metrics-"))
         supervisor.run()

@@ -98,11 +98,11 @@ def strict_json(body: bytes) -> bytes:
     which no scorer takes for a number. Only up to a megabyte: reading it so takes thirty milliseconds.
     """
     if len(body) > LARGE:
-        raise UpstreamGarbage("the upstream's answer is not JSON")
+        raise UpstreamGarbage("the upstream's answer is not JSON").beginning_with(body)
     try:
         return msgspec.json.encode(_finite(json.loads(body)))
     except (ValueError, RecursionError) as exc:
-        raise UpstreamGarbage("the upstream's answer is not JSON") from exc
+        raise UpstreamGarbage("the upstream's answer is not JSON").beginning_with(body) from exc
 
 
 def _finite(value: Any) -> Any:

@@ -96,15 +96,21 @@ class HttpUpstream:
     async def _error(self, response: Response) -> UpstreamError:
         if response.status < 400:
             return _redirected(response)
-        error = read_error(await _read_start(response, _ERROR_BYTES)) or VendorError()
+        body = await _read_start(response, _ERROR_BYTES)
+        error = read_error(body) or VendorError()
         message = error.message or f"the upstream answered {response.status}"
-        return UpstreamStatus(
+        failure = UpstreamStatus(
             self._secrets.redact(message),
             status=response.status,
             type=error.type,
             param=error.param,
             code=error.code_text,
             retry_after_s=retry_after(response.headers),
+        )
+        return (
+            failure
+            if error.message
+            else failure.beginning_with(self._secrets.redact(body.decode(errors="replace")).encode())
         )
 
     async def relay(

@@ -101,3 +101,16 @@ def test_no_error_of_a_call_is_logged_as_it_is(package):
                 found += [f"{path.name}:{node.lineno}"] if raw else []
     # Feedback logs the store's error, which holds no text of a request.
     assert [each for each in found if not each.startswith("feedback.py")] == []
+
+
+def test_a_command_names_the_upstream_and_the_first_words_of_what_is_no_answer():
+    error = UpstreamStatus("the upstream answered 502", status=502).beginning_with(
+        b"<html>\n<b>Sign in</b>" + b"x" * 500
+    )
+    said = error.described("openai")
+    assert said.startswith(
+        "upstream openai: the upstream answered 502; its answer begins with '<html> <b>Sign in</b>"
+    )
+    assert len(said) < 200
+    assert "sk-abcdefgh" not in UpstreamGarbage("x").beginning_with(b"key sk-abcdefgh").described("u")
+    assert UpstreamTimeout("late").described("u") == "upstream u: late"

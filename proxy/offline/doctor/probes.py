@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gating.types import Unmeasured
-from proxy.exceptions import UNREADABLE, HttpError, UpstreamGarbage, UpstreamStatus
+from proxy.exceptions import UNREADABLE, HttpError, UpstreamError, UpstreamGarbage, UpstreamStatus
 from proxy.surfaces import SURFACES
 from proxy.surfaces.contract import Ask
 from proxy.upstreams.abilities import is_refusal
@@ -119,7 +119,7 @@ async def probe(upstream: UpstreamClient, model: str, credentials: bytes | None)
         answer = msgspec.json.decode(await asker.first(), type=dict[str, Any])
     except HttpError as exc:
         found.abilities["answers"] = False
-        found.errors["answers"] = exc.message
+        found.errors["answers"] = _words(exc)
         return found
     found.abilities |= {"answers": True, "usage": bool(answer.get("usage")), "reasoning": _reasons(answer)}
     for name, (fields, read) in _PROBES.items():
@@ -161,7 +161,13 @@ def _note(found: Deployment, name: str, exc: HttpError) -> None:
     """Record a refusal as False, and any other failure as unknown."""
     refused = isinstance(exc, UpstreamStatus) and is_refusal(exc)
     found.abilities[name] = False if refused else None
-    found.errors[name] = exc.message
+    found.errors[name] = _words(exc)
+
+
+def _words(exc: HttpError) -> str:
+    """Return the error's message, with the first words of an answer that cannot be read."""
+    excerpt = exc.excerpt if isinstance(exc, UpstreamError) else ""
+    return f"{exc.message}; its answer begins with {excerpt!r}" if excerpt else exc.message
 
 
 def _reasons(answer: Mapping[str, Any]) -> bool:

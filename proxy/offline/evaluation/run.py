@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from proxy.exceptions import HttpError, RunError
+from proxy.exceptions import HttpError, RunError, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -82,10 +82,11 @@ class Run:
 
     def _failed(self, question: Question, exc: HttpError) -> None:
         self.failed.add(question.id)
-        self.last_error = exc.message
+        name = self.asker.route.upstream.name
+        self.last_error = exc.described(name) if isinstance(exc, UpstreamError) else exc.message
         self._in_a_row += 1
         if self._in_a_row >= MOST_FAILURES_IN_A_ROW:
             raise RunError(
-                f"{self._in_a_row} calls in a row failed: {exc.message}; the answers so far are written; "
+                f"{self._in_a_row} calls in a row failed: {self.last_error}; the answers so far are written; "
                 "run the same command again to continue"
             )

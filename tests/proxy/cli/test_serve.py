@@ -8,6 +8,7 @@ import pytest
 
 from proxy.cli import serve_process
 from proxy.cli.main import run
+from proxy.cli.routes import build_from
 from proxy.config import Server
 from proxy.server.protocol import server_of
 
@@ -81,10 +82,28 @@ def test_a_port_that_is_taken(folder, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert run(["serve", "--upstream", "http://127.0.0.1:9", "--port", str(port)]) == 1
-    assert f"idk: serve: cannot listen on 127.0.0.1:{port}; give another --port" in capsys.readouterr().err
+    assert (
+        f"idk: serve: cannot listen on 127.0.0.1:{port} (Address already in use); give another"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_server_tells_nothing_of_itself_and_drains_as_long_as_configured():
     config = server_of(object(), Server(host="127.0.0.3", port=1, drain_s=7.4)).config
     assert (config.host, config.port, config.timeout_graceful_shutdown) == ("127.0.0.3", 1, 7)
     assert (config.server_header, config.date_header, config.proxy_headers, config.access_log) == (False,) * 4
+
+
+def test_a_server_logs_its_routes_and_addresses(folder, monkeypatch, caplog):
+    (folder / "idk.yaml").write_text(ROUTE.replace("models: [m]", "models: [m], scorers: [mean_logprob]"))
+    monkeypatch.delenv("IDK_ADMIN_KEY", raising=False)
+    parts = build_from(folder / "idk.yaml")
+    with caplog.at_level("INFO", logger="idk"):
+        serve_process._announce(parts, folder, "http://127.0.0.1:8080")
+    assert caplog.messages == [
+        "route r: m -> u, observe, no threshold",
+        (
+            "API: http://127.0.0.1:8080/v1   page: off, since IDK_ADMIN_KEY is not set   "
+            "metrics: http://127.0.0.1:8080/metrics"
+        ),
+    ]
