@@ -71,6 +71,7 @@ _FAILURES: Final = {
     "garbage": "the upstream's answer cannot be read",
     "too_large": "the upstream's answer is too large",
     "status": "the upstream answered with an error",
+    "busy": "all connections to the upstream are in use",
 }
 
 

@@ -52,7 +52,7 @@ def test_a_failure_has_its_status_unless_it_is_given_another(kind):
 
 def test_an_upstreams_failures_have_kinds_of_their_own():
     kinds = [kind.kind for kind in HTTP if issubclass(kind, UpstreamError)]
-    assert len(kinds) == len(set(kinds)) == 7
+    assert len(kinds) == len(set(kinds)) == 8
 
 
 @pytest.mark.parametrize("status", range(400, 600))
