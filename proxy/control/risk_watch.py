@@ -9,6 +9,10 @@ the risk look smaller.
 report counts as right. This can only make the risk look smaller than it is, so an alarm from feedback is as valid as
 one from audit labels. Feedback never certifies a policy, and the consequences beyond an alarm (``on_alarm``) follow
 audit labels alone: otherwise any client with a key could close a route for all clients.
+
+A single client must not be able to revoke a certificate with a few false reports. Reports therefore count only once
+MIN_ANSWERS answers were served, and those of one key are limited in time (KEY_REPORTS_PER_HOUR) and in number
+(KEY_SHARE). Reports that do not count make the risk look smaller too, so the alarm stays valid.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import Counter
 from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,6 +44,13 @@ logger = logging.getLogger("idk")
 
 #: An answer without a label counts as skipped when this many later answers have one.
 PATIENCE = 50
+#: Feedback raises no alarm before a version has served this many answers.
+MIN_ANSWERS = 100
+#: Reports of one key that count in one hour.
+KEY_REPORTS_PER_HOUR = 10
+#: Reports of one key that count in total: at most this multiple of the errors that the target risk allows among all
+#: served answers, so that one key alone reaches an alarm only by many reports over many answers.
+KEY_SHARE = 2.0
 #: How often an update is tried again after another process has written the state first.
 _TRIES = 5
 
@@ -64,21 +76,48 @@ class Target(NamedTuple):
         return cls(max(one.target_risk for one in known), min(one.delta for one in known), threshold)
 
 
+class Report(NamedTuple):
+    """A user's report of a wrong answer: the name of the key that made it, and its time."""
+
+    key: str
+    at: float
+
+
+def counted_reports(reports: Iterable[Report], answered: int, target_risk: float) -> int:
+    """Return the number of reports that count among ``answered`` served answers, within the limits for each key."""
+    if answered < MIN_ANSWERS:
+        return 0
+    by_key: Counter[str] = Counter()
+    for (key, _), number in Counter((each.key, int(each.at // 3_600)) for each in reports).items():
+        by_key[key] += min(number, KEY_REPORTS_PER_HOUR)
+    most = int(KEY_SHARE * target_risk * answered)
+    return min(sum(min(number, most) for number in by_key.values()), answered)
+
+
 def assess(
-    before: RiskState, target: Target | None, seen: Sequence[SampledOutcome], tally: PolicyTally, at: float
+    before: RiskState,
+    target: Target | None,
+    seen: Sequence[SampledOutcome],
+    tally: PolicyTally,
+    at: float,
+    reports: Sequence[Report] = (),
 ) -> RiskState:
-    """Return the state after all labels that count; an alarm of ``before`` stays raised."""
-    counted = list(_counted(seen, None if target is None else target.threshold))
-    wrong = [label == "incorrect" for label in counted]
+    """Return the state after all labels that count; an alarm of ``before`` stays raised.
+
+    ``tally`` holds all reports, which are shown, and ``reports`` those that may count towards an alarm.
+    """
+    labels = list(_counted(seen, None if target is None else target.threshold))
+    wrong = [label == "incorrect" for label in labels]
     after = msgspec.structs.replace(
         before,
-        labels=sum(label is not None for label in counted),
+        labels=sum(label is not None for label in labels),
         errors=sum(wrong),
         answered=tally.answered,
         reported=tally.reported,
     )
     if target is not None:
-        after = _tested(after, target, wrong)
+        counted = counted_reports(reports, after.answered, target.risk)
+        after = _tested(after, target, wrong, counted)
     # Further answers without labels change no alarm: other processes need to hear of labels only.
     if (
         msgspec.structs.replace(after, answered=before.answered, log_e_feedback=before.log_e_feedback)
@@ -89,12 +128,12 @@ def assess(
     return msgspec.structs.replace(after, at=at, raised_at=raised_at, revision=before.revision + 1)
 
 
-def _tested(state: RiskState, target: Target, wrong: Sequence[bool]) -> RiskState:
+def _tested(state: RiskState, target: Target, wrong: Sequence[bool], reported: int) -> RiskState:
     watch = RiskWatch.of_labels(target.risk, target.delta, wrong)
     threshold = floor = 0.0 if target.threshold is None else target.threshold
     for one in wrong:
         threshold = tightened(threshold, one, target_risk=target.risk, certified=floor)
-    volunteered = log_e_of_counts(max(state.answered, state.reported), state.reported, target.risk)
+    volunteered = log_e_of_counts(state.answered, reported, target.risk)
     cause = state.cause
     if watch.alarm:
         cause = "audit"
@@ -183,5 +222,17 @@ async def _begun(store: Store, route: str, version: str) -> RiskState:
 async def _assess(store: Store, before: RiskState, target: Target | None) -> RiskState:
     seen = await store.watched(before.route, before.policy)
     tally = await store.tally(before.route, before.policy)
+    reports = await _reports(store, before) if tally.reported and tally.answered >= MIN_ANSWERS else []
     # Thousands of labels take milliseconds, which must not hold up the event loop.
-    return await asyncio.to_thread(assess, before, target, seen, tally, time())
+    return await asyncio.to_thread(assess, before, target, seen, tally, time(), reports)
+
+
+async def _reports(store: Store, state: RiskState) -> list[Report]:
+    """Return the reports of wrong answers that the version served; only the newest thousands are read."""
+    return [
+        Report(each.label.who, each.label.at)
+        for each in await store.labelled(state.route, "feedback")
+        if each.label.label == "incorrect"
+        and each.decision.policy == state.policy
+        and each.decision.decision == "answer"
+    ]

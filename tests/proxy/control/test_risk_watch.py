@@ -12,7 +12,14 @@ from gating import Certificate
 from gating.drift import RiskWatch
 from gating.risk import upper_bound
 from proxy.config import Route
-from proxy.control.risk_watch import RiskWatcher, Target, assess
+from proxy.control.risk_watch import (
+    KEY_REPORTS_PER_HOUR,
+    Report,
+    RiskWatcher,
+    Target,
+    assess,
+    counted_reports,
+)
 from proxy.metrics import Metrics
 from proxy.storage import PolicyTally, RiskState, SampledOutcome
 from tests.proxy.policies import POLICY
@@ -25,6 +32,11 @@ NOBODY = PolicyTally(answered=0, reported=0)
 
 def seen(*labels: str | None, confidence: float = 0.9, decision: str = "answer") -> list[SampledOutcome]:
     return [SampledOutcome(decision=decision, confidence=confidence, label=label) for label in labels]
+
+
+def reported(number: int) -> list[Report]:
+    """Return reports of one key at a pace that its limits allow."""
+    return [Report("app", 360.0 * n) for n in range(number)]
 
 
 def test_labels_count_in_the_order_of_the_draw_up_to_the_first_gap():
@@ -95,11 +107,12 @@ def test_without_a_certificate_there_is_a_risk_and_no_alarm():
 
 
 def test_volunteered_labels_alarm_by_what_was_reported_of_all_that_went_out():
-    few = assess(NEW, TARGET, [], PolicyTally(answered=1000, reported=50), 5.0)
+    few = assess(NEW, TARGET, [], PolicyTally(answered=1000, reported=50), 5.0, reported(50))
     assert (few.alarm, few.labels, few.risk) == (False, 0, None)
-    many = assess(few, TARGET, [], PolicyTally(answered=1000, reported=200), 6.0)
-    assert (many.alarm, many.cause, many.labels) == (True, "feedback", 0)
-    both = assess(many, TARGET, seen(*["incorrect"] * 6), PolicyTally(answered=1000, reported=200), 7.0)
+    tally = PolicyTally(answered=1000, reported=200)
+    many = assess(few, TARGET, [], tally, 6.0, reported(200))
+    assert (many.alarm, many.cause, many.labels, many.reported) == (True, "feedback", 0, 200)
+    both = assess(many, TARGET, seen(*["incorrect"] * 6), tally, 7.0, reported(200))
     assert (both.alarm, both.cause) == (True, "audit")
 
 
@@ -109,9 +122,29 @@ def test_no_more_false_alarms_than_promised_when_wrong_answers_are_reported_five
     for _ in range(200):
         wrong = rng.random(300) < 0.1
         labelled = rng.random(300) < np.where(wrong, 0.5, 0.1)
-        reported = int((wrong & labelled).sum())
-        alarms += assess(NEW, TARGET, [], PolicyTally(answered=300, reported=reported), 1.0).alarm
+        number = int((wrong & labelled).sum())
+        tally = PolicyTally(answered=300, reported=number)
+        alarms += assess(NEW, TARGET, [], tally, 1.0, reported(number)).alarm
     assert alarms == 0  # by the reported share of the labelled alone, each would be one
+
+
+@pytest.mark.parametrize("number", [3, 99])
+def test_the_first_answers_of_a_version_revoke_nothing(number):
+    tally = PolicyTally(answered=number, reported=number)
+    assert not assess(NEW, TARGET, [], tally, 1.0, reported(number)).alarm
+
+
+def test_the_reports_of_one_key_count_within_limits_of_time_and_share():
+    hour = [Report("stranger", 3_600.0 + n) for n in range(900)]
+    assert counted_reports(hour, 1_000, 0.1) == KEY_REPORTS_PER_HOUR
+    days = [Report("stranger", 360.0 * n) for n in range(900)]
+    assert counted_reports(days, 1_000, 0.1) == 200  # twice what the target allows
+    several = [Report(f"key-{n % 40}", 0.0) for n in range(400)]
+    assert counted_reports(several, 1_000, 0.1) == 400
+    assert counted_reports(several, 99, 0.1) == 0
+    tally = PolicyTally(answered=1_000, reported=900)
+    assert not assess(NEW, TARGET, [], tally, 1.0, hour).alarm
+    assert assess(NEW, TARGET, [], tally, 1.0, several).alarm
 
 
 def test_a_target_is_that_of_the_certificate():
@@ -181,3 +214,15 @@ async def test_a_gap_holds_the_rest_back(link):
     await link.store.add_label(said("first", "correct"))
     await RiskWatcher(link, metrics).look([_Route])
     assert metrics.registry.get_sample_value("idk_observed_risk", {"route": "support"}) == 30 / 31
+
+
+@pytest.mark.parametrize(("keys", "alarm"), [(1, False), (12, True)])
+async def test_a_stranger_alone_revokes_nothing(link, keys, alarm):
+    records = [decided(f"served-{n}") for n in range(120)]
+    await link.store.add_decisions(records, [])
+    for n, each in enumerate(records[:60]):
+        await link.store.add_label(said(each.id, "incorrect", source="feedback", who=f"key-{n % keys}"))
+    metrics = Metrics()
+    await RiskWatcher(link, metrics).look([_Route])
+    state = await link.store.risk("support")
+    assert (state.alarm, state.answered, state.reported) == (alarm, 120, 60)
