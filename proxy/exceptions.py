@@ -122,6 +122,11 @@ class HttpError(ProxyError):
         self.error_type = self.type if type is None else type
         self.retry_after_s = retry_after_s
 
+    @property
+    def metrics_code(self) -> str:
+        """The value of the label ``code``: one of the proxy's own words, never a text of the upstream's."""
+        return self.code or self.error_type
+
 
 class BadRequest(HttpError):
     """The request cannot be understood or is not allowed as it stands."""
@@ -183,6 +188,10 @@ class UpstreamError(HttpError):
         """Describe the failure for the operator's terminal: the upstream's name, and the first words of its answer."""
         begins = f"; its answer begins with {self.excerpt!r}" if self.excerpt else ""
         return f"upstream {upstream}: {self.message}{begins}"
+
+    @property
+    def metrics_code(self) -> str:
+        return f"upstream_{self.kind}"
 
     @property
     def may_retry(self) -> bool:

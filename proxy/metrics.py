@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -132,6 +133,13 @@ FAMILIES: Final[Mapping[str, Family]] = {
         "Questions asked again without their context: served, abstained or failed.",
         ("route", "outcome"),
     ),
+    "responses": Family(
+        Counter,
+        "idk_responses",
+        "Responses of every path; `code` is the error's, and empty without an error of the proxy's own.",
+        ("route", "status", "code"),
+    ),
+    "build": Family(Gauge, "idk_build_info", "The running version.", ("version",), _HIGHEST),
     "reloads": Family(Counter, "idk_config_reloads", "Reloads of the configuration.", ("outcome",)),
 }
 
@@ -168,6 +176,8 @@ class Metrics:
     drift: Gauge
     rescues: Counter
     unmatched: Counter
+    responses: Counter
+    build: Gauge
     reloads: Counter
 
     def __init__(self, registry: CollectorRegistry | None = None, *, directory: str | None = None) -> None:
@@ -176,6 +186,8 @@ class Metrics:
         self._routes: dict[str, RouteMetrics] = {}
         for attribute, family in FAMILIES.items():
             setattr(self, attribute, family.make(self.registry))
+        self._responses: dict[tuple[str, int, str], Counter] = {}
+        self.build.labels(version("idk-proxy")).set(1)
 
     def route(self, name: str) -> RouteMetrics:
         """Return the metrics of one route, resolved once: a look-up by labels costs three times an increment."""
@@ -183,6 +195,14 @@ class Metrics:
         if found is None:
             found = self._routes[name] = RouteMetrics(self, name)
         return found
+
+    def responded(self, route: str, status: int, code: str) -> None:
+        """Count a response; ``route`` is empty where the request was refused before it had one."""
+        key = (route, status, code)
+        found = self._responses.get(key)
+        if found is None:
+            found = self._responses[key] = self.responses.labels(route, str(status), code)
+        found.inc()
 
     def in_force(self, routes: Iterable[InForce]) -> None:
         """Show the policies and thresholds of these routes, and remove those of every other route."""

@@ -17,13 +17,14 @@ from proxy.clients.limits import Limits
 from proxy.config import admin_key
 from proxy.gateway.feedback import FeedbackEndpoint
 from proxy.gateway.health import Health
+from proxy.server import asgi
 from proxy.server.bodies import Bodies
 from proxy.server.body_thread import BodyThread
 from proxy.server.forwarded import TrustedProxies
 from proxy.server.shutdown import graceful_shutdown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from starlette.routing import BaseRoute
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from proxy.clients.last_used import Uses
     from proxy.control.recording import Recorder
     from proxy.control.reload import Reloader
-    from proxy.server.asgi import Receive, Scope, Send
+    from proxy.metrics import Metrics
+    from proxy.server.asgi import Message, Receive, Scope, Send
     from proxy.storage.link import StoreLink
 
 
@@ -92,11 +94,16 @@ class App:
     def _limited(self, parts: Parts) -> Limits:
         """One count of what is under way, whichever parts it began with."""
         most, several = parts.config.server.max_in_flight, len(parts.config.keys) + len(parts.keys) > 1
+        upstreams = parts.config.upstreams
+        connections = {
+            name: min(upstreams[each].max_connections for each in upstream.of or (name,))
+            for name, upstream in upstreams.items()
+        }
         if self._limits is None:
             link = None if self._lasting is None else self._lasting.link
-            self._limits = Limits(link, most, several=several)
+            self._limits = Limits(link, most, several=several, max_connections=connections)
         else:
-            self._limits.bound(most, several=several)
+            self._limits.bound(most, several=several, max_connections=connections)
         return self._limits
 
     def _admin(self, parts: Parts) -> list[BaseRoute]:
@@ -119,7 +126,7 @@ class App:
         doors = self._doors
         doors.open += 1
         try:
-            await doors.find(scope["path"])(scope, receive, send)
+            await doors.find(scope["path"])(scope, receive, _counting(doors.parts.metrics, scope, send))
         finally:
             doors.open -= 1
             if doors is not self._doors:
@@ -147,6 +154,18 @@ class App:
         self._body_thread.close()
         if self.parts.tracing is not None:
             await asyncio.to_thread(self.parts.tracing.close)
+
+
+def _counting(metrics: Metrics, scope: Scope, send: Send) -> Send:
+    """Return a ``Send`` that counts the response by its route, status and error code."""
+
+    def counting(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            route = asgi.header(message.get("headers", ()), b"x-idk-route") or b""
+            metrics.responded(route.decode("latin-1"), message["status"], scope.get(asgi.ERROR_CODE, ""))
+        return send(message)
+
+    return counting
 
 
 def _lifespan(app: App) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:

@@ -9,6 +9,7 @@ is set forward, the store forgets what it knows, and no process lets through mor
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +17,7 @@ from proxy.exceptions import HttpError, Overloaded
 from proxy.storage.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from proxy.clients.authentication import Caller
     from proxy.storage.link import StoreLink
@@ -43,11 +44,12 @@ class Limits:
         max_in_flight: int,
         *,
         several: bool,
+        max_connections: Mapping[str, int] | None = None,
         clock: Callable[[], float] = time,
         steady: Callable[[], float] | None = None,
     ) -> None:
         self._link = link
-        self.bound(max_in_flight, several=several)
+        self.bound(max_in_flight, several=several, max_connections=max_connections)
         self._clock = clock
         self._steady = _from(clock()) if steady is None else steady
         self._own: dict[str, Window] = {}
@@ -63,11 +65,26 @@ class Limits:
         #: How many requests are under way, of all keys and of each.
         self.open = 0
         self._under_way: dict[str | None, int] = {}
+        self._by_upstream: Counter[tuple[str | None, str]] = Counter()
 
-    def bound(self, max_in_flight: int, *, several: bool) -> None:
+    def bound(
+        self, max_in_flight: int, *, several: bool, max_connections: Mapping[str, int] | None = None
+    ) -> None:
         """Hold from now on to so many; what is under way already stays, and counts."""
         self._most = max_in_flight
+        self._shares = {
+            name: max(1, int(most * _SHARE)) for name, most in (max_connections or {}).items() if several
+        }
         self._share = max(1, int(max_in_flight * _SHARE)) if several else max_in_flight
+
+    def upstream_share(self, caller: Caller, upstream: str, connections: int = 1) -> UpstreamShare:
+        """Return a context manager that counts the connections of one request; entering raises Overloaded.
+
+        One key of several may have a part of an upstream's ``max_connections`` only.
+        """
+        return UpstreamShare(
+            self._by_upstream, caller.name, upstream, self._shares.get(upstream), connections
+        )
 
     def under_way(self, caller: Caller) -> UnderWay:
         """Counts a request of this caller while the body of ``with`` runs."""
@@ -176,6 +193,43 @@ def _from(now: float) -> Callable[[], float]:
     """A clock that begins at ``now``, in step with the store's seconds, and is set by nobody."""
     began = now - monotonic()
     return lambda: began + monotonic()
+
+
+class UpstreamShare:
+    """The connections to one upstream that one request of a key may use at the same time."""
+
+    __slots__ = ("_account", "_connections", "_most", "_open")
+
+    def __init__(
+        self,
+        counted: Counter[tuple[str | None, str]],
+        name: str | None,
+        upstream: str,
+        most: int | None,
+        connections: int,
+    ) -> None:
+        self._open = counted
+        self._account = (name, upstream)
+        self._most = most
+        self._connections = connections
+
+    def __enter__(self) -> None:
+        if self._most is None:
+            return
+        mine = self._open[self._account]
+        if mine and mine + self._connections > self._most:
+            raise Overloaded(
+                "this key uses its share of the upstream's connections; try again in a moment",
+                retry_after_s=1.0,
+            )
+        self._open[self._account] += self._connections
+
+    def __exit__(self, *_: object) -> None:
+        if self._most is None:
+            return
+        self._open[self._account] -= self._connections
+        if not self._open[self._account]:
+            del self._open[self._account]
 
 
 class UnderWay:

@@ -16,6 +16,7 @@ from proxy.exceptions import (
     failure_summary,
 )
 from proxy.gateway import trace_context
+from proxy.gateway.token_meter import estimated
 from proxy.requests.deadline import before, deadline_of
 from proxy.requests.exchange import Exchange
 from proxy.requests.pipeline import flow, record_times
@@ -49,6 +50,10 @@ _PASSED_PREFIXES = (b"x-ratelimit-", b"openai-processing-ms", b"retry-after")
 _NO_SUCH_PATH = frozenset({404, 405, 501})
 #: A request with nothing added to it.
 _PLAIN = Ask(model=None, params={}, logprobs=False, top_logprobs=0)
+
+
+#: Bytes of a streamed event with one token: a chat completion's chunk without logprobs has 200 to 300.
+_EVENT_BYTES = 250
 
 
 class GatedEndpoint:
@@ -90,9 +95,7 @@ class GatedEndpoint:
         except asgi.ClientGone:
             return
         except HttpError as exc:
-            await asgi.respond(
-                send, exc.http_status, [*base, asgi.JSON, *asgi.retry_after(exc)], self._surface.error(exc)
-            )
+            await asgi.respond_error(scope, send, exc, base, self._surface.error(exc))
 
     async def _answer(
         self,
@@ -133,27 +136,39 @@ class GatedEndpoint:
             deadline=deadline_of(route.config.deadline_s, headers),
             usage=caller.tokens_per_minute is not None,
             id="" if recorder is None else request_id.decode(),
+            key=caller.name,
             drawn=recorder is not None and recorder.drawn(route.config.audit),
         )
         push = asgi.pusher(scope, send)
-        async with asgi.CancelOnDisconnect(receive, asgi.leaving(scope)) as client:
-            try:
-                if self._tracing is None:
-                    trace_context.take(headers)
-                    await self._served(exchange, body, send, push, base)
-                else:
-                    with self._tracing.span(exchange, scope["headers"]) as answered:
-                        traced = msgspec.structs.replace(exchange, on_outcome=answered)
-                        await self._served(traced, body, send, push, base)
-            except UpstreamError as exc:
-                route.upstream_metrics.failed(exc.kind)
-                raise
-        if caller.limited:
-            await self._limits.used(caller, exchange.spent.tokens)
+        client = asgi.CancelOnDisconnect(receive, asgi.leaving(scope))
+        share = self._limits.upstream_share(caller, route.upstream.name, 1 + route.config.samples)
+        try:
+            with share:
+                async with client:
+                    await self._traced(exchange, headers, body, send, push, base)
+        finally:
+            if caller.tokens_per_minute is not None:
+                await self._limits.used(caller, _tokens(exchange, cut=client.gone))
         if client.gone:
             route.metrics.cancelled("disconnect")
         else:
             record_times(exchange)
+
+    async def _traced(
+        self, exchange: Exchange, headers: Headers, body: bytes, send: Send, push: Push, base: Headers
+    ) -> None:
+        """Answer the request inside its span, or with the client's trace context handed on."""
+        try:
+            if self._tracing is None:
+                trace_context.take(headers)
+                await self._served(exchange, body, send, push, base)
+            else:
+                with self._tracing.span(exchange, headers) as answered:
+                    traced = msgspec.structs.replace(exchange, on_outcome=answered)
+                    await self._served(traced, body, send, push, base)
+        except UpstreamError as exc:
+            exchange.route.upstream_metrics.failed(exc.kind)
+            raise
 
     async def _exchange(
         self, route: Route, request: Request, body: bytes, credentials: bytes | None, **fields: Any
@@ -267,6 +282,14 @@ class GatedEndpoint:
 def _too_deep() -> UpstreamGarbage:
     """What the client sent was followed to its end: it is the answer that nobody can."""
     return UpstreamGarbage("the upstream's answer is nested too deeply")
+
+
+def _tokens(exchange: Exchange, *, cut: bool) -> int:
+    """Return the tokens of a request; estimated for an answer that the upstream did not count, as a cut one."""
+    spent = exchange.spent
+    if spent.answer_tokens or not (cut or spent.received):
+        return spent.tokens
+    return spent.tokens + estimated(exchange.size) + spent.received // _EVENT_BYTES
 
 
 def _named_route(headers: Headers) -> str | None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from proxy.clients.limits import LimitReached
 from proxy.control.recording.recorder import GATHER_S
 from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, Overloaded, StoreError
 from proxy.server import asgi
 from proxy.server.errors import error_body
 from proxy.storage import Label
+from proxy.storage.window import Window
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.clients.authentication import Caller, Keys
     from proxy.control.recording import Recorder
     from proxy.metrics import Metrics
@@ -28,6 +32,8 @@ logger = logging.getLogger("idk")
 
 #: A label is a few words.
 MAX_BYTES = 10_000
+#: Labels that one key may send in a minute to each process: a person labels a few, a script some more.
+LABELS_PER_MINUTE = 120
 #: How often an id that is not known yet is looked for: another process may be about to write it.
 LOOKS = 4
 
@@ -44,34 +50,50 @@ class FeedbackEndpoint:
     """Answers 200 once the label is kept for good; without a store there is nothing to label."""
 
     def __init__(
-        self, keys: Keys, metrics: Metrics, link: StoreLink | None, recorder: Recorder | None
+        self,
+        keys: Keys,
+        metrics: Metrics,
+        link: StoreLink | None,
+        recorder: Recorder | None,
+        steady: Callable[[], float] = monotonic,
     ) -> None:
         self._keys = keys
         self._metrics = metrics
         self._link = link
         self._recorder = recorder
+        self._steady = steady
+        self._labels: dict[str | None, Window] = {}
         self._body = msgspec.json.Decoder(Feedback)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        base = [(b"x-request-id", asgi.request_id()), asgi.JSON]
+        base = [(b"x-request-id", asgi.request_id())]
         try:
             if scope["method"] != "POST":
                 base.append((b"allow", b"POST"))
                 raise HttpError("use POST", status=405, type="invalid_request_error")
             caller = self._keys.caller(scope["headers"])
+            self._admit(caller)
             body = await asgi.read_body(receive, scope["headers"], MAX_BYTES)
             label = await self._keep(self._read(body), caller)
         except asgi.ClientGone:
             return
         except HttpError as exc:
-            headers = [*base]
-            if exc.retry_after_s is not None:
-                headers.append((b"retry-after", b"%d" % exc.retry_after_s))
-            await asgi.respond(send, exc.http_status, headers, error_body(exc))
+            await asgi.respond_error(scope, send, exc, base, error_body(exc))
             return
+        base.append(asgi.JSON)
         said = {"id": label.id, "choice": label.choice, "label": label.label, "recorded": True}
         await asgi.respond(send, 200, base, msgspec.json.encode(said))
+
+    def _admit(self, caller: Caller) -> None:
+        """Count one label of a key; raises LimitReached over LABELS_PER_MINUTE, in this process."""
+        wait_s = self._labels.setdefault(caller.name, Window()).spend(1, LABELS_PER_MINUTE, self._steady())
+        if wait_s is not None:
+            raise LimitReached(
+                f"a key may send {LABELS_PER_MINUTE} labels a minute; try again in {wait_s:.0f} s",
+                code="rate_limit_exceeded",
+                retry_after_s=max(wait_s, 1.0),
+            )
 
     def _read(self, body: bytes) -> Feedback:
         try:
@@ -111,8 +133,12 @@ class FeedbackEndpoint:
             if found:
                 break
         for record in found:
-            # Of a route that the key may not use nothing is said, not even that the id is known.
-            if record.choice == feedback.choice and caller.may_use(record.route):
+            # An id of another key's decision, or of a route that the key may not use, is answered as an unknown one.
+            if (
+                record.choice == feedback.choice
+                and caller.may_use(record.route)
+                and record.key == caller.name
+            ):
                 return record
         raise NotFound(
             "no decision of this id and choice is known here: it is the response's x-request-id or the "

@@ -14,6 +14,7 @@ from gating.types import Decision
 from proxy.exceptions import UNREADABLE, BadRequest, HttpError, NotFound, UpstreamError, failure_summary
 from proxy.gateway import trace_context
 from proxy.gateway.paths import is_api
+from proxy.gateway.token_meter import TokenMeter
 from proxy.server import asgi
 from proxy.server.bodies import in_pieces
 from proxy.server.errors import error_body
@@ -106,9 +107,7 @@ class Relay:
         except asgi.ClientGone:
             return
         except HttpError as exc:
-            await asgi.respond(
-                send, exc.http_status, [*base, asgi.JSON, *asgi.retry_after(exc)], error_body(exc)
-            )
+            await asgi.respond_error(scope, send, exc, base, error_body(exc))
 
     async def _admitted(
         self,
@@ -123,8 +122,15 @@ class Relay:
         route = self._route(scope, caller, model)
         base.append((b"x-idk-route", route.name.encode()))
         target = self._target(scope, route)
-        async with asgi.CancelOnDisconnect(upload.after):
-            await self._forward(scope, target, route, body, send, base)
+        counted = caller.tokens_per_minute is not None and scope["method"] == "POST"
+        meter = TokenMeter(len(body) if isinstance(body, bytes) else 0) if counted else None
+        try:
+            with self._limits.upstream_share(caller, route.upstream.name):
+                async with asgi.CancelOnDisconnect(upload.after):
+                    await self._forward(scope, target, route, body, send, base, meter)
+        finally:
+            if meter is not None:
+                await self._limits.used(caller, meter.tokens)
 
     async def _model(self, scope: Scope, upload: _Upload) -> tuple[str | None, bytes | AsyncIterator[bytes]]:
         """The request's model, and its body: whole where it was JSON, else as it comes."""
@@ -178,6 +184,7 @@ class Relay:
         body: bytes | AsyncIterator[bytes],
         send: Send,
         base: Headers,
+        meter: TokenMeter | None,
     ) -> None:
         headers = scope["headers"]
         credentials = self._keys.credentials(headers) if route.upstream.forwards_credentials else None
@@ -190,7 +197,10 @@ class Relay:
             raise
         kept = [*_returned(response.headers), *_SANDBOX]
         if error is None:
-            await self._send_on(response, send, asgi.pusher(scope, send), [*base, *kept], route)
+            push = asgi.pusher(scope, send)
+            if meter is not None and _is_text(response):
+                push = meter.metered(push)
+            await self._send_on(response, send, push, [*base, *kept], route)
         else:
             await asgi.respond(send, response.status, [*base, *kept], error)
 
@@ -212,6 +222,18 @@ class Relay:
         body = await self._bodies.on_request(exchange.size, exchange.surface.outgoing, request, ask)
         response = await route.upstream.post(exchange.surface.path, body, exchange.credentials)
         route.metrics.decided(_OFF)
+        meter = TokenMeter(exchange.size)
+        push = meter.metered(push) if exchange.usage else push
+        try:
+            await self._pass_on(exchange, response, meter, send, push, base)
+        finally:
+            if exchange.usage:
+                exchange.spent.answer_tokens = meter.tokens
+
+    async def _pass_on(
+        self, exchange: Exchange, response: Response, meter: TokenMeter, send: Send, push: Push, base: Headers
+    ) -> None:
+        route, request = exchange.route, exchange.request
         translator = exchange.surface.ungated(request)
         if request.stream:
             headers = [*base, *asgi.EVENT_STREAM, *_OFF_HEADERS]
@@ -225,6 +247,7 @@ class Relay:
                 whole = await response.read(self._bodies.max_answer_bytes)
             finally:
                 response.close()
+            meter.feed(whole)
             translated = await self._bodies.read_answer(whole, translator.whole)
             await asgi.respond(send, response.status, [*base, asgi.JSON, *_OFF_HEADERS], translated)
 
@@ -359,6 +382,12 @@ def _names_model(line: bytes) -> bool:
     if name.strip().lower() != b"content-disposition":
         return False
     return any(parameter.strip() in _NAMED_MODEL for parameter in value.split(b";"))
+
+
+def _is_text(response: Response) -> bool:
+    """Return whether a response's size says how many tokens it has."""
+    kind = asgi.header(response.headers, b"content-type") or b""
+    return b"json" in kind or kind.startswith(b"text/")
 
 
 def _length(response: Response) -> Headers:

@@ -92,6 +92,8 @@ class Exchange(msgspec.Struct, frozen=True, eq=False):
     size: int = 0
     #: The response's ``x-request-id``. It is empty for a request that a remedy makes, which is not recorded.
     id: str = ""
+    #: The name of the client's key; None where the proxy has no keys.
+    key: str | None = None
     #: Whether the request is in the audit sample. Then the whole answer is wanted, whatever the verdict.
     drawn: bool = False
     #: Whether nothing may be sent before the verdict, whatever the route's mode.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from functools import partial
-from random import getrandbits
 from typing import TYPE_CHECKING, Any, Self
 
 from proxy.exceptions import BadRequest, BodyTooLarge
@@ -40,6 +40,8 @@ EVENT_STREAM = (
 
 #: The server's own ``Push``, among ASGI's extensions of a scope: a response's body without a task for each piece.
 PUSH = "idk.push"
+#: The scope's key for the code of the error that the request was answered with, for the metrics.
+ERROR_CODE = "idk.error_code"
 #: The server's own ``Leaving``: a client is seen to leave without a task that listens for it.
 LEAVING = "idk.leaving"
 #: How long a request goes on before anyone looks whether its client is still there.
@@ -50,12 +52,31 @@ class ClientGone(Exception):
     """The client left before its request was read."""
 
 
-def request_id() -> bytes:
-    """A new ``x-request-id``: 128 random bits, so that ids of several processes do not meet.
+class RequestIds:
+    """Makes request ids from 128 bits of the system's randomness, so that no client can guess another one's.
 
-    Names, not secrets: the system's own randomness would give the interpreter up to the store's thread each time.
+    Random bytes are drawn for many ids at once: each draw releases the interpreter to the store's thread.
     """
-    return b"idk-%032x" % getrandbits(128)
+
+    _BATCH = 256
+    _BYTES = 16
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._ids: list[bytes] = []
+
+    def __call__(self) -> bytes:
+        """Return a new id."""
+        if not self._ids or self._process != os.getpid():  # a forked process must not use its parent's ids
+            self._process = os.getpid()
+            drawn = os.urandom(self._BATCH * self._BYTES).hex().encode()
+            width = 2 * self._BYTES
+            self._ids = [b"idk-" + drawn[start : start + width] for start in range(0, len(drawn), width)]
+        return self._ids.pop()
+
+
+#: Returns a new ``x-request-id``.
+request_id = RequestIds()
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:
@@ -125,6 +146,12 @@ async def _piece(receive: Receive) -> tuple[bytes, bool]:
 def retry_after(exc: HttpError) -> Headers:
     """The header that says when to come back, where the error says it."""
     return [] if exc.retry_after_s is None else [(b"retry-after", b"%d" % max(1, round(exc.retry_after_s)))]
+
+
+async def respond_error(scope: Scope, send: Send, exc: HttpError, headers: Headers, body: bytes) -> None:
+    """Send an error, and note its code for the metrics."""
+    scope[ERROR_CODE] = exc.metrics_code
+    await respond(send, exc.http_status, [*headers, JSON, *retry_after(exc)], body)
 
 
 async def respond(send: Send, status: int, headers: Headers, body: bytes) -> None:

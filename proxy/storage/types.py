@@ -69,6 +69,8 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     completion_tokens: int | None = None
     extra_calls: int = 0
     extra_tokens: int = 0
+    #: The name of the client key that the request was made with; None without keys.
+    key: str | None = None
     question: str | None = None
     answer: str | None = None
 

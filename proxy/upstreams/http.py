@@ -65,13 +65,10 @@ class HttpUpstream:
         self._transport = transport
         self._secrets = secrets
         self._attempts = attempts
-        self._headers: tuple[tuple[bytes, bytes], ...] = _JSON_HEADERS
-        if secrets.api_key is not None:
-            self._headers += ((b"authorization", b"Bearer " + secrets.api_key.encode()),)
+        self._keys = _key_headers(secrets.api_key, self.formats)
+        self._headers: tuple[tuple[bytes, bytes], ...] = _JSON_HEADERS + self._keys
         if "messages" in self.formats:
             self._headers += (_ANTHROPIC_VERSION,)
-            if secrets.api_key is not None:
-                self._headers += ((b"x-api-key", secrets.api_key.encode()),)
 
     async def post(
         self, path: str, body: bytes, credentials: bytes | None, *, fresh: bool = False
@@ -122,11 +119,11 @@ class HttpUpstream:
         credentials: bytes | None,
     ) -> Response:
         """Pass a request through unchanged, once."""
-        sent = list(headers)
-        if self._secrets.api_key is not None:
-            sent.append((b"authorization", b"Bearer " + self._secrets.api_key.encode()))
-        elif self.forwards_credentials and credentials is not None:
+        sent = [*headers, *self._keys]
+        if self.forwards_credentials and credentials is not None:
             sent.append((b"authorization", credentials))
+        if "messages" in self.formats and not any(name == _ANTHROPIC_VERSION[0] for name, _ in headers):
+            sent.append(_ANTHROPIC_VERSION)
         response = await self._transport.request(method, path, sent, body)
         if response.status in _REDIRECTS:
             response.close()
@@ -141,6 +138,15 @@ class HttpUpstream:
         """Close the connections."""
         await self.abilities.aclose()
         await self._transport.aclose()
+
+
+def _key_headers(api_key: str | None, formats: set[str]) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers with the proxy's own key: Anthropic's API reads another header than OpenAI's."""
+    if api_key is None:
+        return ()
+    key = api_key.encode()
+    bearer = ((b"authorization", b"Bearer " + key),)
+    return (*bearer, (b"x-api-key", key)) if "messages" in formats else bearer
 
 
 def _redirected(response: Response) -> UpstreamError:

@@ -35,6 +35,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     #: Whether the request is in the audit sample.
     drawn: bool
     log_text: bool
+    #: The name of the client's key.
+    key: str | None = None
     #: Estimated bytes of its texts and evidence.
     size: int = 0
     #: Whether the request matched the policy's fingerprint.
@@ -74,6 +76,7 @@ def records_of(event: Event) -> tuple[list[DecisionRecord], list[AuditItem]]:
                 completion_tokens=event.completion_tokens if first else None,
                 extra_calls=event.verdict.report.extra.calls if first else 0,
                 extra_tokens=_extra_tokens(event) if first else 0,
+                key=event.key,
                 question=question if event.log_text else None,
                 answer=answer if event.log_text else None,
             )

@@ -108,6 +108,7 @@ class Recorder:
                 completion if text else None,
                 exchange.drawn,
                 self.log_text,
+                exchange.key,
                 size,
                 applies=exchange.match is None or exchange.match.applies,
                 format=exchange.surface.name,

@@ -267,6 +267,51 @@ async def test_tokens_are_counted_also_where_a_stream_does_not_tell_them(serving
         assert (await proxy.ask("/v1/chat/completions", body, headers=SENT)).status == 429
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_tokens_count_on_a_route_that_is_off_and_on_passed_through_paths(serving, upstream, stream):
+    upstream.serve("/v1/embeddings", raw(b'{"data": [], "usage": {"prompt_tokens": 8, "total_tokens": 8}}'))
+    prompt = upstream.script(answer(says("x", "y")))
+    body = {"model": "m", "messages": [{"role": "user", "content": prompt}], "stream": stream}
+    limited = [{**KEY, "tokens_per_minute": 6}]
+    for path, sent in (("/v1/chat/completions", body), ("/v1/embeddings", {"model": "m"})):
+        async with serving({**ROUTE, "mode": "off"}, keys=limited) as proxy:
+            assert (await proxy.ask(path, sent, headers=SENT)).status == 200
+            assert (await proxy.ask(path, sent, headers=SENT)).status == 429
+
+
+@pytest.mark.parametrize("mode", ["off", "observe"])
+async def test_tokens_count_for_a_stream_that_the_client_left(serving, upstream, mode):
+    prompt = upstream.script(answer(says(*"abcdefgh"), stop_at=4))
+    body = {"model": "m", "messages": [{"role": "user", "content": prompt}], "stream": True}
+    leaves = asyncio.Event()
+    async with serving(
+        {**ROUTE, "mode": mode, "scorers": ["mean_logprob"]}, keys=[{**KEY, "tokens_per_minute": 20}]
+    ) as proxy:
+        asking = asyncio.create_task(proxy.ask("/v1/chat/completions", body, headers=SENT, leaves=leaves))
+        await asyncio.to_thread(upstream.call, prompt)
+        leaves.set()
+        await asking
+        assert (await proxy.ask("/v1/chat/completions", body, headers=SENT)).status == 429
+
+
+def test_one_key_of_several_has_a_share_of_an_upstreams_connections():
+    limits = Limits(None, 100, several=True, max_connections={"u": 4, "v": 4})
+    one, other = Caller("one", None), Caller("other", None)
+    with limits.upstream_share(one, "u", 2), limits.upstream_share(one, "u"):
+        with pytest.raises(Overloaded), limits.upstream_share(one, "u"):
+            pass
+        with (
+            limits.upstream_share(one, "v"),
+            limits.upstream_share(other, "u", 9),
+        ):  # a first request always enters
+            pass
+    with limits.upstream_share(one, "u", 3):
+        pass
+    limits.bound(100, several=False, max_connections={"u": 1})
+    with limits.upstream_share(one, "u"), limits.upstream_share(one, "u"):
+        pass
+
+
 async def test_over_the_most_under_way_a_request_is_turned_away(serving, upstream):
     prompt = upstream.script(held(answer(says("x"))))
     async with serving(ROUTE, server={"max_in_flight": 1}) as proxy:

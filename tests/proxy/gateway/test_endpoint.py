@@ -280,3 +280,24 @@ async def test_credentials_are_forwarded_where_the_configuration_says_so(serving
         body = {"model": "m", "messages": [{"role": "user", "content": prompt}]}
         await proxy.ask("/v1/chat/completions", body, headers={"authorization": "Bearer mine"})
     assert upstream.call(prompt).headers["authorization"] == "Bearer mine"
+
+
+async def test_responses_are_counted_by_route_status_and_code(serving, upstream):
+    upstream.serve("/v1/embeddings", raw(b"{}"))
+    async with serving(RAW) as proxy:
+        await proxy.chat(upstream.script(answer(SURE)))
+        await proxy.chat(upstream.script(error(500, "down")))
+        await proxy.ask("/v1/embeddings", {"model": "m"})
+        await proxy.ask("/v1/infill", {"model": "m"})
+        await proxy.ask("/v1/chat/completions", b"{")
+        assert {
+            labels: proxy.count("idk_responses_total", route=labels[0], status=labels[1], code=labels[2])
+            for labels in (
+                ("r", "200", ""), ("r", "500", "upstream_status"), ("r", "403", "ungated_path"),
+                ("", "400", "invalid_request_error"),
+            )
+        } == {
+            ("r", "200", ""): 2, ("r", "500", "upstream_status"): 1, ("r", "403", "ungated_path"): 1,
+            ("", "400", "invalid_request_error"): 1,
+        }  # fmt: skip
+        assert b"idk_build_info{version=" in (await proxy.ask("/metrics", method="GET")).body

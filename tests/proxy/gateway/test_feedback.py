@@ -11,6 +11,7 @@ import pytest
 from proxy.app import App, Lasting
 from proxy.clients.last_used import Uses
 from proxy.control.recording import Recorder
+from proxy.gateway.feedback import LABELS_PER_MINUTE
 from proxy.metrics import Metrics
 from proxy.storage import Sealer, make_store
 from proxy.storage.link import StoreLink
@@ -65,12 +66,25 @@ async def test_a_key_labels_its_own_routes_alone(proxy, upstream):
         assert (own.status, own.json["recorded"]) == (200, True)
         (label,) = await running.store.labels(body["id"])
         assert (label.who, label.source, label.label) == ("ada", "feedback", "incorrect")
-        again = await running.ask("/v1/feedback", {**body, "label": "correct"}, headers=key("all"))
+        another = await running.ask("/v1/feedback", {**body, "label": "correct"}, headers=key("all"))
+        assert another.status == 404  # a key that may use the route, but did not make the request
+        again = await running.ask("/v1/feedback", {**body, "label": "correct"}, headers=key("ada"))
         assert again.status == 200
         (label,) = await running.store.labels(body["id"])
-        assert (label.who, label.label) == ("all", "correct")
+        assert (label.who, label.label) == ("ada", "correct")
         assert running.count("idk_feedback_total", route="one", label="incorrect") == 1
         assert running.count("idk_feedback_total", route="one", label="correct") == 1
+
+
+async def test_a_key_sends_labels_within_a_limit(proxy):
+    async with proxy() as running:
+        body = {"id": "x", "label": "correct"}
+        for _ in range(LABELS_PER_MINUTE):
+            assert (await running.ask("/v1/feedback", b"{", headers=key("ada"))).status == 400
+        refused = await running.ask("/v1/feedback", body, headers=key("ada"))
+        assert (refused.status, refused.json["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert 1 <= int(refused.headers["retry-after"]) <= 61
+        assert (await running.ask("/v1/feedback", b"{", headers=key("bob"))).status == 400
 
 
 @pytest.mark.parametrize(("body", "status"), [

@@ -12,7 +12,7 @@ from proxy.exceptions import UpstreamCut, UpstreamGarbage, UpstreamStatus, Upstr
 from proxy.metrics import Metrics
 from proxy.upstreams.attempts import Attempts
 from proxy.upstreams.breaker import Breaker
-from proxy.upstreams.http import HttpUpstream
+from proxy.upstreams.http import HTTP_FORMATS, HttpUpstream
 from proxy.upstreams.http1 import make_transport
 from proxy.upstreams.retry import Backoff
 from proxy.upstreams.secrets import Secrets
@@ -41,7 +41,7 @@ def failing(status, *headers, **error):
 class Asked:
     """One upstream with a client before it; ``errors`` are the failures that were counted."""
 
-    def __init__(self, port, retries, key, forwards):
+    def __init__(self, port, retries, key, forwards, formats):
         self.metrics = Metrics()
         authority = f"127.0.0.1:{port}"
         self.client = HttpUpstream(
@@ -50,6 +50,7 @@ class Asked:
             secrets=Secrets(key, authority),
             forwards_credentials=forwards,
             gives_logprobs=True,
+            formats=formats,
             attempts=Attempts(Backoff(retries, 5.0, Quick()), Breaker(0, 1.0), self.metrics.upstream("u")),
         )
         self.requests = []
@@ -67,7 +68,7 @@ class Asked:
 
 
 @asynccontextmanager
-async def upstream(*answers, retries=2, key=KEY, forwards=False):
+async def upstream(*answers, retries=2, key=KEY, forwards=False, formats=HTTP_FORMATS):
     asked = None
     left = list(answers)
 
@@ -80,7 +81,7 @@ async def upstream(*answers, retries=2, key=KEY, forwards=False):
                 return
 
     async with serving(script) as server:
-        asked = Asked(server.port, retries, key, forwards)
+        asked = Asked(server.port, retries, key, forwards, formats)
         try:
             yield asked
         finally:
@@ -257,3 +258,15 @@ async def test_credentials_that_are_not_to_be_forwarded_stay_here():
     async with upstream(reply(), key=None) as asked:
         (await asked.client.relay("GET", "/files", [], b"", b"Bearer clients")).close()
     assert b"clients" not in asked.requests[0][0]
+
+
+@pytest.mark.parametrize(("headers", "version"), [
+    ([], b"2023-06-01"), ([(b"anthropic-version", b"2024-01-01")], b"2024-01-01"),
+])  # fmt: skip
+async def test_a_request_relayed_to_anthropic_has_its_key_header_and_one_version(headers, version):
+    async with upstream(reply(), formats=("messages",)) as asked:
+        (await asked.client.relay("GET", "/models", headers, b"", None)).close()
+    head = asked.requests[0][0]
+    assert b"x-api-key: the-upstreams-key\r\n" in head
+    assert head.count(b"anthropic-version") == 1
+    assert b"anthropic-version: " + version in head
