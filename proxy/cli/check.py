@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proxy.cli.output import print_json, print_line
 from proxy.cli.route_summary import describe, route_line
+
+if TYPE_CHECKING:
+    from proxy.requests.route import Route
 
 Config = Annotated[Path, typer.Option("--config", "-c", envvar="IDK_CONFIG", help="The configuration.")]
 
@@ -43,6 +46,7 @@ def check(
         found = list(concerns(parts.config, folder, os.environ))
         noted = [each for each in notes(parts.config, folder, os.environ) if each not in found]
     routes = parts.routes.routes
+    found += [_TUNE_AGAIN.format(route=route.name) for route in routes if _is_of_older_kind(route)]
     if example is not None:
         from proxy.cli import check_example
 
@@ -58,3 +62,19 @@ def check(
             print_line(f"  warning: {concern}")
         for note in noted:
             print_line(f"  note: {note}")
+
+
+#: The warning about a policy that was tuned before all request fields were compared.
+_TUNE_AGAIN = (
+    "routes.{route}.policy: it was tuned before every request field was compared, so its answers are not certified; "
+    "evaluate and tune again (idk evaluate, idk tune)"
+)
+
+
+def _is_of_older_kind(route: Route) -> bool:
+    """Return whether the route's policy has a fingerprint without the request fields."""
+    from gating.fingerprint import is_complete
+    from gating.policy import Policy
+
+    rule = None if route.gate is None else route.gate.rule
+    return isinstance(rule, Policy) and bool(rule.fingerprint) and not is_complete(rule.fingerprint)

@@ -9,12 +9,15 @@ import msgspec
 from proxy.cli.output import print_json, print_line
 from proxy.clients.authentication import Caller
 from proxy.exceptions import BadRequest, ConfigError, HttpError
+from proxy.requests.matching import match_of
 from proxy.surfaces import SURFACES
 from proxy.surfaces.contract import Ask
+from proxy.surfaces.field_table import SAMPLING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from proxy.requests.matching import Match
     from proxy.requests.prompt.context import Found
     from proxy.requests.route import Route, RouteTable
     from proxy.surfaces.contract import Request, Surface
@@ -35,11 +38,20 @@ def show(path: Path, surface_name: str, routes: RouteTable, *, as_json: bool) ->
         raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
     except HttpError as exc:
         raise ConfigError(f"{path}: {exc.message}") from exc
-    shown = _values(route, surface, found)
+    match = match_of(
+        route,
+        request if found is None else found.request,
+        surface.name,
+        None if found is None else found.without,
+    )
+    shown = {**_values(route, surface, found), "judged": match.applies, "detail": match.detail}
     if as_json:
         print_json(shown)
         return
     print_line(f"{path}: taken by the route {route.name}")
+    if match.detail is not None:
+        print_line(f"  {match.detail}")
+        print_line(f"  {_fix(match)}")
     if found is None:
         print_line("  it contains no passages and is answered like any other request")
         return
@@ -49,6 +61,17 @@ def show(path: Path, surface_name: str, routes: RouteTable, *, as_json: bool) ->
         body = shown[name]
         text = "no question is left" if body is None else msgspec.json.encode(body).decode()
         print_line(f"  {name} passages: {text}")
+
+
+def _fix(match: Match) -> str:
+    """Say what to do about the differences of a request."""
+    if match.closed:
+        return "label more answers and tune again"
+    if not match.differences:
+        return "the answer is judged with the policy's values, and can be certified (match: pin)"
+    if all(each.field in SAMPLING for each in match.differences):
+        return "send the policy's values, set `match: pin`, or label answers to such requests and tune again"
+    return "send the policy's values, or label answers to such requests and tune again"
 
 
 def _found(route: Route, surface: Surface, request: Request) -> Found | None:
