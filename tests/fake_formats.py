@@ -227,7 +227,7 @@ _STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
 def _blocks(said: Said) -> list[dict[str, Any]]:
-    text = said.message.get("refusal") or said.text
+    text = "" if said.message.get("refusal") else said.text  # what comes before a refusal is an answer
     calls = [
         {
             "type": "tool_use",

@@ -286,6 +286,8 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     deadline_s: Seconds | None = None
     #: Whether an answer that was cut off by its length limit is scored or counts as unmeasured.
     on_length: Literal["score", "unmeasured"] = "score"
+    #: What an enforcing route does with a model's thoughts inside the content: they are removed, or sent unjudged.
+    thoughts: Literal["remove", "pass"] = "remove"
     #: Whether a tool call is gated by the tokens of its arguments; otherwise it passes.
     gate_tools: bool = False
     abstain_text: Annotated[str, Meta(min_length=1)] = "I don't know."

@@ -19,6 +19,7 @@ from proxy.gateway import trace_context
 from proxy.gateway.token_meter import estimated
 from proxy.requests.deadline import before, deadline_of
 from proxy.requests.exchange import Exchange
+from proxy.requests.known_errors import shown_to_client
 from proxy.requests.pipeline import flow, record_times
 from proxy.requests.upstream_call import ask_upstream
 from proxy.server import asgi
@@ -168,7 +169,7 @@ class GatedEndpoint:
                     await self._served(traced, body, send, push, base)
         except UpstreamError as exc:
             exchange.route.upstream_metrics.failed(exc.kind)
-            raise
+            raise _shown(exchange, exc) from exc
 
     async def _exchange(
         self, route: Route, request: Request, body: bytes, credentials: bytes | None, **fields: Any
@@ -274,9 +275,17 @@ class GatedEndpoint:
     async def _broken(self, exchange: Exchange, out: asgi.EventStream, exc: HttpError) -> None:
         """A stream that has begun ends with the error."""
         logger.warning("%s: stream ended by an error: %s", exchange.route.name, failure_summary(exc))
+        exc = _shown(exchange, exc)
         if isinstance(exc, UpstreamError):
             exchange.route.upstream_metrics.failed(exc.kind)
         await out.end(exchange.surface.error_event(exc))
+
+
+def _shown(exchange: Exchange, exc: HttpError) -> HttpError:
+    """Return the error for the client: on a route that enforces, an upstream's message is shown only if it is known."""
+    if isinstance(exc, UpstreamStatus) and exchange.holds:
+        return shown_to_client(exc)
+    return exc
 
 
 def _too_deep() -> UpstreamGarbage:

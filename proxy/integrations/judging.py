@@ -199,14 +199,18 @@ class PolicyJudge:
             certified=False,
             choices=report_choices(decisions, choices),
         )
-        return Verdict(decisions, withheld, report, abstain_text)
+        thoughts = frozenset(choice.index for choice in choices if choice.thoughts) - withheld
+        return Verdict(decisions, withheld, report, abstain_text, thoughts)
 
     def _decisions(self, completion: Completion) -> tuple[Decision, ...]:
-        if not completion.choices:
+        if any(choice.missing for choice in completion.choices):
             raise UpstreamGarbage("the response has no choices, so there is nothing to judge")
         return tuple(self._decide(choice) for choice in completion.choices)
 
     def _decide(self, choice: Choice) -> Decision:
+        if choice.unreadable is not None:
+            limit = self.gate.limit_for(choice.evidence)
+            return Decision("abstain", "unmeasured", threshold=limit, detail=choice.unreadable)
         if choice.refusal:
             return Decision("abstain", "upstream_abstained", threshold=self.gate.limit_for(choice.evidence))
         if choice.tool_call:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from proxy.requests.matching import Match
     from proxy.requests.route import Route
     from proxy.server.asgi import Push, Wait
-    from proxy.surfaces.contract import Ask, Choice, ChoiceReport, Completion, StreamReader, Watch
+    from proxy.surfaces.contract import Ask, Choice, ChoiceReport, Completion, EarlyVerdict, StreamReader
     from proxy.upstreams.transport import Response
 
 #: The parameters of the wire formats that bound an answer's tokens.
@@ -143,8 +143,7 @@ class Pipeline:
                 response.close()
             exchange.spent.answered = perf_counter()
             completion = await read_answer(exchange, body, ask)
-            if len(completion.choices) > exchange.request.n:
-                raise UpstreamGarbage("the upstream's answer has more choices than were asked for")
+            _check_choices(exchange, completion)
             completion = await gathered.finish(completion)
         finish = partial(exchange.surface.render, exchange.request, ask)
         return await self._final(exchange, completion, finish, response)
@@ -158,7 +157,7 @@ class Pipeline:
     def reader(self, exchange: Exchange, ask: Ask) -> StreamReader:
         """Return a reader of the upstream's events, which holds them if the route enforces."""
         route, request = self.route, exchange.request
-        watching: Callable[[], Watch] | None = None
+        watching: Callable[[], EarlyVerdict] | None = None
         # Words before a tool call are no answer: with tools on offer the end must be seen.
         wanted = request.tools or exchange.drawn
         if route.holds and ask.logprobs and not wanted and match_in(exchange).applies:
@@ -181,6 +180,7 @@ class Pipeline:
         if cancelled:
             self.route.metrics.cancelled("abstained")
         else:
+            _check_choices(exchange, completion)
             completion = await gathered.finish(completion)
         finish = partial(events.finish, cancelled=cancelled)
         return await self._final(exchange, completion, finish, response, cancelled=cancelled)
@@ -260,7 +260,13 @@ class Pipeline:
             choices=_reported(exchange, choices, decisions, withheld),
             extra=exchange.spent.extra,
         )
-        return Verdict(decisions, withheld, report, route.config.abstain_text)
+        return Verdict(
+            decisions,
+            withheld,
+            report,
+            route.config.abstain_text,
+            _with_removed_thoughts(route, choices, withheld),
+        )
 
     def _decide(self, exchange: Exchange, choice: Choice, match: Match) -> Decision:
         """Decide about one choice. An answer that is unmeasured because of the request is never released."""
@@ -282,6 +288,10 @@ class Pipeline:
         evidence = choice.evidence
         if exchange.in_doubt:
             gate = replace(gate, on_unmeasured="abstain")
+        if choice.unreadable is not None:
+            return Decision(
+                "abstain", "unmeasured", threshold=gate.limit_for(evidence), detail=choice.unreadable
+            )
         if choice.refusal or (choice.tool_call and not config.gate_tools):
             limit = gate.limit_for(evidence) if threshold is None else threshold
             said = ("abstain", "upstream_abstained") if choice.refusal else ("answer", "tool_call")
@@ -293,6 +303,25 @@ class Pipeline:
         return decide(
             gate, evidence, config.samples, threshold=threshold, applies=applies, level=config.sampling.level
         )
+
+
+def _check_choices(exchange: Exchange, completion: Completion) -> None:
+    """Raise UpstreamGarbage if a held answer has no choice, or more than were asked for."""
+    if not exchange.holds:
+        return
+    if any(choice.missing for choice in completion.choices):
+        raise UpstreamGarbage("the upstream's answer has no choice", code="no_choice")
+    if len(completion.choices) > exchange.request.n:
+        raise UpstreamGarbage("the upstream's answer has more choices than were asked for")
+
+
+def _with_removed_thoughts(
+    route: Route, choices: Sequence[Choice], withheld: AbstractSet[int]
+) -> frozenset[int]:
+    """Return the indices of the served choices from which the model's thoughts are removed."""
+    if not route.holds or route.config.thoughts == "pass":
+        return frozenset()
+    return frozenset(choice.index for choice in choices if choice.thoughts and choice.index not in withheld)
 
 
 def _check_threshold(exchange: Exchange) -> None:
@@ -433,11 +462,14 @@ def _most_tokens(exchange: Exchange) -> int | None:
 
 @contextmanager
 def _redacted(exchange: Exchange) -> Iterator[None]:
-    """Remove secrets from an error that the upstream sends inside its stream."""
+    """Remove secrets from an error that the upstream sends in place of its answer, or inside a stream."""
     try:
         yield
     except UpstreamStatus as exc:
-        raise UpstreamStatus(exchange.route.upstream.redact(exc.message), code=exc.code) from None
+        message = exchange.route.upstream.redact(exc.message)
+        raise UpstreamStatus(
+            message, status=exc.http_status, type=exc.error_type, param=exc.param, code=exc.code
+        ) from None
 
 
 class _Settled(Exception):

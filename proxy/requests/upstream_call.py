@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from proxy.exceptions import UpstreamGarbage, UpstreamStatus
-from proxy.surfaces.vendor_errors import as_status, read_error
+from proxy.surfaces.vendor_errors import as_status, read_error, reported_error
 from proxy.upstreams.abilities import is_refusal
 
 if TYPE_CHECKING:
@@ -78,19 +78,34 @@ async def read_answer(exchange: Exchange, body: bytes, ask: Ask) -> Completion:
     Some servers report an error with status 200: where the body is no answer, an error in it is raised as such.
     """
     try:
-        return await exchange.bodies.read_answer(body, exchange.surface.read, ask)
+        completion = await exchange.bodies.read_answer(body, exchange.surface.read, ask)
     except UpstreamGarbage:
         error = read_error(body[:_ERROR_BYTES])
         if error is None or error.message is None:
             raise
-        failed = as_status(error, error.message)
-        failed.message = exchange.route.upstream.redact(failed.message)
-        raise failed from None
+        raise _redacted(exchange, as_status(error, error.message)) from None
+    except UpstreamStatus as exc:
+        raise _redacted(exchange, exc) from None
+    error = reported_error(body[:_ERROR_BYTES]) if completion.choices[0].missing else None
+    if error is not None:
+        raise _redacted(exchange, as_status(error, "the upstream answered with an error"))
+    return completion
+
+
+def _redacted(exchange: Exchange, exc: UpstreamStatus) -> UpstreamStatus:
+    """Remove the upstream's secrets from its message."""
+    exc.message = exchange.route.upstream.redact(exc.message)
+    return exc
 
 
 async def further(exchange: Exchange, ask: Ask) -> Completion:
-    """Make one further call, not streamed, and add its cost to the account; raises UpstreamError's kinds."""
+    """Make one further call, not streamed, and add its cost to the account.
+
+    Raises UpstreamError's kinds, UpstreamGarbage among them if the answer has no choice.
+    """
     exchange.spent.calls += 1
     completion = await read(exchange, await post(exchange, ask), ask)
+    if completion.choices[0].missing:
+        raise UpstreamGarbage("the upstream's answer has no choice")
     exchange.spent.add_tokens(completion.prompt_tokens, completion.completion_tokens)
     return completion

@@ -191,6 +191,16 @@ def check_utf8(body: bytes) -> None:
         pause()
 
 
+def is_at(body: bytes, place: int, value: msgspec.Raw) -> bool:
+    """Return whether ``value`` is at ``place`` of ``body``; a large value is compared in pieces."""
+    view = memoryview(value)
+    for start in range(0, len(view), LARGE):
+        if not body.startswith(bytes(view[start : start + LARGE]), place + start):
+            return False
+        pause()
+    return True
+
+
 def check_stream_event(payload: bytes) -> None:
     """Raise UpstreamTooLarge if one event of a stream would take too long to read."""
     if is_large(payload):

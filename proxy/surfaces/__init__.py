@@ -1,4 +1,4 @@
-"""The surfaces: one for each wire format, in one table."""
+"""The wire formats that clients may use, in one table."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -12,11 +12,11 @@ from proxy.surfaces.responses.over_chat import ResponsesOverChat
 from proxy.surfaces.responses.surface import Responses
 from proxy.surfaces.translation import TranslatedSurface
 
-#: By name. A new surface is one file and one line here.
+#: The surfaces by their names. A new one is a folder and one line here.
 SURFACES: Final[Mapping[str, Surface]] = {
     surface.name: surface for surface in (Chat(), Completions(), Responses(), Messages())
 }
-#: Those that an upstream which speaks the chat's format alone can serve too.
+#: The surfaces for upstreams that speak chat completions only, by the names of the formats.
 OVER_CHAT: Final[Mapping[str, TranslatedSurface]] = {
     translation.name: TranslatedSurface(translation)
     for translation in (ResponsesOverChat(), MessagesOverChat())

@@ -1,4 +1,4 @@
-"""What passes between a surface, which knows one wire format, and the pipeline, which knows none."""
+"""The types that pass between a surface, which knows one wire format, and the pipeline, which knows none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A client's request, read as far as gating needs; ``fields`` holds every field's own bytes."""
+    """A client's request, with the values that gating needs; ``fields`` holds the encoded value of every field."""
 
     fields: Mapping[str, msgspec.Raw]
     model: str
@@ -28,36 +28,35 @@ class Request(msgspec.Struct, frozen=True):
     max_tokens: int | None
     sampling: Mapping[str, float]
     threshold: float | None
-    #: How many questions it asks: of several, ``n`` counts the choices of all.
+    #: The number of prompts in the request. With several, ``n`` counts the choices of all of them.
     prompts: int = 1
-    #: What the client wants its answer to be drawn with.
+    #: The seed that the client asks for.
     seed: int | None = None
-    #: Passages that came in the request's own ``idk`` field; the messages do not hold them yet.
+    #: Passages from the request's ``idk`` field; the messages do not hold them yet.
     context: tuple[str, ...] = ()
-    #: Whether ``idk`` shall hold the sentences of what goes out.
+    #: Whether ``idk`` shall list the sentences of an answer that is served.
     verbose: bool = False
-    #: What the client asks for that no gate can hold; None: nothing. A route that enforces refuses it.
+    #: A feature of the request that would bypass the gate, with the reason; a route that enforces refuses it.
     ungateable: str | None = None
-    #: The client's own fields, where ``fields`` are a translation of them.
+    #: The client's fields in its own format, if ``fields`` are a translation of them.
     origin: Mapping[str, msgspec.Raw] | None = None
 
 
 class Edit(Protocol):
-    """Changes the text of one message."""
+    """A function that changes the text of one message."""
 
     def __call__(self, role: str, name: str | None, text: str) -> str | None:
-        """The text in its place; None: the text goes."""
+        """Return the new text, or None to remove it."""
         ...
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """What the proxy itself wants of the upstream, beside what the client asked for.
+    """What the proxy wants of the upstream in addition to what the client asked for.
 
-    ``alternatives``: how many of each token's alternatives the scorers read, whoever asked for more.
-    ``samples`` > 0: that many answers are asked for which the gate alone reads: never streamed, nor kept or
-    taken from a cache by the upstream, of at most ``max_tokens`` tokens each, and with this ``seed`` or none
-    (the client's own is the answer's). ``usage``: a stream shall count its tokens at its end, whatever the
-    client asked for.
+    ``alternatives`` is the number of each token's alternatives that the scorers read. If ``samples`` > 0, that many
+    answers are requested for the gate alone: they are not streamed, not stored and not taken from a cache, have at most
+    ``max_tokens`` tokens each, and are drawn with ``seed``, if any, instead of the client's seed. ``usage`` makes a
+    stream report its token counts at the end, even if the client did not ask for them.
     """
 
     model: str | None
@@ -69,12 +68,17 @@ class Ask(msgspec.Struct, frozen=True):
     seed: int | None = None
     max_tokens: int | None = None
     usage: bool = False
-    #: Whether the evidence of a tool call is wanted: that of its arguments.
+    #: Whether tool calls are judged too, by the evidence of their arguments.
     gate_tools: bool = False
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """One choice of an answer. ``refusal``: the vendor's own field says that the model declined."""
+    """One choice of an answer.
+
+    ``refusal`` is true if the format's own field says that the model declined. ``unreadable`` says why the text, or a
+    part of it, could not be read; such a choice is never judged by its evidence. ``missing`` marks the choice that
+    takes the place of an answer in which the surface found none.
+    """
 
     index: int
     evidence: Evidence
@@ -83,23 +87,32 @@ class Choice(msgspec.Struct, frozen=True):
     refusal: bool = False
     #: The evidence of the text beside a tool call whose arguments are the choice's own evidence; None without text.
     words: Evidence | None = None
+    unreadable: str | None = None
+    missing: bool = False
+    #: Whether the text holds thoughts of the model, which are not part of the answer.
+    thoughts: bool = False
 
 
 class Completion(msgspec.Struct, frozen=True):
-    """An upstream's answer, read; ``body`` is its surface's own, for rendering."""
+    """An upstream's answer; ``body`` is the encoded answer, from which the surface renders the response."""
 
     choices: tuple[Choice, ...]
     prompt_tokens: int | None
     completion_tokens: int | None
     body: bytes = b""
-    #: The upstream's own, by which a client may give feedback.
+    #: The upstream's id for the answer. Clients may give feedback by it.
     id: str | None = None
-    #: Which model the upstream says has answered.
+    #: The model that answered, according to the upstream.
     model: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a completion without choices: it would be sent without a verdict."""
+        if not self.choices:
+            raise ValueError("a completion needs at least one choice; use MISSING for an answer without any")
 
 
 class VendorError(msgspec.Struct):
-    """What an upstream says of its failure."""
+    """The fields of an error that an upstream reports."""
 
     message: str | None = None
     type: str | None = None
@@ -108,12 +121,12 @@ class VendorError(msgspec.Struct):
 
     @property
     def code_text(self) -> str | None:
-        """Some servers number their codes; OpenAI's schema has a string."""
+        """Return the code as text: some servers number their codes, and OpenAI's schema has a string."""
         return None if self.code is None else str(self.code)
 
 
 class Sentence(msgspec.Struct, frozen=True):
-    """One of an answer, and how far the samples say it, in [0, 1]."""
+    """One sentence of an answer, and the share of the samples in [0, 1] that support it."""
 
     text: str
     score: float
@@ -122,8 +135,8 @@ class Sentence(msgspec.Struct, frozen=True):
 class ChoiceReport(msgspec.Struct, frozen=True):
     """One choice in the ``idk`` field.
 
-    ``sentences``, the least supported first, stand there where the client asks for them, the answer is long and
-    was compared with samples, and it goes out: of what is withheld nothing is told.
+    ``sentences``, the least supported first, is present only if the client asked for it, the answer is long and was
+    compared with samples, and the answer is served: a withheld answer is not described.
     """
 
     index: int
@@ -139,7 +152,7 @@ class ChoiceReport(msgspec.Struct, frozen=True):
 
 
 class Extra(msgspec.Struct, frozen=True):
-    """What was paid beyond the answer itself."""
+    """Calls and tokens that were paid for in addition to the answer."""
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -150,7 +163,7 @@ NOTHING_MORE = Extra()
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One gate's own word, where a request went through several."""
+    """The report of one gate, where a request passed several."""
 
     route: str
     policy: str | None
@@ -161,7 +174,7 @@ class Step(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """The ``idk`` field of a gated response.
 
-    ``steps`` stand there only where a remedy was tried: every gate's word, the route's own first.
+    ``steps`` is present only if a remedy was tried: the report of every gate, that of the request's route first.
     """
 
     route: str
@@ -174,58 +187,64 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The gate's word on every choice of one completion; ``withheld`` are the indices to replace."""
+    """The gate's decisions on every choice of one completion; ``withheld`` holds the indices to replace.
+
+    ``without_thoughts`` holds the indices of the served choices from whose text the model's thoughts are removed.
+    """
 
     decisions: tuple[Decision, ...]
     withheld: frozenset[int]
     report: Report
     abstain_text: str
+    without_thoughts: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
-        """Refuse a verdict that covers no choice: it would let an answer pass that was not judged."""
-        if not self.decisions:
-            raise ValueError("a verdict must cover at least one choice")
+        """Refuse a verdict that covers no choice, or that reports on other choices than it decided."""
+        if not self.decisions or len(self.decisions) != len(self.report.choices):
+            raise ValueError(
+                "a verdict needs one decision and one report for each choice, and at least one choice"
+            )
 
 
 class StreamReader(Protocol):
-    """Reads an upstream's event stream; holds it, or lets it flow, and ends it with the verdict."""
+    """Reads an upstream's event stream, holds it back or passes it on, and ends it with the verdict."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take what came; give back what may go to the client now (nothing while holding).
+        """Read ``data`` and return what may be sent to the client now; nothing while the stream is held.
 
-        Raises UpstreamGarbage, or UpstreamStatus where the stream carries the upstream's error.
+        Raises UpstreamGarbage, or UpstreamStatus if the stream carries the upstream's error.
         """
         ...
 
     @property
     def pending(self) -> int:
-        """Bytes of an event that has not ended yet."""
+        """Return the number of bytes of the event that is not complete yet."""
         ...
 
     @property
     def settled(self) -> bool:
-        """Whether no further token can change that every choice is withheld."""
+        """Return whether every choice is withheld, whatever tokens still come."""
         ...
 
     def completion(self) -> Completion:
-        """All that was read; raises UpstreamCut where the stream ended too early."""
+        """Return the completion that was read; raises UpstreamCut if the stream ended too early."""
         ...
 
     def finish(self, completion: Completion, verdict: Verdict, *, cancelled: bool = False) -> bytes:
-        """What is left to send: all that was held, or the last chunk alone, with ``idk`` in it."""
+        """Return what is left to send, with ``idk`` in it: all that was held, or the last event alone."""
         ...
 
 
-class Watch(Protocol):
-    """Follows one choice's tokens; see ``gating.early``."""
+class EarlyVerdict(Protocol):
+    """Follows the tokens of one choice, to know early that it will be withheld; see ``gating.early``."""
 
     def add(self, logprobs: Sequence[float]) -> None:
-        """Take further tokens of the answer."""
+        """Read further tokens of the answer."""
         ...
 
     @property
     def settled(self) -> bool:
-        """Whether no continuation can pass the gate."""
+        """Return whether no continuation can pass the gate."""
         ...
 
 
@@ -242,7 +261,7 @@ class Translator(Protocol):
 
 
 class Surface(Protocol):
-    """One wire format: how to ask for logprobs in it, where the answer is, how an abstention looks in it."""
+    """One wire format: how to ask for logprobs in it, where the answer is, and what an abstention looks like."""
 
     name: str
     #: The upstream's path, after its base URL.
@@ -255,28 +274,28 @@ class Surface(Protocol):
         ...
 
     def outgoing(self, request: Request, ask: Ask) -> bytes:
-        """The body for the upstream. Where ``ask.samples`` are wanted and ``takes_n`` is not, for one of them."""
+        """Return the body for the upstream. It asks for one of ``ask.samples`` if the format has no ``n``."""
         ...
 
     def edited(self, request: Request, edit: Edit) -> Request:
-        """The request with the text of its messages, in their order, through ``edit``; raises BadRequest.
+        """Return the request with the texts of its messages replaced, in their order; raises BadRequest.
 
-        A message of several texts is edited text by text, and left out where all of them go.
+        Each text of a message with several is edited; a message is removed if all of its texts are.
         """
         ...
 
     def read(self, body: bytes, ask: Ask) -> Completion:
-        """Read an upstream's answer; raises UpstreamGarbage."""
+        """Read an upstream's answer; raises UpstreamGarbage, or UpstreamStatus if it is an error."""
         ...
 
     def render(self, request: Request, ask: Ask, completion: Completion, verdict: Verdict) -> bytes:
-        """The body for the client; its usage counts ``verdict.report.extra`` too."""
+        """Return the body for the client, whose usage counts ``verdict.report.extra`` too."""
         ...
 
     def stream(
-        self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], Watch] | None
+        self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], EarlyVerdict] | None
     ) -> StreamReader:
-        """A reader of the upstream's event stream; ``watch`` makes a ``Watch`` for each choice."""
+        """Return a reader of the upstream's event stream; ``watch`` makes an ``EarlyVerdict`` for each choice."""
         ...
 
     def ungated(self, request: Request) -> Translator | None:
@@ -284,16 +303,16 @@ class Surface(Protocol):
         ...
 
     def error(self, exc: HttpError) -> bytes:
-        """An error in the vendor's shape."""
+        """Encode an error in this format."""
         ...
 
     def error_event(self, exc: HttpError) -> bytes:
-        """The same inside a stream that has begun."""
+        """Encode an error as an event of a stream that has begun."""
         ...
 
 
 def report_choices(decisions: Sequence[Decision], choices: Sequence[Choice]) -> tuple[ChoiceReport, ...]:
-    """The decisions as they stand in ``idk.choices``."""
+    """Return the reports of the decisions for ``idk.choices``."""
     return tuple(
         ChoiceReport(
             c.index,

@@ -1,11 +1,11 @@
-"""Changing a few places of a JSON text without decoding and encoding the rest of it."""
+"""Changing a few places of encoded JSON without decoding and encoding the rest of it."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -19,18 +19,17 @@ _SPACE = b" \t\r\n"
 _QUOTED = b'"logprobs"'
 _KEY = _QUOTED + b":"
 _VALUE = re.compile(rb'"logprobs"[ \t\r\n]*+:[ \t\r\n]*+(?!null)')
-#: How OpenAI's API writes a logprob too small to matter; JSON has no -Infinity.
-SENTINEL = -9999.0
+#: The value that OpenAI's API writes for a logprob that is too small to matter; JSON has no -Infinity.
+SENTINEL: Final = -9999.0
 
 
 def replace_logprobs(
     body: bytes, values: Sequence[msgspec.Raw], replacement: Callable[[msgspec.Raw], bytes]
 ) -> bytes:
-    """``body`` with the ``"logprobs"`` of each of its choices, ``values`` in their order, replaced.
+    """Return ``body`` with the ``"logprobs"`` of its choices replaced; ``values`` are the present ones, in order.
 
-    The key's bytes, quotes included, cannot stand inside a JSON string (its quotes would be escaped). Where the
-    key stands elsewhere too (in a server's own fields), the choices are taken apart, so that nothing else can
-    be hit and none is missed.
+    The bytes of the key with its quotes cannot be part of a JSON string, where the quotes would be escaped. If the key
+    occurs in other fields too, the choices are decoded, so that only their logprobs are replaced, and all of them.
     """
     if len(values) == 1 and (place := _only(body, bytes(values[0]))):
         return b"".join((body[: place.start], replacement(values[0]), body[place.stop :]))
@@ -52,7 +51,7 @@ def replace_logprobs(
 
 
 def _only(body: bytes, raw: bytes) -> slice | None:
-    """Where ``raw`` stands as the value of the only such key, as servers write it: the usual case, soon told."""
+    """Return the place of ``raw`` if it is the value of the only such key, in the usual spelling: the fast case."""
     start = body.find(_KEY) + len(_KEY)
     end = start + len(raw)
     found = raw[:1] == b"{" and body.startswith(raw, start) and body.find(_QUOTED, end) < 0
@@ -60,12 +59,13 @@ def _only(body: bytes, raw: bytes) -> slice | None:
 
 
 def _next_value(body: bytes, start: int) -> int | None:
-    """Where the next value of a ``"logprobs"`` begins that is not null."""
+    """Return the start of the next value of a ``"logprobs"`` that is not null."""
     found = _VALUE.search(body, start)
     return found.end() if found else None
 
 
 def _rebuilt(body: bytes, replacement: Callable[[msgspec.Raw], bytes]) -> bytes:
+    """Return ``body`` with the logprobs of its choices replaced, by decoding the choices."""
     fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     choices = msgspec.json.decode(fields.get("choices", b"[]"), type=list[dict[str, msgspec.Raw]])
     for choice in choices:
@@ -77,12 +77,14 @@ def _rebuilt(body: bytes, replacement: Callable[[msgspec.Raw], bytes]) -> bytes:
 
 
 def null(_: msgspec.Raw) -> bytes:
-    """The replacement of logprobs that the client did not ask for."""
+    """Return null, the replacement of logprobs that the client did not ask for."""
     return b"null"
 
 
 def with_field(body: bytes, name: bytes, value: bytes) -> bytes:
-    """``body``, a JSON object, with one more field at its end."""
+    """Return ``body`` with one more field at its end, if it is a JSON object; unchanged if not."""
+    if body.lstrip(_SPACE)[:1] != b"{":
+        return body
     end = body.rindex(b"}")
     last = end - 1
     while body[last] in _SPACE:
@@ -92,10 +94,10 @@ def with_field(body: bytes, name: bytes, value: bytes) -> bytes:
 
 
 def strict_json(body: bytes) -> bytes:
-    """JSON as Python's lenient reader takes it (NaN, Infinity) as JSON; raises UpstreamGarbage.
+    """Encode JSON with NaN and Infinity, as Python reads and writes it, as standard JSON; raises UpstreamGarbage.
 
-    Some servers write a logprob of -inf as ``-Infinity``. That becomes the sentinel, and NaN becomes null,
-    which no scorer takes for a number. Only up to a megabyte: reading it so takes thirty milliseconds.
+    Some servers write a logprob of -inf as ``-Infinity``. It becomes the sentinel; NaN becomes null, which no scorer
+    takes for a number. Only bodies up to a megabyte are read, which takes thirty milliseconds.
     """
     if len(body) > LARGE:
         raise UpstreamGarbage("the upstream's answer is not JSON").beginning_with(body)
@@ -106,6 +108,7 @@ def strict_json(body: bytes) -> bytes:
 
 
 def _finite(value: Any) -> Any:
+    """Replace the numbers that JSON does not have."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""A surface over an upstream that speaks another format: translated to the chat's, gated there, translated back.
+"""A surface for an upstream that speaks chat completions only: requests are translated, and gated answers back.
 
-Everything that decides (holding, abstentions, logprobs) happens in the chat's format; a translation is a pure
-function of what the chat's surface would have sent to its client, so that it can let out nothing else.
+Everything that decides (holding, abstentions, logprobs) happens in the format of a chat. A translation is a pure
+function of what the chat's surface would have sent to its client, so that it cannot send anything else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from msgspec import Raw
 from proxy.exceptions import UNREADABLE, UpstreamGarbage
 from proxy.server.bodies import check_utf8, encode
 from proxy.surfaces import sse
+from proxy.surfaces.answer_fields import ABSENT, counts, is_count, text_of, value_of
 from proxy.surfaces.chat.surface import Chat
+from proxy.surfaces.chat.wire import loose_message
+from proxy.surfaces.choices import EVENT_LIMIT, loose, loose_choices, loose_fields, loose_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,55 +26,55 @@ if TYPE_CHECKING:
     from proxy.surfaces.contract import (
         Ask,
         Completion,
+        EarlyVerdict,
         Edit,
         Request,
         StreamReader,
         Translator,
         Verdict,
-        Watch,
     )
 
 
 class Translation(Protocol):
-    """One format in terms of the chat's."""
+    """The translation between one format and chat completions."""
 
     name: str
     path: str
 
     def to_chat(self, body: bytes) -> dict[str, Any]:
-        """A client's body as a chat's; raises BadRequest."""
+        """Translate a client's body; raises BadRequest."""
         ...
 
     def from_chat(self, answer: dict[str, Any], request: Request) -> dict[str, Any]:
-        """A chat's answer, with its ``idk``, as this format's."""
+        """Translate a chat's answer with its ``idk``."""
         ...
 
     def events(self, request: Request) -> EventTranslation:
-        """What translates one stream."""
+        """Return what translates one stream."""
         ...
 
     def error(self, exc: HttpError) -> bytes:
-        """An error in this format."""
+        """Encode an error in this format."""
         ...
 
     def error_event(self, exc: HttpError) -> bytes:
-        """The same inside a stream."""
+        """Encode an error as an event of a stream."""
         ...
 
 
 class EventTranslation(Protocol):
-    """One stream, event by event."""
+    """Translates one stream, event by event."""
 
     def chunk(self, chunk: dict[str, Any]) -> bytes:
-        """What goes out for a chat's chunk."""
+        """Return the events for one chunk of a chat."""
         ...
 
     def done(self) -> bytes:
-        """What ends the stream."""
+        """Return the events that end the stream."""
         ...
 
 
-#: What stands for itself; no object and no list.
+#: A value that is neither an object nor a list.
 _Scalar: TypeAlias = str | int | float | bool | None
 
 
@@ -115,7 +118,7 @@ class _Usage(TypedDict, total=False):
 
 
 class _Chat(TypedDict, total=False):
-    """What a translation reads of an answer or a chunk; the rest is passed over and costs next to nothing."""
+    """The fields that a translation reads of an answer or a chunk; the others are skipped, which is fast."""
 
     id: _Scalar
     model: _Scalar
@@ -129,18 +132,58 @@ _CHAT = msgspec.json.Decoder(_Chat)
 
 
 def _decoded(payload: bytes) -> dict[str, Any]:
-    """An answer or a chunk, if a translation can read it; raises UpstreamGarbage."""
+    """Decode what a translation reads of an answer or a chunk; raises UpstreamGarbage if it is not JSON."""
     try:
         check_utf8(payload)
         return cast("dict[str, Any]", _CHAT.decode(payload))
-    except msgspec.ValidationError as exc:
-        raise UpstreamGarbage(f"the upstream's answer has an unexpected form: {exc}") from exc
+    except msgspec.ValidationError:
+        return _decoded_loosely(payload)
     except UNREADABLE as exc:
-        raise UpstreamGarbage("the upstream's answer is no JSON") from exc
+        raise UpstreamGarbage("the upstream's answer is not JSON") from exc
+
+
+def _decoded_loosely(payload: bytes) -> dict[str, Any]:
+    """Decode an answer of which some value has an unexpected type: such a value is left out."""
+    answer, fields = loose(payload), loose_fields(Raw(payload))
+    found: dict[str, Any] = {
+        "id": text_of(answer.id),
+        "model": text_of(answer.model),
+        "choices": [_choice(choice) for choice in loose_choices(answer)],
+        "usage": counts(answer.usage) or None,
+    }
+    created = value_of(fields.get("created", ABSENT))
+    if is_count(created):
+        found["created"] = created
+    if "idk" in fields:
+        found["idk"] = fields["idk"]
+    return found
+
+
+def _choice(choice: dict[str, Raw]) -> dict[str, Any]:
+    """Return what can be read of a choice."""
+    return {name: _message(choice, name) for name in ("message", "delta") if name in choice} | {
+        "finish_reason": loose_reason(choice.get("finish_reason")),
+        "logprobs": choice.get("logprobs", ABSENT),
+    }
+
+
+def _message(choice: dict[str, Raw], name: str) -> dict[str, Any]:
+    """Return what can be read of a message or a delta."""
+    message, _ = loose_message(choice, name)
+    fields = loose_fields(choice[name])
+    calls = message.tool_calls if isinstance(message.tool_calls, list) else []
+    thoughts = {field: text_of(fields.get(field)) for field in ("reasoning", "reasoning_content")}
+    return thoughts | {
+        "content": message.content,
+        "refusal": message.refusal,
+        "tool_calls": [
+            call for call in calls if isinstance(call, dict) and isinstance(call.get("function"), dict)
+        ],
+    }
 
 
 class TranslatedSurface:
-    """See ``Surface``; ``path`` is the client's, and the upstream is asked for chat completions."""
+    """The surface of a translated format; its ``path`` is that of chat completions, which the upstream is asked for."""
 
     def __init__(self, translation: Translation) -> None:
         self._translation = translation
@@ -150,31 +193,31 @@ class TranslatedSurface:
         self.takes_n = self._chat.takes_n
 
     def parse(self, body: bytes) -> Request:
-        """The chat's request that asks the same; raises BadRequest."""
+        """Read a client's body as a request for a chat; raises BadRequest."""
         request = self._chat.parse(encode(self._translation.to_chat(body), len(body)))
         return msgspec.structs.replace(request, origin=_FIELDS.decode(body))
 
     def outgoing(self, request: Request, ask: Ask) -> bytes:
-        """The chat's body."""
+        """Return the body for the upstream, a chat's."""
         return self._chat.outgoing(request, ask)
 
     def edited(self, request: Request, edit: Edit) -> Request:
-        """As the chat's."""
+        """Return the request with the texts of its messages replaced; raises BadRequest."""
         return self._chat.edited(request, edit)
 
     def read(self, body: bytes, ask: Ask) -> Completion:
-        """As the chat's."""
+        """Read an upstream's answer, a chat's; raises UpstreamGarbage, or UpstreamStatus if it is an error."""
         return self._chat.read(body, ask)
 
     def render(self, request: Request, ask: Ask, completion: Completion, verdict: Verdict) -> bytes:
-        """The chat's answer, translated."""
+        """Return the translation of the body that a chat's client would get."""
         answer = _decoded(self._chat.render(request, ask, completion, verdict))
         return msgspec.json.encode(self._translation.from_chat(answer, request))
 
     def stream(
-        self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], Watch] | None
+        self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], EarlyVerdict] | None
     ) -> StreamReader:
-        """The chat's reader, what it gives translated."""
+        """Return a reader of the upstream's chunks that translates what it passes on."""
         reader = self._chat.stream(request, ask, hold=hold, watch=watch)
         return _TranslatedStream(reader, self._translation.events(request))
 
@@ -183,16 +226,14 @@ class TranslatedSurface:
         return _Translator(self._translation, request)
 
     def error(self, exc: HttpError) -> bytes:
-        """In the client's format."""
+        """Encode an error in the client's format."""
         return self._translation.error(exc)
 
     def error_event(self, exc: HttpError) -> bytes:
-        """In the client's format."""
+        """Encode an error as an event in the client's format."""
         return self._translation.error_event(exc)
 
 
-#: One event holds a few tokens; a megabyte of them is no event.
-_EVENT_LIMIT = 1_000_000
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -219,7 +260,7 @@ class _TranslatedStream:
         return self._translated(self._reader.finish(completion, verdict, cancelled=cancelled))
 
     def _translated(self, events: bytes) -> bytes:
-        """Whole events only come from the reader, each on one line."""
+        """Translate the events of the reader, which are complete and have one line each."""
         out: list[bytes] = []
         for line in events.split(b"\n\n"):
             payload = line.removeprefix(b"data: ")
@@ -237,7 +278,7 @@ class _Translator:
         self._translation = translation
         self._request = request
         self._events = translation.events(request)
-        self._splitter = sse.Splitter(_EVENT_LIMIT)
+        self._splitter = sse.Splitter(EVENT_LIMIT)
 
     def whole(self, body: bytes) -> bytes:
         """Translate a whole answer; raises UpstreamGarbage."""
@@ -249,8 +290,3 @@ class _Translator:
             self._events.done() if payload == sse.DONE else self._events.chunk(_decoded(payload))
             for payload in self._splitter.feed(data)
         )
-
-
-def named_event(payload: dict[str, Any]) -> bytes:
-    """An event whose name is its payload's type."""
-    return b"event: " + str(payload["type"]).encode() + b"\n" + sse.event(msgspec.json.encode(payload))

@@ -45,6 +45,25 @@ def read_error(body: bytes) -> VendorError | None:
         return None
 
 
+def reported_error(body: bytes) -> VendorError | None:
+    """Return the error that a body without an answer reports in a member for errors; None where it has none.
+
+    Unlike ``read_error``, this does not take any text for an error: the body may be an answer in another format.
+    """
+    try:
+        value = msgspec.json.decode(body)
+    except UNREADABLE:
+        return None
+    value = value[0] if isinstance(value, list) and value else value
+    if not isinstance(value, dict):
+        return None
+    if "error" not in (value.get("object"), value.get("type")) and not any(
+        value.get(name) for name in _INNER
+    ):
+        return None
+    return error_in(value) or VendorError()
+
+
 def error_in(value: object, depth: int = 0) -> VendorError | None:
     """Return the error in a decoded JSON value; None where the value holds none."""
     if depth > _MAX_DEPTH:

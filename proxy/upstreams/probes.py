@@ -129,7 +129,7 @@ class Prober:
                 return True
             # A server that ignores ``n`` answers with one choice.
             answer = surface.read(await response.read(_MAX_BYTES), ask)
-            return len(answer.choices) >= ask.samples
+            return len([choice for choice in answer.choices if choice.unreadable is None]) >= ask.samples
         finally:
             response.close()
 

@@ -343,7 +343,7 @@ _ASK: Final = Ask(None, {}, logprobs=True, top_logprobs=1, alternatives=1, gate_
 
 
 def _must_not_pass(choice: Any) -> bool:
-    """Whether the evidence of a choice is plainly none: an oracle that knows nothing of how it is read."""
+    """Return whether a choice plainly has no evidence. This oracle knows nothing of how the choice is read."""
     try:
         content, tokens = choice["message"]["content"], choice["logprobs"]["content"]
         shown = [token.get("token", "") for token in tokens]
@@ -368,15 +368,17 @@ def _judged(choices: tuple[Choice, ...]) -> Iterator[tuple[Choice, str]]:
 
 
 def check_logprobs(content: bytes) -> None:
-    """Whole and streamed: read or refused as the upstream's failure, and nothing passes without evidence."""
+    """Read an answer whole and streamed: it is read or refused, and nothing passes without evidence."""
     chat = SURFACES["chat"]
     request = chat.parse(_ASKED)
     with suppress(HttpError):
         read = chat.read(content, _ASK)
-        raw = json.loads(content)["choices"]
         for place, choice in enumerate(read.choices):
+            if choice.unreadable is not None:
+                continue  # it is withheld without being judged
+            raw = json.loads(content)["choices"][place]
             for _, decision in _judged((choice,)):
-                assert decision == "abstain" or not _must_not_pass(raw[place]) or choice.tool_call
+                assert decision == "abstain" or not _must_not_pass(raw) or choice.tool_call
     event = content.replace(b'"message"', b'"delta"')
     for hold in (True, False):
         with suppress(HttpError):
@@ -385,8 +387,12 @@ def check_logprobs(content: bytes) -> None:
             assert not (hold and sent)
             reader.feed(b"data: [DONE]\n\n")
             for choice, decision in _judged(reader.completion().choices):
+                if choice.unreadable is not None:
+                    continue
                 same = [
-                    each for each in json.loads(content)["choices"] if each.get("index", 0) == choice.index
+                    each
+                    for each in json.loads(content)["choices"]
+                    if not isinstance(each, dict) or each.get("index", 0) == choice.index
                 ]
                 raw = same[0] if len(same) == 1 else None  # pieces of one answer are read together
                 if raw is None:
@@ -455,7 +461,7 @@ def _doors(name: str) -> list[Surface]:
 
 
 def check_request(content: bytes) -> None:
-    """A client's body on every surface: read and sent on as strict JSON, or refused."""
+    """Give a client's body to every surface: it is read and sent on as strict JSON, or refused."""
     for name in SURFACES:
         for surface in _doors(name):
             with suppress(HttpError):
@@ -472,7 +478,7 @@ def check_request(content: bytes) -> None:
 
 
 def check_answer(content: bytes) -> None:
-    """An upstream's body on every surface: read, judged and rendered, or refused as the upstream's failure."""
+    """Give an upstream's body to every surface: it is read and judged, or refused as the upstream's failure."""
     for name in SURFACES:
         for surface in _doors(name):
             request = surface.parse(as_json(_REQUESTS[name]))
@@ -500,7 +506,7 @@ _FORMS: Final = st.lists(_PIECE | st.binary(max_size=5), max_size=25).map(b"".jo
 
 
 def check_form(content: bytes) -> None:
-    """A model of the form's own bytes or none, and the same however it comes."""
+    """Read a form: its model is among its bytes or there is none, however the form is cut into pieces."""
     model = form_model(content, b"b")
     assert model is None or model.encode("utf-8", "surrogateescape") in content or "\ufffd" in model
 

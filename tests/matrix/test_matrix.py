@@ -117,7 +117,8 @@ def seen(cell: Cell, reply: Reply) -> str:
     door = DOORS[cell.surface]
     if reply.status != 200:
         assert reply.status == 429
-        assert "slow down" in reply.json["error"]["message"]
+        # The message may repeat the model's output: it is not shown where the route enforces.
+        assert "its message is not shown" in reply.json["error"]["message"]
         return "error"
     if cell.stream:
         events = events_of(reply)
@@ -133,7 +134,8 @@ def seen(cell: Cell, reply: Reply) -> str:
     if texts[0] == UNKNOWN:
         assert reasons <= {"below_threshold", "unmeasured", "budget"}
         return "withheld"
-    if texts[0] == "I cannot.":
+    # Anthropic's refusals have no content: text before a refusal is an answer, and judged as one.
+    if texts[0] in ("I cannot.", ""):
         assert reasons == {"upstream_abstained"}
         return "refusal"
     assert (texts[0], reasons) == ("Paris", {"confident"})

@@ -69,7 +69,7 @@ class Deployment:
 
 def _choices(body: bytes, alternatives: int = 0) -> Sequence[Choice]:
     ask = Ask(model=None, params={}, logprobs=True, top_logprobs=alternatives, alternatives=alternatives)
-    return _CHAT.read(body, ask).choices
+    return [choice for choice in _CHAT.read(body, ask).choices if not choice.missing]
 
 
 def _logprobs(body: bytes) -> bool:

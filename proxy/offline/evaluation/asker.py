@@ -212,7 +212,7 @@ class Asker:
         exchange = self._exchange(messages, more)
         ask, response = await ask_upstream(exchange)
         completion = await read(exchange, response, ask)
-        if not completion.choices:
+        if completion.choices[0].missing:
             raise UpstreamGarbage("the upstream's answer has no choices")
         return exchange, completion
 

@@ -137,7 +137,9 @@ async def _safely(gatherer: Gatherer, exchange: Exchange, answer: Answer) -> Seq
 
 
 def is_judged(choice: Choice) -> bool:
-    """Return whether evidence matters for a choice: not for tool calls and refusals of the model."""
+    """Return whether evidence matters for a choice: not for tool calls, refusals of the model and unreadable texts."""
+    if choice.unreadable is not None:
+        return False
     return not (choice.tool_call or choice.refusal or is_abstention(choice.evidence.answer))
 
 

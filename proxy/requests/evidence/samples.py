@@ -275,7 +275,9 @@ class Drawing:
 
 
 def _said(choice: Choice, ask: Ask) -> str | None:
-    """Return a sample's text, or None if the budget cut it off, since its end is unknown."""
+    """Return a sample's text, or None if it is unknown: it cannot be read, or the budget cut its end off."""
+    if choice.unreadable is not None:
+        return None
     if ask.max_tokens is not None and choice.finish_reason == "length":
         return None
     return SILENT if choice.refusal or choice.tool_call else choice.evidence.answer

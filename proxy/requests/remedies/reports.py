@@ -38,7 +38,7 @@ def handed_on(first: Outcome, second: Outcome, decision: str, *, certified: bool
         extra=_sum(first.verdict.report.extra, _of_answer(first), given.report.extra),
         steps=(*_steps(first.verdict.report), *_steps(given.report)),
     )
-    verdict = Verdict(decisions, given.withheld, report, first.verdict.abstain_text)
+    verdict = Verdict(decisions, given.withheld, report, first.verdict.abstain_text, given.without_thoughts)
     return msgspec.structs.replace(second, verdict=verdict)
 
 

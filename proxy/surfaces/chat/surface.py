@@ -2,39 +2,60 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw
 
 from proxy.server.bodies import encode_fields
+from proxy.surfaces.answer_fields import text_of
 from proxy.surfaces.chat import wire
-from proxy.surfaces.chat.edit import edited_messages
 from proxy.surfaces.chat.stream import ChatStream
-from proxy.surfaces.choices import SAMPLING, ChoicesSurface, asks_for_json, threshold_of, with_route
-from proxy.surfaces.contract import Ask, Choice, Completion, Request
-from proxy.surfaces.identity import text_of
-from proxy.surfaces.reading import Fields
+from proxy.surfaces.choices import (
+    CHAT_LOGPROBS,
+    AnswerDecoder,
+    ChoicesSurface,
+    completion_of,
+    loose,
+    loose_choices,
+    loose_index,
+    loose_logprobs,
+    loose_reason,
+)
+from proxy.surfaces.contract import Ask, Completion, Request
+from proxy.surfaces.message_edit import edited_messages
+from proxy.surfaces.request_fields import (
+    OPENAI_SAMPLING,
+    RequestDecoder,
+    asks_for_json,
+    threshold_of,
+    with_route,
+)
+from proxy.surfaces.tokens import LOGPROB_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from proxy.surfaces.contract import Edit, StreamReader, Watch
+    from proxy.surfaces.contract import EarlyVerdict, Edit, StreamReader
 
 _TRUE = Raw(b"true")
 
 
 class Chat(ChoicesSurface):
-    """The surface; stateless."""
+    """The surface of chat completions; it has no state."""
 
     name = "chat"
     path = "/chat/completions"
     takes_n = True
+    kind = "chat.completion"
 
     def __init__(self) -> None:
         super().__init__()
-        self._request = Fields(wire.ChatRequest)
-        self._answer = {asked: wire.Decoder(wire.ChatAnswer, kind=kind) for asked, kind in wire.KINDS.items()}
+        self._request = RequestDecoder(wire.ChatRequest)
+        self._answer: dict[bool, AnswerDecoder[wire.ChatAnswer[Any]]] = {
+            ranked: AnswerDecoder(wire.ChatAnswer[kind])  # type: ignore[valid-type] # a type in a variable
+            for ranked, kind in LOGPROB_TYPES.items()
+        }
 
     def parse(self, body: bytes) -> Request:
         """Read a client's body; raises BadRequest."""
@@ -49,9 +70,9 @@ class Chat(ChoicesSurface):
             json_answer=asks_for_json(read.response_format),
             include_usage=read.stream_options is not None and bool(read.stream_options.include_usage),
             tools="tools" in fields or "functions" in fields,
-            # Which of the two holds where both stand is the upstream's choice; the greater bounds both.
+            # Which of the two limits holds if both are given depends on the upstream; the larger one bounds both.
             max_tokens=max(read.max_completion_tokens or 0, read.max_tokens or 0) or None,
-            sampling={name: value for name in SAMPLING if (value := getattr(read, name)) is not None},
+            sampling={name: value for name in OPENAI_SAMPLING if (value := getattr(read, name)) is not None},
             seed=read.seed if isinstance(read.seed, int) else None,
             threshold=threshold_of(read.idk),
             context=tuple(read.idk.context or ()) if read.idk is not None else (),
@@ -59,7 +80,7 @@ class Chat(ChoicesSurface):
         )
 
     def outgoing(self, request: Request, ask: Ask) -> bytes:
-        """The client's body with the route's model and parameters, and with the logprobs that gating needs."""
+        """Return the client's body with the route's model and parameters, and with the logprobs that gating needs."""
         fields = with_route(request, ask)
         if ask.logprobs:
             fields["logprobs"] = _TRUE
@@ -73,16 +94,27 @@ class Chat(ChoicesSurface):
         return encode_fields(fields)
 
     def edited(self, request: Request, edit: Edit) -> Request:
-        """The request with the texts of its messages through ``edit``; raises BadRequest."""
+        """Return the request with the texts of its messages replaced; raises BadRequest."""
         messages = edited_messages(request.fields["messages"], edit)
         return msgspec.structs.replace(request, fields={**request.fields, "messages": messages})
 
     def read(self, body: bytes, ask: Ask) -> Completion:
-        """Read an upstream's answer; raises UpstreamGarbage."""
+        """Read an upstream's answer; raises UpstreamGarbage, or UpstreamStatus if it is an error."""
         answer, body = self._answer[ask.alternatives > 0](body)
+        if answer is None or not all(map(_is_plain, answer.choices)) or not answer.choices:
+            return _read_loosely(body, ask)
         usage = answer.usage
         return Completion(
-            choices=tuple(_choice(choice, ask) for choice in answer.choices),
+            choices=tuple(
+                wire.choice_of(
+                    wire.said_by(choice.message),
+                    choice.logprobs,
+                    ask,
+                    index=choice.index,
+                    finish_reason=choice.finish_reason or None,
+                )
+                for choice in answer.choices
+            ),
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
             body=body,
@@ -96,25 +128,38 @@ class Chat(ChoicesSurface):
     def _abstention(self, index: int, text: str, *, json_answer: bool) -> Mapping[str, object]:
         return wire.abstention(index, text, json_answer=json_answer)
 
+    def _without_thoughts(self, choice: dict[str, Raw]) -> dict[str, Any]:
+        return wire.without_thoughts(choice)
+
     def stream(
-        self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], Watch] | None
+        self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], EarlyVerdict] | None
     ) -> StreamReader:
-        """A reader of the upstream's events."""
+        """Return a reader of the upstream's events."""
         return ChatStream(request, ask, hold=hold, watch=watch)
 
 
-def _choice(choice: wire.AnswerChoice[wire.Read], ask: Ask) -> Choice:
+def _is_plain(choice: wire.AnswerChoice[Any]) -> bool:
+    """Return whether a choice has text, a tool call or a refusal where they are expected."""
     message = choice.message
-    calls = message.calls_a_tool
-    return Choice(
-        index=choice.index,
-        evidence=wire.calls_evidence(message.arguments, choice.logprobs)
-        if calls and ask.gate_tools
-        else wire.evidence(message.content or "", choice.logprobs, alternatives=ask.alternatives),
-        finish_reason=choice.finish_reason,
-        tool_call=calls,
-        refusal=message.declines,
-        words=wire.words_evidence(message.content, choice.logprobs, alternatives=ask.alternatives)
-        if calls and ask.gate_tools and message.content
-        else None,
+    return bool(message.content or message.tool_calls or message.refusal or message.function_call)
+
+
+def _read_loosely(body: bytes, ask: Ask) -> Completion:
+    """Read an answer of which some value has an unexpected type, or is missing."""
+    answer = loose(body)
+    choices = loose_choices(answer)
+    decoder = CHAT_LOGPROBS[ask.alternatives > 0]
+    return completion_of(
+        [
+            wire.choice_of(
+                wire.said_by(*wire.loose_message(choice)),
+                loose_logprobs(choice.get("logprobs"), decoder),
+                ask,
+                index=loose_index(choice.get("index"), place),
+                finish_reason=loose_reason(choice.get("finish_reason")),
+            )
+            for place, choice in enumerate(choices)
+        ],
+        answer.usage,
+        body,
     )

@@ -1,53 +1,45 @@
-"""The parts of OpenAI's chat completions that gating reads; every other field stays bytes."""
+"""The parts of OpenAI's chat completions that gating reads; every other field stays encoded."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from gating.evidence import call_evidence, evidence_of
 from gating.types import Evidence, Unmeasured
-from proxy.exceptions import UNREADABLE, UpstreamGarbage
-from proxy.server.bodies import check_utf8
-from proxy.surfaces.identity import UNREAD
-from proxy.surfaces.json_bytes import null, replace_logprobs, strict_json
+from proxy.exceptions import UNREADABLE
+from proxy.surfaces import thoughts
+from proxy.surfaces.answer_fields import ABSENT, value_of
+from proxy.surfaces.choices import has_text, loose_fields, with_logprobs
+from proxy.surfaces.contract import Choice
+from proxy.surfaces.json_bytes import null
+from proxy.surfaces.request_fields import Override, drop_sampling
+from proxy.surfaces.tokens import ReadLogprobs, calls_evidence, evidence, words_evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from proxy.surfaces.contract import Ask, Request
 
-#: What the logprobs of an answer are read as.
-Of = TypeVar("Of")
-Shape = TypeVar("Shape")
+# Requests
 
 
 class ResponseFormat(Struct):
-    """Of a request."""
+    """The format in which a request wants its answer."""
 
     type: str = "text"
 
 
 class StreamOptions(Struct):
-    """Of a request."""
+    """The options of a request for a stream."""
 
     include_usage: bool | None = None
 
 
-class Override(Struct, forbid_unknown_fields=True):
-    """The request's own ``idk`` field."""
-
-    threshold: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
-    wrong_cost: Annotated[float, Meta(ge=0.0, le=1e9)] | None = None
-    context: list[str] | None = None
-    verbose: bool = False
-
-
 class ChatRequest(Struct):
-    """What gating must know of a request; bounds are OpenAI's own."""
+    """The fields of a request that gating needs; the bounds are OpenAI's."""
 
     model: str
     messages: Annotated[list[Raw], Meta(min_length=1)]
@@ -67,251 +59,16 @@ class ChatRequest(Struct):
     idk: Override | None = None
 
 
-class Top(Struct, gc=False):
-    """One of the most likely tokens at a place."""
-
-    logprob: float | None = None
-
-
-class Token(Struct, gc=False):
-    """One token of an answer. Its bytes stay unread where the tokens' text alone is the answer's."""
-
-    token: str = ""
-    logprob: float | None = None
-    bytes: Raw = Raw(b"null")
-
-
-class RankedToken(Token, gc=False):
-    """The same with its alternatives, which few scorers read: decoding them is what costs."""
-
-    top_logprobs: list[Top] | None = None
-
-
-Kind = TypeVar("Kind", bound=Token)
-
-
-class Logprobs(Struct, Generic[Kind]):
-    """Of one choice."""
-
-    content: list[Kind] | None = None
-
-
-#: A choice's logprobs as they were read; Unmeasured where they are there and malformed.
-Read: TypeAlias = Logprobs[Token] | Unmeasured | None
-
-
-class Message(Struct):
-    """An answer's message, or a chunk's delta."""
-
-    content: str | None = None
-    refusal: str | None = None
-    tool_calls: Any = None
-    function_call: Any = None
-
-    @property
-    def calls_a_tool(self) -> bool:
-        """Whether it holds a tool call, in the present or the older form."""
-        return bool(self.tool_calls or self.function_call)
-
-    @property
-    def arguments(self) -> list[str]:
-        """Those of its calls, in order."""
-        calls = self.tool_calls if isinstance(self.tool_calls, list) else []
-        functions = [call.get("function") or call.get("custom") for call in calls if isinstance(call, dict)]
-        found = [function for function in [*functions, self.function_call] if isinstance(function, dict)]
-        return [str(function.get("arguments") or function.get("input") or "") for function in found]
-
-    @property
-    def declines(self) -> bool:
-        """Whether it is a refusal and nothing else: words beside one are an answer, and gated as such."""
-        return bool(self.refusal) and not self.content
-
-
-#: What a store can hold; an upstream's number beyond is no number of a choice, or of tokens.
-Index = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-Count = Annotated[int, Meta(le=2**53)]
-
-
-class AnswerChoice(Struct, Generic[Of]):
-    """One choice of an answer."""
-
-    message: Message
-    index: Index = 0
-    finish_reason: str | None = None
-    logprobs: Of = None  # type: ignore[assignment] # every Of allows None
-
-
-class Usage(Struct):
-    """What the upstream counted."""
-
-    prompt_tokens: Count | None = None
-    completion_tokens: Count | None = None
-
-
-class ChatAnswer(Struct, Generic[Of]):
-    """A whole answer; ``Of`` is what the logprobs are read as."""
-
-    choices: list[AnswerChoice[Of]]
-    usage: Usage | None = None
-    id: Raw = UNREAD
-    model: Raw = UNREAD
-
-
-class ChunkChoice(Struct, Generic[Of]):
-    """One choice of a chunk."""
-
-    index: Index = 0
-    delta: Message = msgspec.field(default_factory=Message)
-    finish_reason: str | None = None
-    logprobs: Of = None  # type: ignore[assignment] # every Of allows None
-
-
-class Chunk(Struct, Generic[Of]):
-    """One event of a stream."""
-
-    choices: list[ChunkChoice[Of]] = []
-    usage: Usage | None = None
-    error: Any = None
-
-
-class _Span(Struct):
-    logprobs: Raw = Raw(b"null")
-
-
-class Spans(Struct):
-    """The bytes of each choice's logprobs, in an answer or a chunk."""
-
-    choices: list[_Span] = []
-
-
-#: What a choice's logprobs are read as, by whether the alternatives of each token are needed.
-KINDS: Final[Mapping[bool, Any]] = {False: Logprobs[Token] | None, True: Logprobs[RankedToken] | None}
-_MALFORMED = Unmeasured("malformed logprobs")
-_BYTES = msgspec.json.Decoder(list[Annotated[int, Meta(ge=0, le=255)]] | None)
-
-#: What msgspec raises on bytes that are no JSON, no UTF-8, nested too deeply, or another type than is read.
-
-
-class Decoder(Generic[Shape]):
-    """Reads an upstream's JSON into one struct; what a client could not read either is UpstreamGarbage.
-
-    ``kind``: what a choice's logprobs are read as, one of ``KINDS`` for the chat's. Malformed logprobs never
-    fail a request: the answer may be fine, it only cannot be measured by them.
-    """
-
-    def __init__(self, shape: type[Shape], *, kind: Any) -> None:
-        # A struct over what its logprobs are read as: mypy has no kind for such a parameter.
-        self._typed = msgspec.json.Decoder(shape[kind])  # type: ignore[index]
-        self._loose: msgspec.json.Decoder[Any] = msgspec.json.Decoder(shape[Raw])  # type: ignore[index]
-        self._logprobs = msgspec.json.Decoder(kind)
-
-    def __call__(self, body: bytes) -> tuple[Shape, bytes]:
-        """The struct, and the body as JSON (mended where it held NaN or Infinity)."""
-        try:
-            check_utf8(body)
-            return self._typed.decode(body), body
-        except msgspec.ValidationError:
-            return self._salvaged(body), body
-        except UNREADABLE:
-            body = strict_json(body)
-        try:
-            return self._typed.decode(body), body
-        except msgspec.ValidationError:
-            return self._salvaged(body), body
-
-    def _salvaged(self, body: bytes) -> Any:
-        """The struct where something has another type than expected, which may be logprobs alone."""
-        try:
-            read = self._loose.decode(body)
-        except UNREADABLE as exc:
-            raise UpstreamGarbage(f"the upstream's answer has an unexpected form: {exc}") from exc
-        for choice in read.choices:
-            try:
-                choice.logprobs = self._logprobs.decode(choice.logprobs or b"null")
-            except UNREADABLE:
-                choice.logprobs = _MALFORMED
-        return read
-
-
-def evidence(text: str, logprobs: Read, *, alternatives: int) -> Evidence:
-    """The evidence of an answer and its logprobs."""
-    if isinstance(logprobs, Unmeasured):
-        return Evidence(text, token_logprobs=logprobs)
-    return tokens_evidence(text, (logprobs and logprobs.content) or (), alternatives=alternatives)
-
-
-def tokens_evidence(text: str, tokens: Sequence[Token], *, alternatives: int) -> Evidence:
-    """The evidence of an answer and its tokens; a missing logprob is left to the scorers to refuse.
-
-    Of each token the first ``alternatives`` are kept, as many as were tuned on: an entropy over more is another.
-    """
-    if not tokens:
-        return Evidence(text)
-    shown = [token.token for token in tokens]
-    try:
-        token_bytes = None if "".join(shown) == text else [_BYTES.decode(token.bytes) for token in tokens]
-    except UNREADABLE:
-        return Evidence(text, token_logprobs=_MALFORMED)
-    return evidence_of(
-        text,
-        shown,
-        [token.logprob for token in tokens],  # type: ignore[misc] # None is what they refuse
-        top_logprobs=[[top.logprob for top in (token.top_logprobs or ())[:alternatives]] for token in tokens]  # type: ignore[attr-defined] # then they are RankedTokens
-        if alternatives
-        else None,
-        token_bytes=token_bytes,
-    )
-
-
-def words_evidence(text: str, logprobs: Read, *, alternatives: int) -> Evidence:
-    """Return the evidence of the text before tool calls: of the first tokens, where they spell it exactly."""
-    tokens = logprobs.content or () if isinstance(logprobs, Logprobs) else ()
-    size = 0
-    for number, token in enumerate(tokens, start=1):
-        size += len(token.token)
-        if size >= len(text):
-            return tokens_evidence(text, tokens[:number], alternatives=alternatives)
-    return evidence(text, logprobs, alternatives=alternatives)
-
-
-def calls_evidence(arguments: Sequence[str], logprobs: Read) -> Evidence:
-    """The evidence of an answer that is tool calls."""
-    if isinstance(logprobs, Unmeasured):
-        return Evidence("\n".join(arguments), token_logprobs=logprobs)
-    tokens = (logprobs and logprobs.content) or []
-    return call_evidence(arguments, [token.token for token in tokens], [token.logprob for token in tokens])
-
-
-#: The fields of an answer that say nothing of its content; an answer in which something is withheld keeps
-#: these alone, since servers add fields of their own that may repeat the text (llama.cpp's ``__verbose``).
-ENVELOPE = ("id", "object", "created", "model", "system_fingerprint", "service_tier", "usage")
-
-
-def abstention(index: int, text: str, *, json_answer: bool) -> dict[str, object]:
-    """The choice that stands for a withheld one.
-
-    Where the client asked for JSON the words go into ``refusal``, which SDKs read before they parse.
-    """
-    message = {
-        "role": "assistant",
-        "content": None if json_answer else text,
-        "refusal": text if json_answer else None,
-    }
-    return {"index": index, "message": message, "logprobs": None, "finish_reason": "stop"}
-
-
-#: What a request for samples does not take over of the client's: it is no stream, is read by the gate alone,
-#: and has a seed of its own or none.
-_NOT_SAMPLED = ("stream", "stream_options", "seed", "store", "metadata", "n")
-#: These are the route's for samples, or the model's own.
-_SAMPLED_AT = ("temperature", "top_p")
+#: Fields of the client's request that a request for samples does not repeat: samples are no stream, only the gate
+#: reads them, and they have their own seed or none.
+_NOT_SAMPLED: Final = ("stream", "stream_options", "seed", "store", "metadata", "n")
 
 
 def as_samples(fields: dict[str, Raw], ask: Ask) -> None:
-    """Make a request's ``fields`` ask for ``ask.samples`` answers that nobody else shall see or keep."""
+    """Change a request's ``fields`` so that it asks for ``ask.samples`` answers that only the gate reads."""
     for name in _NOT_SAMPLED:
         fields.pop(name, None)
-    sampled_at(fields, ask)
+    drop_sampling(fields, ask)
     if not ask.logprobs:
         fields.pop("logprobs", None)
         fields.pop("top_logprobs", None)
@@ -324,23 +81,298 @@ def as_samples(fields: dict[str, Raw], ask: Ask) -> None:
         fields[name] = Raw(b"%d" % ask.max_tokens)
 
 
-def sampled_at(fields: dict[str, Raw], ask: Ask) -> None:
-    """Leave what the client's answer is drawn with out of a request for samples."""
-    for name in _SAMPLED_AT:
-        if name not in ask.params:
-            fields.pop(name, None)
-
-
 def count_usage(fields: dict[str, Raw]) -> None:
-    """Make a stream's request ask for its usage, beside the client's own ``stream_options``."""
+    """Change the ``fields`` of a request for a stream so that it asks for the usage, keeping other options."""
     options = msgspec.json.decode(fields.get("stream_options", b"null"), type=dict[str, Raw] | None)
     fields["stream_options"] = Raw(msgspec.json.encode({**(options or {}), "include_usage": True}))
 
 
-def for_client(request: Request, ask: Ask) -> Callable[[bytes], bytes] | None:
-    """What to make of an upstream's answer or chunk so that its logprobs are those that the client asked for.
+# Answers
 
-    None: nothing, they are.
+#: The type that the logprobs of a choice are decoded as.
+LogprobsType = TypeVar("LogprobsType")
+
+
+class Message(Struct):
+    """The message of an answer, or the delta of a chunk."""
+
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: Any = None
+    function_call: Any = None
+
+
+#: An index that the stores can hold, and a number of tokens that every reader of JSON holds exactly.
+Index = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Count = Annotated[int, Meta(le=2**53)]
+
+
+class AnswerChoice(Struct, Generic[LogprobsType]):
+    """One choice of an answer."""
+
+    message: Message
+    index: Index = 0
+    finish_reason: str | None = None
+    logprobs: LogprobsType = None  # type: ignore[assignment] # every such type allows None
+
+
+class Usage(Struct):
+    """The token counts of the upstream."""
+
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+
+
+class ChatAnswer(Struct, Generic[LogprobsType]):
+    """A whole answer."""
+
+    choices: list[AnswerChoice[LogprobsType]]
+    usage: Usage | None = None
+    id: Raw = ABSENT
+    model: Raw = ABSENT
+
+
+class ChunkChoice(Struct, Generic[LogprobsType]):
+    """One choice of a chunk."""
+
+    index: Index = 0
+    delta: Message = msgspec.field(default_factory=Message)
+    finish_reason: str | None = None
+    logprobs: LogprobsType = None  # type: ignore[assignment] # every such type allows None
+
+
+class Chunk(Struct, Generic[LogprobsType]):
+    """One event of a stream."""
+
+    choices: list[ChunkChoice[LogprobsType]] = []
+    usage: Usage | None = None
+    error: Any = None
+    object: Any = None
+
+
+class Call(NamedTuple):
+    """One tool call, or a piece of one in a delta, which names its function once."""
+
+    arguments: str
+    names_function: bool
+    place: int | None = None
+    id: str | None = None
+
+
+class Said(NamedTuple):
+    """What one message or delta says.
+
+    ``calls`` is None if it calls no tool. ``unreadable`` says why its text, or a part of it, could not be read.
+    """
+
+    text: str = ""
+    calls: Sequence[Call] | None = None
+    refusal: bool = False
+    unreadable: str | None = None
+
+
+#: The fields of a message or delta that are known to hold no text of the answer, beside those that are read.
+_KNOWN: Final = frozenset(
+    {
+        "role", "name", "content", "refusal", "tool_calls", "function_call", "annotations", "reasoning",
+        "reasoning_content", "reasoning_details", "thinking", "thinking_blocks", "provider_specific_fields",
+    }
+)  # fmt: skip
+#: The fields of a choice that are known to hold no text of the answer, beside the message or delta.
+_KNOWN_OF_CHOICE: Final = frozenset(
+    {
+        "index", "finish_reason", "logprobs", "content_filter_results", "stop_reason",
+        "native_finish_reason", "matched_stop", "token_ids",
+    }
+)  # fmt: skip
+#: The types of content parts, and the field that holds their text. Parts of thoughts hold no text of the answer.
+_TEXT_PARTS: Final[Mapping[object, str]] = {"text": "text", "output_text": "text"}
+_THOUGHT_PARTS: Final = ("thinking", "reasoning", "redacted_thinking")
+
+
+def said_by(message: Message, unreadable: str | None = None) -> Said:
+    """Return what a message says; ``unreadable`` if a part of its text is known to be unreadable."""
+    calls = calls_of(message)
+    if isinstance(calls, str):
+        return Said(message.content or "", unreadable=unreadable or calls)
+    return Said(message.content or "", calls, bool(message.refusal), unreadable)
+
+
+def loose_message(choice: Mapping[str, Raw], name: str = "message") -> tuple[Message, str | None]:
+    """Read the message (or the ``delta``) of a choice, whose values may have any type.
+
+    Returns it with the reason why its text, or a part of it, could not be read.
+    """
+    raw = choice.get(name, ABSENT)
+    fields = loose_fields(raw)
+    if not fields and (name == "message" or value_of(raw) not in (None, {})):
+        return Message(), f"the {name} is missing or not an object"
+    text, unreadable = content_text(fields.get("content"))
+    refusal = value_of(fields.get("refusal", ABSENT))
+    if refusal and not isinstance(refusal, str):
+        refusal, unreadable = None, unreadable or "the refusal is not text"
+    calls, function = (value_of(fields.get(field, ABSENT)) for field in ("tool_calls", "function_call"))
+    if unreadable is None and not (text or refusal or calls or function):
+        unreadable = _hidden_text(choice, fields, name)
+    return Message(text, refusal or None, calls, function), unreadable
+
+
+def _hidden_text(choice: Mapping[str, Raw], fields: Mapping[str, Raw], name: str) -> str | None:
+    """Return the field in which an apparently empty choice may have its text, as a reason; None if none may."""
+    unknown = has_text(fields, _KNOWN) or has_text(choice, _KNOWN_OF_CHOICE | {name})
+    return None if unknown is None else f"the {name} has no content, but an unknown field {unknown[:40]!r}"
+
+
+def content_text(content: Raw | None) -> tuple[str, str | None]:
+    """Return the text of a content, which may be a list of parts, and why some of it cannot be read."""
+    value = None if content is None else value_of(content)
+    if value is None:
+        present = content is not None and bytes(content) != b"null"
+        return "", "the content cannot be decoded" if present else None
+    if isinstance(value, str):
+        return value, None
+    if not isinstance(value, list):
+        return "", "the content is neither text nor a list of parts"
+    texts: list[str] = []
+    for part in value:
+        if isinstance(part, str):
+            texts.append(part)
+            continue
+        kind = part.get("type") if isinstance(part, dict) else None
+        text = part.get(_TEXT_PARTS[kind]) if isinstance(kind, str) and kind in _TEXT_PARTS else None
+        if isinstance(text, str):
+            texts.append(text)
+        elif kind not in _THOUGHT_PARTS:
+            return "".join(texts), "the content has a part that is not text"
+    return "".join(texts), None
+
+
+def calls_of(message: Message) -> list[Call] | str | None:
+    """Return the tool calls of a message or delta, None if it has none, or why they cannot be read."""
+    tool_calls, function_call = message.tool_calls, message.function_call
+    if not tool_calls and not function_call:
+        return None
+    if not isinstance(tool_calls or [], list):
+        return "the tool calls are not a list"
+    if not isinstance(function_call or {}, dict):
+        return "the function call is not an object"
+    found: list[Call] = []
+    for call in tool_calls or []:
+        if not isinstance(call, dict):
+            return "a tool call is not an object"
+        found.append(call_of(call))
+    if function_call:
+        found.append(call_of({"function": function_call}))
+    return found
+
+
+def call_of(call: Mapping[str, Any]) -> Call:
+    """Read one tool call, or a piece of one."""
+    function, index, id_ = call.get("function") or call.get("custom"), call.get("index"), call.get("id")
+    function = function if isinstance(function, dict) else {}
+    arguments = function.get("arguments") or function.get("input") or ""
+    return Call(
+        arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode(),
+        isinstance(function.get("name"), str),
+        index if isinstance(index, int) else None,
+        id_ if isinstance(id_, str) and id_ else None,
+    )
+
+
+class CallNumbers:
+    """Numbers the tool calls of a stream, whose deltas name a call by its index, by its id, by both or by neither.
+
+    Servers leave the index out, or send 0 for every call and different ids (LiteLLM, Gemini, vLLM's parsers).
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._by_id: dict[str, int] = {}
+        self._by_index: dict[int, int] = {}
+        self._last: int | None = None
+
+    def number(self, call: Call) -> int:
+        """Return the number of the call that a delta belongs to."""
+        if call.id is not None and call.id in self._by_id:
+            number: int | None = self._by_id[call.id]
+        else:
+            number = self._last if call.place is None else self._by_index.get(call.place)
+            if call.id is not None and number in self._by_id.values():
+                number = None  # another id: another call
+            elif call.place is None and call.id is None and call.names_function:
+                number = None
+        if number is None:
+            number = self._count
+            self._count += 1
+        if call.id is not None:
+            self._by_id[call.id] = number
+        if call.place is not None:
+            self._by_index[call.place] = number
+        self._last = number
+        return number
+
+
+def choice_of(
+    said: Said, logprobs: ReadLogprobs, ask: Ask, *, index: int = 0, finish_reason: str | None = None
+) -> Choice:
+    """Return the choice that says this, with its evidence."""
+    text, has_thoughts = thoughts.visible(said.text)
+    unreadable, words = said.unreadable, None
+    if unreadable is None and said.calls is not None and not all(call.names_function for call in said.calls):
+        unreadable = "a tool call names no function"
+    if text is None:
+        text, unreadable = (
+            "",
+            unreadable or thoughts.NO_ANSWER,
+        )
+    if unreadable is not None:
+        found = Evidence(text, token_logprobs=Unmeasured(unreadable))
+    elif said.calls is not None and ask.gate_tools:
+        found = calls_evidence([call.arguments for call in said.calls], logprobs)
+        words = words_evidence(text, logprobs, alternatives=ask.alternatives) if text else None
+    else:
+        found = evidence(text, logprobs, alternatives=ask.alternatives)
+    return Choice(
+        index=index,
+        evidence=found,
+        finish_reason=finish_reason,
+        tool_call=said.calls is not None,
+        # Text beside a refusal is an answer, and judged as one.
+        refusal=said.refusal and not text and unreadable is None,
+        unreadable=unreadable,
+        thoughts=has_thoughts,
+        words=words,
+    )
+
+
+def without_thoughts(choice: Mapping[str, Raw], name: str = "message") -> dict[str, Any]:
+    """Return a choice of which the text has no thoughts, and no logprobs, which would repeat them."""
+    fields = loose_fields(choice.get(name, ABSENT))
+    text, _ = content_text(fields.get("content"))
+    visible = thoughts.visible(text).text or ""
+    return {**choice, name: {**fields, "content": visible}, "logprobs": None}
+
+
+def abstention(index: int, text: str, *, json_answer: bool) -> dict[str, object]:
+    """Return the choice that replaces a withheld one.
+
+    If the client asked for JSON, ``text`` is in ``refusal``, which SDKs read before they parse the content.
+    """
+    message = {
+        "role": "assistant",
+        "content": None if json_answer else text,
+        "refusal": text if json_answer else None,
+    }
+    return {"index": index, "message": message, "logprobs": None, "finish_reason": "stop"}
+
+
+# Logprobs for the client
+
+
+def for_client(request: Request, ask: Ask) -> Callable[[bytes], bytes] | None:
+    """Return what changes the logprobs of an answer or a chunk to those that the client asked for.
+
+    None if the upstream was asked for the same ones.
     """
     if not ask.logprobs:
         return None
@@ -351,16 +383,8 @@ def for_client(request: Request, ask: Ask) -> Callable[[bytes], bytes] | None:
     return None
 
 
-_SPANS = msgspec.json.Decoder(Spans)
-
-
-def with_logprobs(replacement: Callable[[Raw], bytes], body: bytes) -> bytes:
-    """The body with the logprobs of each choice replaced."""
-    return replace_logprobs(body, [choice.logprobs for choice in _SPANS.decode(body).choices], replacement)
-
-
 def first_tops(raw: Raw, *, k: int) -> bytes:
-    """The logprobs with only the first ``k`` of each place's alternatives (they come most likely first)."""
+    """Return the logprobs with the ``k`` most likely alternatives of each token, which come first."""
     try:
         fields = msgspec.json.decode(raw, type=dict[str, Raw])
         for name in ("content", "refusal"):
@@ -371,5 +395,5 @@ def first_tops(raw: Raw, *, k: int) -> bytes:
             if tokens is not None:
                 fields[name] = Raw(msgspec.json.encode(tokens))
     except UNREADABLE:
-        return bytes(raw)  # malformed: the upstream's own, as the client would have had them
+        return bytes(raw)  # malformed logprobs are passed on as the upstream sent them
     return msgspec.json.encode(fields)

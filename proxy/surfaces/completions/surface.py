@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw
 
 from proxy.exceptions import BadRequest
 from proxy.server.bodies import decode, encode, encode_fields
-from proxy.surfaces.chat import wire as chat
-from proxy.surfaces.chat.stream import ChatStream
-from proxy.surfaces.choices import SAMPLING, ChoicesSurface, asks_for_json, threshold_of, with_route
+from proxy.surfaces.answer_fields import text_of
+from proxy.surfaces.chat.wire import Said, as_samples, choice_of, count_usage
+from proxy.surfaces.choices import (
+    AnswerDecoder,
+    ChoicesSurface,
+    completion_of,
+    loose,
+    loose_choices,
+    loose_index,
+    loose_logprobs,
+    loose_reason,
+)
 from proxy.surfaces.completions import wire
-from proxy.surfaces.contract import Ask, Choice, Completion, Request
-from proxy.surfaces.identity import text_of
-from proxy.surfaces.reading import Fields
+from proxy.surfaces.completions.stream import CompletionsStream
+from proxy.surfaces.contract import Ask, Completion, Request
+from proxy.surfaces.request_fields import (
+    OPENAI_SAMPLING,
+    RequestDecoder,
+    asks_for_json,
+    threshold_of,
+    with_route,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from proxy.surfaces.contract import Edit, StreamReader, Watch
+    from proxy.surfaces.contract import EarlyVerdict, Edit, StreamReader
 
-#: llama.cpp takes 0 for no logprobs, OpenAI's API for those of the tokens alone: 1 means the same everywhere.
+#: The least number of alternatives to ask for. 0 means no logprobs to llama.cpp, and those of the tokens alone to
+#: OpenAI's API; 1 means the same everywhere.
 _LEAST = 1
 _PROMPT: msgspec.json.Decoder[str | list[str] | None] = msgspec.json.Decoder(str | list[str] | None)
 
 
 class Completions(ChoicesSurface):
-    """The surface; stateless. Each of several prompts has ``n`` choices of its own, gated one by one."""
+    """The surface of completions; it has no state. Each prompt has ``n`` choices, which are gated one by one."""
 
     name = "completions"
     path = "/completions"
     takes_n = True
+    kind = "text_completion"
 
     def __init__(self) -> None:
         super().__init__()
-        self._request = Fields(wire.CompletionRequest)
-        self._answer = wire.decoder()
+        self._request = RequestDecoder(wire.CompletionRequest)
+        self._answer = AnswerDecoder(wire.TextAnswer)
 
     def parse(self, body: bytes) -> Request:
         """Read a client's body; raises BadRequest."""
@@ -53,7 +70,7 @@ class Completions(ChoicesSurface):
             include_usage=read.stream_options is not None and bool(read.stream_options.include_usage),
             tools=False,
             max_tokens=read.max_tokens or None,
-            sampling={name: value for name in SAMPLING if (value := getattr(read, name)) is not None},
+            sampling={name: value for name in OPENAI_SAMPLING if (value := getattr(read, name)) is not None},
             seed=read.seed if isinstance(read.seed, int) else None,
             threshold=threshold_of(read.idk),
             context=tuple(read.idk.context or ()) if read.idk is not None else (),
@@ -63,45 +80,47 @@ class Completions(ChoicesSurface):
         )
 
     def outgoing(self, request: Request, ask: Ask) -> bytes:
-        """The client's body with the route's model and parameters, and with the logprobs that gating needs."""
+        """Return the client's body with the route's model and parameters, and with the logprobs that gating needs."""
         fields = with_route(request, ask)
         if ask.logprobs:
             asked = request.top_logprobs if request.logprobs else 0
             fields["logprobs"] = Raw(b"%d" % max(ask.top_logprobs, asked, _LEAST))
         if ask.samples:
-            chat.as_samples(fields, ask)
+            as_samples(fields, ask)
         elif ask.usage and request.stream:
-            chat.count_usage(fields)
+            count_usage(fields)
         return encode_fields(fields)
 
     def edited(self, request: Request, edit: Edit) -> Request:
-        """The request with its prompt through ``edit`` as a user's message; raises BadRequest."""
+        """Return the request with its prompt edited as a user's message; raises BadRequest."""
         written = request.fields.get("prompt", Raw(b"null"))
         try:
             prompt = decode(_PROMPT, written)
         except msgspec.ValidationError:
-            return request  # tokens, which no edit can read
+            return request  # a prompt of token ids, which has no text to edit
         texts = [prompt] if isinstance(prompt, str) else prompt or []
         new = [edit("user", None, text) for text in texts]
         if new == texts:
             return request
         if None in new:
-            raise BadRequest("prompt: nothing of it is left without its context", param="prompt")
+            raise BadRequest("prompt: nothing is left of it without its context", param="prompt")
         edited = encode(new[0] if isinstance(prompt, str) else new, len(memoryview(written)))
         return msgspec.structs.replace(request, fields={**request.fields, "prompt": Raw(edited)})
 
     def read(self, body: bytes, ask: Ask) -> Completion:
-        """Read an upstream's answer; raises UpstreamGarbage."""
+        """Read an upstream's answer; raises UpstreamGarbage, or UpstreamStatus if it is an error."""
         answer, body = self._answer(body)
+        if answer is None or not answer.choices or not all(choice.text for choice in answer.choices):
+            return _read_loosely(body, ask)
         usage = answer.usage
         return Completion(
             choices=tuple(
-                Choice(
+                choice_of(
+                    Said(choice.text or ""),
+                    wire.as_chat(choice.logprobs),
+                    ask,
                     index=choice.index,
-                    evidence=chat.evidence(
-                        choice.text or "", wire.as_chat(choice.logprobs), alternatives=ask.alternatives
-                    ),
-                    finish_reason=choice.finish_reason,
+                    finish_reason=choice.finish_reason or None,
                 )
                 for choice in answer.choices
             ),
@@ -118,37 +137,31 @@ class Completions(ChoicesSurface):
     def _abstention(self, index: int, text: str, *, json_answer: bool) -> Mapping[str, object]:
         return wire.abstention(index, text)
 
+    def _without_thoughts(self, choice: dict[str, Raw]) -> dict[str, Any]:
+        return wire.without_thoughts(choice)
+
     def stream(
-        self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], Watch] | None
+        self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], EarlyVerdict] | None
     ) -> StreamReader:
-        """A reader of the upstream's events."""
+        """Return a reader of the upstream's events."""
         return CompletionsStream(request, ask, hold=hold, watch=watch)
 
 
-class CompletionsStream(ChatStream):
-    """The same stream with texts in place of deltas."""
-
-    readers: ClassVar[Mapping[bool, Callable[[bytes], tuple[chat.Chunk[chat.Read], bytes]]]]
-    for_client = staticmethod(wire.for_client)
-
-    def _abstention(self, envelope: dict[str, Raw], index: int, text: str) -> list[bytes]:
-        return [msgspec.json.encode({**envelope, "choices": [wire.abstention(index, text)]})]
-
-
-def _chunk(payload: bytes) -> tuple[chat.Chunk[chat.Read], bytes]:
-    """An event in the chat's form."""
-    read, payload = _READ(payload)
-    choices = [
-        chat.ChunkChoice(
-            index=choice.index,
-            delta=chat.Message(content=choice.text),
-            finish_reason=choice.finish_reason,
-            logprobs=wire.as_chat(choice.logprobs),
+def _read_loosely(body: bytes, ask: Ask) -> Completion:
+    """Read an answer of which some value has an unexpected type, or is missing."""
+    answer = loose(body)
+    choices = loose_choices(answer)
+    found = []
+    for place, choice in enumerate(choices):
+        text, unreadable = wire.loose_text(choice)
+        logprobs = wire.as_chat(loose_logprobs(choice.get("logprobs"), wire.TEXT_LOGPROBS))
+        found.append(
+            choice_of(
+                Said(text, unreadable=unreadable),
+                logprobs,
+                ask,
+                index=loose_index(choice.get("index"), place),
+                finish_reason=loose_reason(choice.get("finish_reason")),
+            )
         )
-        for choice in read.choices
-    ]
-    return chat.Chunk(choices=choices, usage=read.usage, error=read.error), payload
-
-
-_READ = wire.decoder()
-CompletionsStream.readers = {False: _chunk, True: _chunk}
+    return completion_of(found, answer.usage, body)

@@ -1,4 +1,4 @@
-"""Anthropic's messages in terms of chat completions: requests one way, answers and streams the other."""
+"""Anthropic's messages at an upstream that speaks chat completions only: the translation of requests and answers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from proxy.exceptions import BadRequest
+from proxy.surfaces.chat.wire import CallNumbers, call_of
 from proxy.surfaces.messages.wire import STOP_REASONS, error_body, error_event
-from proxy.surfaces.reading import Fields
-from proxy.surfaces.translation import named_event
+from proxy.surfaces.request_fields import RequestDecoder
+from proxy.surfaces.sse import named_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ _TOOL_CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "any": "required", "n
 
 
 class MessagesRequest(Struct):
-    """A request of Anthropic's API, as far as a chat can ask the same."""
+    """The fields of a request for a message of which a chat has an equivalent."""
 
     model: str
     messages: list[dict[str, Any]]
@@ -41,16 +42,16 @@ class MessagesRequest(Struct):
 
 
 class MessagesOverChat:
-    """See ``Translation``; stateless."""
+    """The translation of messages; it has no state."""
 
     name = "messages"
     path = "/messages"
 
     def __init__(self) -> None:
-        self._request = Fields(MessagesRequest)
+        self._request = RequestDecoder(MessagesRequest)
 
     def to_chat(self, body: bytes) -> dict[str, Any]:
-        """The chat that asks the same; raises BadRequest."""
+        """Return the chat that asks the same; raises BadRequest."""
         asked, _ = self._request(body)
         fields: dict[str, Any] = {
             "model": asked.model,
@@ -75,7 +76,7 @@ class MessagesOverChat:
         return fields
 
     def from_chat(self, answer: dict[str, Any], request: Request) -> dict[str, Any]:
-        """The message that says what the chat's first choice does."""
+        """Return the message that says what the first choice of the chat says."""
         choice = (answer.get("choices") or [{}])[0]
         message = choice.get("message") or {}
         usage = answer.get("usage") or {}
@@ -95,15 +96,15 @@ class MessagesOverChat:
         }
 
     def events(self, request: Request) -> MessageEvents:
-        """What translates one stream."""
+        """Return what translates one stream."""
         return MessageEvents(request.model)
 
     def error(self, exc: HttpError) -> bytes:
-        """Anthropic's error object."""
+        """Encode Anthropic's error object."""
         return error_body(exc)
 
     def error_event(self, exc: HttpError) -> bytes:
-        """The event on which Anthropic's SDKs raise."""
+        """Encode an error as the event on which Anthropic's SDKs raise."""
         return error_event(exc)
 
 
@@ -131,7 +132,7 @@ def _messages(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _user(blocks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Results of tools are messages of their own in a chat, and stand before what the user says beside them."""
+    """Yield the messages of a user's blocks. In a chat the results of tools are separate messages, before the text."""
     parts: list[dict[str, Any]] = []
     for block in blocks:
         kind = block.get("type")
@@ -160,7 +161,7 @@ def _image(source: Mapping[str, Any]) -> str:
 
 
 def _assistant(blocks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Thoughts of earlier turns stay behind: no chat takes them back."""
+    """Yield the message of an assistant's blocks, without thoughts, which a chat does not take back."""
     text = "".join(str(block.get("text", "")) for block in blocks if block.get("type") == "text")
     calls = [
         {
@@ -242,24 +243,25 @@ def _arguments(text: Any) -> Any:
     try:
         return msgspec.json.decode(text or "{}")
     except (msgspec.DecodeError, TypeError):
-        return {"arguments": text}  # a model's slip: what it said, for whoever can read it
+        return {"arguments": text}  # not JSON, although the model was asked for it
 
 
 class MessageEvents:
-    """One stream: blocks are opened and closed as the chat's deltas turn from one kind to another."""
+    """Translates one stream: blocks are opened and closed as the deltas of the chat change their kind."""
 
     def __init__(self, model: str) -> None:
         self._model = model
         self._begun = False
         self._block: tuple[str, int] | None = None
         self._next = 0
+        self._numbers = CallNumbers()
         self._stop_reason = "end_turn"
         self._refuses = False
         self._usage: dict[str, Any] = {}
         self._idk: Any = None
 
     def chunk(self, chunk: dict[str, Any]) -> bytes:
-        """The events of one chunk."""
+        """Return the events of one chunk."""
         out = [] if self._begun else [self._start(chunk)]
         self._usage = chunk.get("usage") or self._usage
         self._idk = chunk.get("idk", self._idk)
@@ -296,7 +298,7 @@ class MessageEvents:
         for call in delta.get("tool_calls") or ():
             function = call.get("function") or {}
             block = {"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": {}}
-            yield from self._open("tool_use", call.get("index", 0), block)
+            yield from self._open("tool_use", self._numbers.number(call_of(call)), block)
             if function.get("arguments"):
                 yield self._grown({"type": "input_json_delta", "partial_json": function["arguments"]})
 
@@ -317,7 +319,7 @@ class MessageEvents:
             self._next += 1
 
     def done(self) -> bytes:
-        """The last block's end, why the message ended, and ``idk``."""
+        """Return the end of the last block, the stop reason, and ``idk``."""
         usage = {
             "input_tokens": self._usage.get("prompt_tokens") or 0,
             "output_tokens": self._usage.get("completion_tokens") or 0,

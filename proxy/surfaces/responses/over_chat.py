@@ -1,4 +1,4 @@
-"""OpenAI's responses in terms of chat completions: requests one way, answers and streams the other."""
+"""OpenAI's responses at an upstream that speaks chat completions only: the translation of requests and answers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from msgspec import Raw, Struct
 
 from proxy.exceptions import BadRequest
 from proxy.server.errors import error_body
-from proxy.surfaces.reading import Fields
-from proxy.surfaces.responses.over_chat_items import ended, envelope, logprobs_of, output
-from proxy.surfaces.responses.over_chat_stream import ResponseEvents
-from proxy.surfaces.responses.wire import INCLUDE, response_error_event
+from proxy.surfaces.request_fields import RequestDecoder
+from proxy.surfaces.responses.over_chat_output import ResponseEvents, ended, envelope, logprobs_of, output
+from proxy.surfaces.responses.wire import INCLUDE, error_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,12 +18,12 @@ if TYPE_CHECKING:
     from proxy.exceptions import HttpError
     from proxy.surfaces.contract import Request
 
-#: Of a chat under the same names.
+#: The fields that a chat has under the same names.
 _SAME: Final = (
     "model", "temperature", "top_p", "parallel_tool_calls", "user", "service_tier", "prompt_cache_key",
     "safety_identifier", "idk",
 )  # fmt: skip
-#: What an upstream without responses of its own cannot do.
+#: The fields that need an upstream with responses, and what to do without them.
 _MISSING: Final[Mapping[str, str]] = {
     "previous_response_id": "this upstream keeps no responses; send the conversation as input",
     "background": "this upstream answers at once",
@@ -48,16 +47,16 @@ class _Asked(Struct):
 
 
 class ResponsesOverChat:
-    """See ``Translation``; stateless."""
+    """The translation of responses; it has no state."""
 
     name = "responses"
     path = "/responses"
 
     def __init__(self) -> None:
-        self._request = Fields(_Asked)
+        self._request = RequestDecoder(_Asked)
 
     def to_chat(self, body: bytes) -> dict[str, Any]:
-        """The chat that asks the same; raises BadRequest."""
+        """Return the chat that asks the same; raises BadRequest."""
         asked, fields = self._request(body)
         for name, why in _MISSING.items():
             if fields.get(name, Raw(b"null")) not in (Raw(b"null"), Raw(b"false")):
@@ -79,7 +78,7 @@ class ResponsesOverChat:
         return chat | _response_format(asked.text)
 
     def from_chat(self, answer: dict[str, Any], request: Request) -> dict[str, Any]:
-        """The response that says what the chat's first choice does."""
+        """Return the response that says what the first choice of the chat says."""
         choice = (answer.get("choices") or [{}])[0]
         message = choice.get("message") or {}
         logprobs = logprobs_of(choice)
@@ -88,16 +87,16 @@ class ResponsesOverChat:
         return response | ended(choice.get("finish_reason"), answer)
 
     def events(self, request: Request) -> ResponseEvents:
-        """What translates one stream."""
+        """Return what translates one stream."""
         return ResponseEvents(request)
 
     def error(self, exc: HttpError) -> bytes:
-        """OpenAI's error object."""
+        """Encode OpenAI's error object."""
         return error_body(exc)
 
     def error_event(self, exc: HttpError) -> bytes:
-        """The event on which OpenAI's SDKs raise."""
-        return response_error_event(exc)
+        """Encode an error as the event on which OpenAI's SDKs raise."""
+        return error_event(exc)
 
 
 def _messages(asked: _Asked) -> Iterator[dict[str, Any]]:
@@ -120,7 +119,7 @@ def _messages(asked: _Asked) -> Iterator[dict[str, Any]]:
                 "tool_call_id": item.get("call_id"),
                 "content": _output_text(item.get("output")),
             }
-        elif kind != "reasoning":  # thoughts of earlier turns stay behind: no chat takes them back
+        elif kind != "reasoning":  # a chat does not take thoughts of earlier turns back
             raise BadRequest(
                 f"input[{number}]: an item of type {kind} cannot be sent to this upstream", param="input"
             )
@@ -160,7 +159,7 @@ def _output_text(output: Any) -> str:
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     if tool.get("type") != "function":
         raise BadRequest(
-            f"tools: a tool of type {tool.get('type')} is not to be had at this upstream", param="tools"
+            f"tools: a tool of type {tool.get('type')} is not available at this upstream", param="tools"
         )
     function = {name: tool[name] for name in ("name", "description", "parameters", "strict") if name in tool}
     return {"type": "function", "function": function}

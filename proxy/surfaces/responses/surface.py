@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import Raw
 
-from proxy.exceptions import UNREADABLE, BadRequest, UpstreamGarbage, UpstreamStatus
+from proxy.exceptions import UNREADABLE, BadRequest
 from proxy.server.bodies import encode_fields
 from proxy.server.errors import error_body
-from proxy.surfaces.chat.edit import edited_messages, edited_text
-from proxy.surfaces.choices import asks_for_json, threshold_of, with_route
+from proxy.surfaces.answer_fields import with_usage
 from proxy.surfaces.contract import Ask, Completion, Request
-from proxy.surfaces.identity import text_of
 from proxy.surfaces.json_bytes import strict_json, with_field
-from proxy.surfaces.reading import Fields, is_text
+from proxy.surfaces.message_edit import edited_messages, edited_text
+from proxy.surfaces.request_fields import (
+    RequestDecoder,
+    asks_for_json,
+    is_text,
+    threshold_of,
+    with_route,
+)
 from proxy.surfaces.responses import wire
 from proxy.surfaces.responses.stream import ResponsesStream
-from proxy.surfaces.usage import with_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.exceptions import HttpError
-    from proxy.surfaces.contract import Edit, StreamReader, Verdict, Watch
+    from proxy.surfaces.contract import EarlyVerdict, Edit, StreamReader, Verdict
 
-_SAMPLING = ("temperature", "top_p")
+#: The sampling parameters that the format has.
+_SAMPLING: Final = ("temperature", "top_p")
+_NULL: Final = Raw(b"null")
 
 
 class Responses:
-    """The surface; stateless. An answer is one choice, its messages together."""
+    """The surface of responses; it has no state. An answer is one choice, with all of its messages."""
 
     name = "responses"
     path = "/responses"
     takes_n = False
 
     def __init__(self) -> None:
-        self._request = Fields(wire.ResponsesRequest)
+        self._request = RequestDecoder(wire.ResponsesRequest)
 
     def parse(self, body: bytes) -> Request:
         """Read a client's body; raises BadRequest."""
@@ -58,7 +64,7 @@ class Responses:
             top_logprobs=read.top_logprobs or 0,
             json_answer=read.text is not None and asks_for_json(read.text.format),
             include_usage=True,
-            tools=fields.get("tools", Raw(b"null")) not in (Raw(b"null"), Raw(b"[]")),
+            tools=fields.get("tools", _NULL) not in (_NULL, Raw(b"[]")),
             max_tokens=read.max_output_tokens or None,
             sampling={name: value for name in _SAMPLING if (value := getattr(read, name)) is not None},
             threshold=threshold_of(read.idk),
@@ -68,8 +74,10 @@ class Responses:
         )
 
     def outgoing(self, request: Request, ask: Ask) -> bytes:
-        """The client's body with the route's model and parameters, and with the logprobs that gating needs."""
+        """Return the client's body with the route's model and parameters, and with the logprobs that gating needs."""
         fields = with_route(request, ask)
+        if "stream" not in fields:
+            fields["stream"] = Raw(b"false")  # llama.cpp streams where the field is absent
         if ask.logprobs:
             include = msgspec.json.decode(fields.get("include", b"null"), type=list[str] | None) or []
             if wire.INCLUDE not in include:
@@ -82,35 +90,39 @@ class Responses:
         return encode_fields(fields)
 
     def edited(self, request: Request, edit: Edit) -> Request:
-        """The request with its instructions (as a system message) and its input through ``edit``."""
+        """Return the request with its instructions (as a system message) and its input edited."""
         fields = dict(request.fields)
         for name, role in (("instructions", "system"), ("input", "user")):
             given = fields.get(name)
-            if given is None or given == Raw(b"null"):
+            if given is None or given == _NULL:
                 continue
             if is_text(given):
                 text = edited_text(given, role, edit)
-                fields[name] = Raw(b"null") if text is None else text
+                fields[name] = _NULL if text is None else text
             elif name == "input":
                 fields[name] = edited_messages(given, edit)
-        if fields.get("input") == Raw(b"null") != request.fields.get("input"):
-            raise BadRequest("input: nothing of it is left without its context", param="input")
+        if fields.get("input") == _NULL != request.fields.get("input"):
+            raise BadRequest("input: nothing is left of it without its context", param="input")
         return msgspec.structs.replace(request, fields=fields)
 
     def read(self, body: bytes, ask: Ask) -> Completion:
-        """Read an upstream's answer; raises UpstreamGarbage, UpstreamStatus where it says that it failed."""
-        response, body = read_response(body)
-        return completion_of(response, body, ask)
+        """Read an upstream's answer; raises UpstreamGarbage, or UpstreamStatus if it is an error."""
+        response, body = decoded(body)
+        wire.check_status(response)
+        return wire.completion_of(response, ask, body)
 
     def render(self, request: Request, ask: Ask, completion: Completion, verdict: Verdict) -> bytes:
-        """The upstream's object with ``idk`` in it, or the one that stands for a withheld answer."""
+        """Return the upstream's object with ``idk`` added, or the response that replaces a withheld answer."""
         body = completion.body
         cut = wire.for_client(request, ask)
         if verdict.withheld:
-            envelope = msgspec.json.decode(body, type=dict[str, Raw])
+            text, json_answer = verdict.abstain_text, request.json_answer
+            response, _ = decoded(body)
             body = msgspec.json.encode(
-                wire.withheld_response(envelope, verdict.abstain_text, json_answer=request.json_answer)
+                wire.withheld_response(response, request, text, json_answer=json_answer)
             )
+        elif verdict.without_thoughts:
+            body = msgspec.json.encode(wire.without_thoughts(decoded(body)[0]))
         elif cut is not None:
             body = msgspec.json.encode(cut(msgspec.json.decode(body)))
         if verdict.report.extra.calls:
@@ -118,9 +130,9 @@ class Responses:
         return with_field(body, b"idk", msgspec.json.encode(verdict.report))
 
     def stream(
-        self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], Watch] | None
+        self, request: Request, ask: Ask, *, hold: bool, watch: Callable[[], EarlyVerdict] | None
     ) -> StreamReader:
-        """A reader of the upstream's events."""
+        """Return a reader of the upstream's events."""
         return ResponsesStream(request, ask, hold=hold, watch=watch)
 
     def ungated(self, request: Request) -> None:
@@ -128,45 +140,19 @@ class Responses:
         return
 
     def error(self, exc: HttpError) -> bytes:
-        """OpenAI's error object."""
+        """Encode OpenAI's error object."""
         return error_body(exc)
 
     def error_event(self, exc: HttpError) -> bytes:
-        """The event on which OpenAI's SDKs raise."""
-        return wire.response_error_event(exc)
+        """Encode an error as the event on which OpenAI's SDKs raise."""
+        return wire.error_event(exc)
 
 
-_DECODER = msgspec.json.Decoder(wire.ResponseObject)
-
-
-def read_response(body: bytes) -> tuple[wire.ResponseObject, bytes]:
-    """The object, and the body as JSON (mended where it held NaN or Infinity); raises UpstreamGarbage."""
+def decoded(body: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return the object, empty if the body is another value, and the body without NaN and Infinity."""
     try:
-        return _DECODER.decode(body), body
-    except msgspec.ValidationError as exc:
-        raise UpstreamGarbage(f"the upstream's answer has an unexpected form: {exc}") from exc
+        value = msgspec.json.decode(body)
     except UNREADABLE:
         body = strict_json(body)
-    try:
-        return _DECODER.decode(body), body
-    except msgspec.ValidationError as exc:
-        raise UpstreamGarbage(f"the upstream's answer has an unexpected form: {exc}") from exc
-
-
-def completion_of(response: wire.ResponseObject, body: bytes, ask: Ask) -> Completion:
-    """What gating reads of a whole response; raises UpstreamStatus where it failed."""
-    if response.status in ("failed", "cancelled"):
-        said = response.error
-        raise UpstreamStatus(
-            (said and said.message) or f"the upstream's response is {response.status}",
-            code=said.code_text if said else None,
-        )
-    usage = response.usage
-    return Completion(
-        choices=(wire.choice_of(response, ask),),
-        prompt_tokens=usage.input_tokens if usage else None,
-        completion_tokens=usage.output_tokens if usage else None,
-        body=body,
-        id=response.id,
-        model=text_of(response.model),
-    )
+        value = msgspec.json.decode(body)
+    return (value if isinstance(value, dict) else {}), body

@@ -94,7 +94,7 @@ async def test_only_posts_are_taken(serving, method):
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_an_upstreams_error_is_the_clients_and_is_counted(serving, upstream, streamed):
     prompt = upstream.script(error(429, "too many", code="rate_limit", headers={"retry-after": "0.2"}))
-    async with serving(RAW) as proxy:
+    async with serving(OBSERVE) as proxy:
         reply = await proxy.chat(prompt, stream=streamed)
         assert proxy.count("idk_upstream_errors_total", upstream="u", kind="status") == 1
     assert reply.status == 429
@@ -116,6 +116,33 @@ async def test_an_error_with_status_200_is_the_upstreams_error(serving, upstream
     assert (reply.status, reply.json["error"]["message"]) == (status, message)
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("Rate limit reached for gpt-4o in organization org-1: SECRET", "Rate limit reached"),
+        (
+            "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens. SECRET",
+            "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens.",
+        ),
+        (
+            "cannot parse SECRET",
+            "the upstream answered 400; its message is not shown because this route enforces",
+        ),
+    ],
+)
+async def test_a_route_that_enforces_shows_known_messages_of_upstreams_only(
+    serving, upstream, message, shown, streamed
+):
+    prompt = upstream.script(error(400, message, code="some_code", param="prompt", type="some_type"))
+    async with serving(RAW) as proxy:
+        reply = await proxy.chat(prompt, stream=streamed)
+    told = reply.json["error"]
+    assert reply.status == 400
+    assert told == {"message": shown, "code": "some_code", "param": "prompt", "type": "some_type"}
+    assert b"SECRET" not in reply.body
+
+
 @pytest.mark.parametrize(("route", "status"), [(RAW, 502), (OBSERVE, 200)])
 async def test_a_stream_that_is_cut_ends_in_an_error(serving, upstream, route, status):
     prompt = upstream.script(answer(SURE, stop_at=2, then="cut"))
@@ -131,7 +158,7 @@ async def test_a_stream_that_is_cut_ends_in_an_error(serving, upstream, route, s
 async def test_no_secret_stands_in_an_error_inside_a_stream(serving, upstream):
     text = f"Bearer sk-secret123 is wrong at {upstream.base_url}"
     prompt = upstream.script(stream(b'data: {"error": {"message": "%s"}}\n\n' % text.encode()))
-    async with serving(RAW) as proxy:
+    async with serving(OBSERVE) as proxy:
         reply = await proxy.chat(prompt, stream=True)
     assert reply.json["error"]["message"] == "[redacted] is wrong at http://[redacted]/v1"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -13,13 +14,13 @@ from hypothesis import strategies as st
 from gating import SCORERS, Evidence, Gate, Policy, Unmeasured
 from gating.gate import Uncalibrated
 from proxy.config import Route as RouteConfig
-from proxy.exceptions import BadRequest, UpstreamGarbage
+from proxy.exceptions import BadRequest
 from proxy.metrics import Metrics
 from proxy.requests.exchange import Exchange
 from proxy.requests.pipeline import Pipeline, count
 from proxy.requests.route import Route
 from proxy.surfaces.chat.surface import Chat
-from proxy.surfaces.contract import Choice, Completion, Report, Verdict
+from proxy.surfaces.contract import Choice, Completion
 from proxy.upstreams.abilities import Abilities
 from tests.proxy.policies import POLICY
 
@@ -141,11 +142,16 @@ def test_observing_withholds_nothing_and_says_what_it_would_have_done(gate, mean
     )
 
 
-def test_an_answer_of_no_choices_cannot_be_judged():
-    with pytest.raises(UpstreamGarbage, match="no choice"):
-        judge()
-    with pytest.raises(ValueError, match="at least one choice"):
-        Verdict((), frozenset(), Report("r", "enforce", None, certified=False, choices=()), "I don't know.")
+@pytest.mark.parametrize("unmeasured", ["abstain", "answer"])
+def test_a_choice_that_cannot_be_read_is_withheld_whatever_is_done_with_unmeasured_ones(unmeasured):
+    read = msgspec.structs.replace(choice(-0.001), unreadable="its text is not text")
+    gate = replace(OBSERVING, on_unmeasured=unmeasured)
+    verdict = judge(read, gate=gate, mode="enforce")
+    assert verdict.withheld == {0}
+    assert (verdict.decisions[0].reason, verdict.decisions[0].detail) == (
+        "unmeasured",
+        "its text is not text",
+    )
 
 
 # Certificates

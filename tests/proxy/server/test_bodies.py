@@ -17,7 +17,7 @@ from proxy.server.bodies import LARGE_ANSWER, Bodies, encode_fields, is_large
 from proxy.server.body_thread import LARGE, BodyThread
 from proxy.surfaces.chat.stream import ChatStream
 from proxy.surfaces.chat.surface import Chat
-from proxy.surfaces.reading import Fields
+from proxy.surfaces.request_fields import RequestDecoder
 from proxy.surfaces.responses.over_chat import ResponsesOverChat
 from proxy.surfaces.responses.stream import ResponsesStream
 from tests.fakes import FakeUpstream, answer, raw, says, stream
@@ -32,7 +32,7 @@ class Named(msgspec.Struct):
 @pytest.mark.parametrize("at", [*range(999_990, 1_000_006), 2_499_990])
 async def test_what_is_no_utf_8_is_told_by_its_place_wherever_pieces_end(at):
     """As Python's own decoder tells it of the whole."""
-    fields = Fields(Named)
+    fields = RequestDecoder(Named)
     for letter in ("é", "…", "\N{GRINNING FACE}"):
         text = '{"model":"' + letter * 2_500_000 + '"}'
         body = text.encode()[: 3_000_000 - 2] + b'"}'

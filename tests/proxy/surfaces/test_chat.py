@@ -263,15 +263,38 @@ def test_infinity_is_read_as_the_sentinel():
 
 
 @pytest.mark.parametrize("body", [
-    b"", b"{", b"<html></html>", b"[]", b"null", b"{}", b'{"choices": null}', b'{"choices": [1]}',
-    b'{"choices": [{"index": 0}]}', b'{"choices": [{"message": {"content": [1]}}]}',
+    b"", b"{", b"<html></html>",
     b'{"choices": [{"message": {"content": "\xff"}}]}', b'{"choices": [{"message": {"tool_calls": "\xff"}}]}',
-    b'{"choices": [], "more": "\xff"}', b'{"choices": NaN}', b'{"choices": "' + b"x" * 99,
+    b'{"choices": [], "more": "\xff"}', b'{"choices": "' + b"x" * 99, b'{"choices": [1], "more": "x',
     b'{"choices": ' + b"[" * 100_000,
 ])  # fmt: skip
-def test_what_is_no_answer(body):
+def test_a_body_that_is_not_json_is_garbage(body):
     with pytest.raises(UpstreamGarbage):
         CHAT.read(body, LOGPROBS)
+
+
+@pytest.mark.parametrize("body", [
+    b"[]", b"null", b"{}", b"3", b'{"choices": null}', b'{"choices": []}', b'{"choices": NaN}', b'{"choices": {}}',
+    b'{"content": "SECRET", "stop": true}',
+])  # fmt: skip
+def test_an_answer_without_choices_is_missing(body):
+    (found,) = CHAT.read(body, LOGPROBS).choices
+    assert found.missing
+    assert found.unreadable is not None
+
+
+@pytest.mark.parametrize("body", [
+    b'{"choices": [1]}', b'{"choices": [{"index": 0}]}', b'{"choices": [{"message": {"content": [1]}}]}',
+    b'{"choices": [{"message": {"content": {"text": "x"}}}]}', b'{"choices": [{"message": {"tool_calls": "x"}}]}',
+    b'{"choices": [{"message": {"content": "x", "tool_calls": [1]}}]}',
+    b'{"choices": [{"message": {"refusal": {"text": "x"}}}]}',
+    b'{"choices": [{"message": {"content": "", "output": "x"}}]}', b'{"choices": [{"message": {}, "text": "x"}]}',
+    b'{"choices": [{"message": {"content": "<think>x"}}]}',
+])  # fmt: skip
+def test_a_choice_whose_text_cannot_be_read_says_so(body):
+    (found,) = CHAT.read(body, LOGPROBS).choices
+    assert found.unreadable is not None
+    assert (found.missing, found.tool_call, found.refusal) == (False, False, False)
 
 
 # What the client gets

@@ -179,13 +179,18 @@ def test_an_observed_stream_flows_as_it_comes():
 def test_a_stream_that_ends_without_a_last_chunk_gets_one():
     flowed, end, _ = run([sent(answer("Paris")[:-1])], request(), hold=False)
     assert len(received(flowed[0])[0]) == 2
-    assert [list(event) for event in received(end)[0]] == [["choices", "idk"]]
+    assert [list(event) for event in received(end)[0]] == [["object", "choices", "idk"]]
 
 
 @pytest.mark.parametrize("events", [[], [{}]], ids=["none", "an empty one"])
-def test_a_stream_of_no_choices_has_no_verdict(events):
-    with pytest.raises(ValueError, match="at least one choice"):
-        run([sent(events)], request())
+def test_a_stream_of_no_choices_misses_its_answer_and_still_ends_in_order(events):
+    flowed, end, completion = run([sent(events)], request())
+    (found,) = completion.choices
+    assert found.missing
+    received_events, done = received(end)
+    assert done
+    assert len(received_events[-1]["idk"]["choices"]) == 1
+    assert flowed == [b""]
 
 
 def test_what_follows_the_end_is_not_read():
@@ -219,7 +224,8 @@ def test_the_last_event_may_lack_its_blank_line():
 @pytest.mark.parametrize(("error", "message", "code"), [
     ({"message": "too busy", "code": 429}, "too busy", "429"), ({"message": "no", "code": "bad"}, "no", "bad"),
     ({}, "the upstream failed in the middle of its answer", None), ({"message": 3}, "3", None),
-    ("text", "text", None), ({"message": {"reason": "x"}}, '{"reason":"x"}', None),
+    ("text", "text", None), ({"message": {"a": "b"}}, '{"a":"b"}', None),
+    ([{"message": "in a list"}], "in a list", None),
 ])  # fmt: skip
 def test_an_upstreams_error_in_a_stream_is_raised(error, message, code):
     reader = CHAT.stream(request(), LOGPROBS, hold=True, watch=None)
@@ -229,13 +235,39 @@ def test_an_upstreams_error_in_a_stream_is_raised(error, message, code):
 
 
 @pytest.mark.parametrize("payload", [
-    "nonsense", "[]", '{"choices": null}', '{"choices": [{"delta": {"content": 3}}]}',
-    '{"choices": [{"index": "0"}]}', '{"choices": [{"delta": {"content": "\\ud800"}}]}',
+    "nonsense", '{"choices": [{"delta": {"content": "\\ud800"}}]}', '{"choices": [3], "x": "',
 ])  # fmt: skip
 def test_an_event_that_cannot_be_read(payload):
     reader = CHAT.stream(request(), LOGPROBS, hold=True, watch=None)
     with pytest.raises(UpstreamGarbage):
         reader.feed(f"data: {payload}\n\n".encode())
+
+
+@pytest.mark.parametrize("payload", [
+    '{"choices": [{"delta": {"content": 3}}]}', '{"choices": [{"delta": "x"}]}', '{"choices": ["x"]}',
+    '{"choices": [{"delta": {"content": [{"type": "image"}]}}]}', '{"choices": [{"delta": {"tool_calls": "x"}}]}',
+])  # fmt: skip
+def test_a_delta_whose_text_cannot_be_read_makes_the_choice_unreadable(payload):
+    pieces = [f"data: {payload}\n\n".encode(), sent(answer("Paris"))]
+    _, _, completion = run(pieces, request())
+    assert completion.choices[0].unreadable is not None
+
+
+@pytest.mark.parametrize("payload", [
+    "[]", "3", "null", '""', '{"choices": null}', '{"choices": {}}', '{"choices": [{"index": "0"}]}', " ", "",
+    '{"choices": [{"delta": null, "index": 0}]}', '{"usage": "x"}', '{"id": 3, "model": [], "created": "x"}',
+])  # fmt: skip
+def test_a_value_that_the_gate_does_not_need_may_be_anything(payload):
+    pieces = [f"data: {payload}\n\n".encode(), sent(answer("Paris"))]
+    _, _, completion = run(pieces, request())
+    (found,) = completion.choices
+    assert (found.evidence.answer, found.unreadable) == ("Paris", None)
+    assert not isinstance(found.evidence.token_logprobs, Unmeasured)
+
+
+def test_an_end_marker_may_have_spaces():
+    _, end, _ = run([sent(answer("Paris"), done=False) + b"data: [DONE] \n\n"], request())
+    assert received(end)[1]
 
 
 def test_bytes_that_are_no_text_cannot_be_read():

@@ -189,10 +189,23 @@ def test_what_cannot_be_read_is_unmeasured(logprobs):
     assert isinstance(SCORERS["mean_logprob"].score(found.evidence), Unmeasured)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"42", b'{"choices": [{"index": "x"}]}', b"<html>"])
+@pytest.mark.parametrize("body", [b"", b"[", b"<html>", b'{"choices": [1], "x": "'])
 def test_garbage_is_told(body):
     with pytest.raises(UpstreamGarbage):
         SURFACE.read(body, LOGPROBS)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"42", b"{}", b'{"choices": []}', b'{"content": "SECRET"}'])
+def test_an_answer_without_choices_is_missing(body):
+    assert SURFACE.read(body, LOGPROBS).choices[0].missing
+
+
+@pytest.mark.parametrize("body", [
+    b'{"choices": [{"text": 3}]}', b'{"choices": [{"message": {"content": "x"}}]}', b'{"choices": ["x"]}',
+])  # fmt: skip
+def test_a_choice_whose_text_cannot_be_read_says_so(body):
+    found = SURFACE.read(body, LOGPROBS).choices[0]
+    assert found.missing or found.unreadable is not None or found.evidence.answer == ""
 
 
 # What the client gets

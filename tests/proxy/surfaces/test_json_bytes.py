@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.exceptions import UpstreamGarbage
-from proxy.surfaces.chat.wire import Spans
+from proxy.surfaces.choices import Spans
 from proxy.surfaces.json_bytes import SENTINEL, null, replace_logprobs, strict_json, with_field
 
 TEXT = st.one_of(

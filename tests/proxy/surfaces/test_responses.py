@@ -92,7 +92,8 @@ def test_what_is_refused(fields):
 
 def test_what_the_upstream_is_asked():
     body = json.loads(SURFACE.outgoing(parse(include=["x"], idk={}, store=False), TOPS))
-    assert body == {"model": "m", "input": "?", "include": ["x", INCLUDE], "top_logprobs": 5, "store": False}
+    assert body == {"model": "m", "input": "?", "include": ["x", INCLUDE], "top_logprobs": 5, "store": False,
+                    "stream": False}  # fmt: skip
     assert "include" not in json.loads(SURFACE.outgoing(parse(), NOTHING))
     assert json.loads(SURFACE.outgoing(parse(include=[INCLUDE]), LOGPROBS))["include"] == [INCLUDE]
 
@@ -156,10 +157,37 @@ def test_logprobs_that_cannot_be_used_are_unmeasured(logprobs):
     assert isinstance(SCORERS["mean_logprob"].score(choice.evidence), Unmeasured)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"output": 3}', b"<html>", b'{"output": NaN}'])
+@pytest.mark.parametrize("body", [b"", b"[", b"<html>"])
 def test_garbage_is_told(body):
     with pytest.raises(UpstreamGarbage):
         SURFACE.read(body, LOGPROBS)
+
+
+@pytest.mark.parametrize(
+    "body", [b"[]", b"{}", b'{"output": 3}', b'{"output": []}', b'{"output": NaN}', b"3"]
+)
+def test_a_response_without_items_misses_its_answer(body):
+    assert SURFACE.read(body, LOGPROBS).choices[0].missing
+
+
+@pytest.mark.parametrize("item", [
+    3, {"type": "future", "text": "SECRET"}, {"type": "message", "content": [{"type": "audio", "data": "SECRET"}]},
+    {"type": "message", "content": {"text": "SECRET"}},
+    {"type": "message", "content": [{"type": "output_text", "text": 3}]},
+])  # fmt: skip
+def test_an_item_whose_text_cannot_be_read_makes_the_answer_unreadable(item):
+    found = read({"output": [item]}).choices[0]
+    assert found.unreadable is not None
+    assert not found.tool_call
+
+
+@pytest.mark.parametrize("kind", ["web_search_call", "future_call", "mcp_call", "function_call_output"])
+def test_only_calls_that_the_client_answers_are_calls(kind):
+    given = FORMAT.whole(ASKED, [says("Paris")])
+    given["output"].append({"type": kind, "id": "x", "result": "SECRET"})
+    found = read(given).choices[0]
+    assert not found.tool_call
+    assert found.evidence.answer == "Paris"
 
 
 def test_numbers_that_are_no_json_are_mended():
@@ -297,8 +325,7 @@ def test_an_error_in_the_stream_is_told(event):
 
 
 @pytest.mark.parametrize("data", [
-    b"data: {\n\n", b"data: 3\n\n", b'data: {"type": "response.output_text.delta", "delta": 3}\n\n',
-    b'data: {"type": "response.completed", "response": 3}\n\n',
+    b"data: {\n\n", b"data: [\n\n",
 ])  # fmt: skip
 def test_a_broken_event_is_garbage(data):
     reader = SURFACE.stream(parse(stream=True), LOGPROBS, hold=True, watch=None)

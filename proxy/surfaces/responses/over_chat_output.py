@@ -1,28 +1,146 @@
-"""A chat's stream as OpenAI's responses stream it."""
+"""A chat's answer as a response: the fields around it, the items of its output, and the events of a stream."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from proxy.surfaces.responses.over_chat_items import (
-    call_item,
-    ended,
-    envelope,
-    logprobs_of,
-    message_item,
-    reasoning_item,
-    text_part,
-)
-from proxy.surfaces.translation import named_event
+import msgspec
+
+from proxy.surfaces.chat.wire import CallNumbers, call_of
+from proxy.surfaces.responses.wire import echoed
+from proxy.surfaces.sse import named_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from proxy.surfaces.contract import Request
 
 
+def envelope(answer: Mapping[str, Any], request: Request) -> dict[str, Any]:
+    """Return a response that has begun, with the fields of its request that it repeats."""
+    return {
+        "id": _id(answer, "resp"),
+        "object": "response",
+        "created_at": answer.get("created") or 0,
+        "status": "in_progress",
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "model": answer.get("model") or request.model,
+        "output": [],
+        **echoed(request.origin or {}),
+    }
+
+
+def ended(finish_reason: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a response that has ended; it is incomplete if a limit or a filter cut the answer off."""
+    reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
+    reason = reasons.get(str(finish_reason))
+    # Unknown counts are left out: the format has no null for them.
+    counted = {"usage": _usage(answer["usage"])} if answer.get("usage") else {}
+    return {
+        "status": "incomplete" if reason else "completed",
+        "incomplete_details": {"reason": reason} if reason else None,
+        **counted,
+        "idk": answer.get("idk"),
+    }
+
+
+class _Alternative(TypedDict, total=False):
+    token: str | None
+    logprob: float | None
+    bytes: list[int] | None
+
+
+class _Token(_Alternative, total=False):
+    top_logprobs: list[_Alternative] | None
+
+
+class _Logprobs(TypedDict, total=False):
+    content: list[_Token] | None
+
+
+_LOGPROBS = msgspec.json.Decoder(_Logprobs | None)
+
+
+def logprobs_of(choice: Mapping[str, Any]) -> list[Any] | None:
+    """Return the logprobs of a choice; None if they are malformed."""
+    try:
+        given = _LOGPROBS.decode(choice.get("logprobs", b"null"))
+    except msgspec.ValidationError:
+        return None
+    return cast("list[Any] | None", given.get("content")) if given else None
+
+
+def output(number: str, message: Mapping[str, Any], logprobs: Any) -> Iterator[dict[str, Any]]:
+    """Return the items that say what a chat's message says; ``number`` is the response's id."""
+    number = number.removeprefix("resp_")
+    thoughts = message.get("reasoning_content") or message.get("reasoning")
+    if isinstance(thoughts, str) and thoughts:
+        yield reasoning_item(number, thoughts)
+    if message.get("refusal"):
+        yield message_item(number, {"type": "refusal", "refusal": message["refusal"]})
+    elif message.get("content"):
+        yield message_item(number, text_part(message["content"], logprobs))
+    for place, call in enumerate(message.get("tool_calls") or ()):
+        yield call_item(number, place, call)
+
+
+def reasoning_item(number: str, text: str) -> dict[str, Any]:
+    """Return an item with the model's thoughts."""
+    content = [{"type": "reasoning_text", "text": text}]
+    return {
+        "id": f"rs_{number}",
+        "type": "reasoning",
+        "summary": [],
+        "content": content,
+        "status": "completed",
+    }
+
+
+def message_item(number: str, part: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message of one part."""
+    message = {"id": f"msg_{number}", "type": "message", "status": "completed", "role": "assistant"}
+    return {**message, "content": [part]}
+
+
+def text_part(text: str, logprobs: Any) -> dict[str, Any]:
+    """Return a part with the answer's text and its tokens."""
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs or []}
+
+
+def call_item(number: str, place: int, call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the item of the call at this place among the calls of an answer."""
+    function = call.get("function") or {}
+    return {
+        "id": f"fc_{number}_{place}",
+        "type": "function_call",
+        "status": "completed",
+        "call_id": call.get("id"),
+        "name": function.get("name"),
+        "arguments": function.get("arguments") or "",
+    }
+
+
+def _id(answer: Mapping[str, Any], kind: str) -> str:
+    return f"{kind}_{str(answer.get('id') or '').removeprefix('chatcmpl-')}"
+
+
+def _usage(usage: Mapping[str, Any]) -> dict[str, Any]:
+    asked, answered = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    thought = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    return {
+        "input_tokens": asked,
+        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
+        "output_tokens": answered,
+        "output_tokens_details": {"reasoning_tokens": thought},
+        "total_tokens": usage.get("total_tokens") or asked + answered,
+    }
+
+
 class ResponseEvents:
-    """One stream: items and parts are opened and closed as the chat's deltas turn from one kind to another."""
+    """Translates one stream: items and parts are opened and closed as the deltas of the chat change their kind."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -31,11 +149,12 @@ class ResponseEvents:
         self._items: list[dict[str, Any]] = []
         self._kind: str | None = None
         self._calls: dict[int, dict[str, Any]] = {}
+        self._numbers = CallNumbers()
         self._finish_reason: Any = None
         self._last: dict[str, Any] = {}
 
     def chunk(self, chunk: dict[str, Any]) -> bytes:
-        """The events of one chunk."""
+        """Return the events of one chunk."""
         out: list[dict[str, Any]] = []
         if not self._response:
             self._response = envelope(chunk, self._request)
@@ -76,7 +195,7 @@ class ResponseEvents:
             yield from self._called(number, call)
 
     def _called(self, number: str, call: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        place = call.get("index", 0)
+        place = self._numbers.number(call_of(call))
         if place not in self._calls:
             yield from self._close()
             item = call_item(
@@ -133,7 +252,7 @@ class ResponseEvents:
         yield {"type": "response.output_item.done", "output_index": len(self._items) - 1, "item": item}
 
     def done(self) -> bytes:
-        """The last item's end, and the whole response with ``idk``."""
+        """Return the end of the last item and the whole response with ``idk``."""
         out = list(self._close())
         response = self._response | {"output": self._items} | ended(self._finish_reason, self._last)
         return self._sent([*out, {"type": f"response.{response['status']}", "response": response}])

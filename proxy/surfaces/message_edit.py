@@ -1,8 +1,8 @@
-"""Editing the texts of a chat's messages; what is not edited keeps its bytes."""
+"""Editing the texts of a conversation's messages; messages that are not edited keep their bytes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -13,15 +13,16 @@ from proxy.server.bodies import decode, encode
 if TYPE_CHECKING:
     from proxy.surfaces.contract import Edit
 
-#: Of a chat, and of a response's input. No set: what is looked for may be a list.
-_TEXTS = ("text", "input_text", "output_text")
+#: The types of the parts that hold text, in a chat and in the input of a response. A tuple, since a part's type may
+#: be anything, and a list cannot be looked up in a set.
+_TEXT_PARTS: Final = ("text", "input_text", "output_text")
+_EMPTY: Final[tuple[object, ...]] = (None, "", [])
 _TEXT = msgspec.json.Decoder(str)
 _MESSAGES = msgspec.json.Decoder(list[dict[str, Any]])
-_NOTHING: tuple[object, ...] = (None, "", [])
 
 
 def edited_text(value: Raw, role: str, edit: Edit) -> Raw | None:
-    """A JSON string through ``edit`` as the text of a message of ``role``; None where nothing is left of it."""
+    """Return an encoded string after ``edit``, as the text of a message of ``role``; None if it was removed."""
     text = decode(_TEXT, value)
     new = edit(role, None, text)
     if new is None:
@@ -32,31 +33,32 @@ def edited_text(value: Raw, role: str, edit: Edit) -> Raw | None:
 
 
 def edited_messages(messages: Raw, edit: Edit) -> Raw:
-    """The messages with their texts through ``edit``; one whose texts all went is left out.
+    """Return the encoded messages after ``edit``, without those whose texts were all removed.
 
-    An assistant's calls whose results (role ``tool``) were left out go with them: a call without its result
-    is refused by upstreams. Raises BadRequest on what is no message.
+    If the result of a tool call (role ``tool``) is removed, the assistant's call is removed too: upstreams refuse a
+    call without its result. Raises BadRequest if a message is not an object.
     """
     try:
         read = decode(_MESSAGES, messages)
     except UNREADABLE as exc:
         raise BadRequest(f"messages: each must be an object: {exc}", param="messages") from exc
     kept: list[dict[str, Any]] = []
-    gone: list[object] = []
+    removed: list[object] = []
     for message in read:
         new = _edited(message, edit)
         if new is not None:
             kept.append(new)
         elif message.get("role") == "tool":
-            gone.append(message.get("tool_call_id"))
-    if gone:
-        kept = [left for message in kept if (left := _without_calls(message, gone)) is not None]
+            removed.append(message.get("tool_call_id"))
+    if removed:
+        kept = [left for message in kept if (left := _without_calls(message, removed)) is not None]
     if kept == read:
         return messages
     return Raw(encode(kept, len(memoryview(messages))))
 
 
 def _edited(message: dict[str, Any], edit: Edit) -> dict[str, Any] | None:
+    """Return one message after ``edit``; None if all of its texts were removed."""
     role, name, content = message.get("role"), message.get("name"), message.get("content")
     role, name = role if isinstance(role, str) else "", name if isinstance(name, str) else None
     if isinstance(content, str):
@@ -69,20 +71,22 @@ def _edited(message: dict[str, Any], edit: Edit) -> dict[str, Any] | None:
 
 
 def _edited_part(role: str, name: str | None, part: Any, edit: Edit) -> Any:
-    if not (isinstance(part, dict) and part.get("type") in _TEXTS and isinstance(part.get("text"), str)):
+    """Return one part of a message's content after ``edit``; None if its text was removed."""
+    if not (isinstance(part, dict) and part.get("type") in _TEXT_PARTS and isinstance(part.get("text"), str)):
         return part
     text = edit(role, name, part["text"])
     return None if text is None else part | {"text": text}
 
 
-def _without_calls(message: dict[str, Any], gone: list[object]) -> dict[str, Any] | None:
+def _without_calls(message: dict[str, Any], removed: list[object]) -> dict[str, Any] | None:
+    """Return an assistant's message without the tool calls of these ids; None if nothing else is in it."""
     calls = message.get("tool_calls")
     if message.get("role") != "assistant" or not isinstance(calls, list):
         return message
-    left = [call for call in calls if not (isinstance(call, dict) and call.get("id") in gone)]
+    left = [call for call in calls if not (isinstance(call, dict) and call.get("id") in removed)]
     if len(left) == len(calls):
         return message
     rest = {key: value for key, value in message.items() if key != "tool_calls"}
     if left:
         return rest | {"tool_calls": left}
-    return None if rest.get("content") in _NOTHING else rest
+    return None if rest.get("content") in _EMPTY else rest
