@@ -39,6 +39,13 @@ def label(
     ] = None,
     config: ConfigFile = _IDK_YAML,
     who: Who = None,
+    show_decision: Annotated[
+        bool,
+        typer.Option(
+            "--show-decision",
+            help="Show confidence and decision before the label, which biases the labels.",
+        ),
+    ] = False,
     api_key_env: Annotated[
         str | None,
         typer.Option(
@@ -65,7 +72,7 @@ def label(
         proposer, close = (None, None) if judge is None else _judge(judge, config, api_key_env)
         runner.run(opened.open())
         try:
-            LabelSession(runner, opened, name, user_name(who), proposer).run()
+            LabelSession(runner, opened, name, user_name(who), proposer, show_decision=show_decision).run()
         finally:
             runner.run(opened.aclose())
             if close is not None:

@@ -7,6 +7,7 @@ import sys
 import termios
 import tty
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -31,8 +32,18 @@ _KEYS = "[c] correct  [i] incorrect  [a] no answer  [s] skip  [u] undo  [q] quit
 class LabelSession:
     """A labelling session; keys are read between runs of the event loop, so that Ctrl-C ends it at once."""
 
-    def __init__(self, runner: Runner, store: Store, route: str, who: str, judge: Proposer | None) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        store: Store,
+        route: str,
+        who: str,
+        judge: Proposer | None,
+        *,
+        show_decision: bool = False,
+    ) -> None:
         self._runner = runner
+        self._show_decision = show_decision
         self._session = LabellingSession(store, route, who, judge)
         self._console = Console(highlight=False)
 
@@ -70,8 +81,13 @@ class LabelSession:
 
     def _show(self, item: AuditItem) -> None:
         decision = item.decision
-        confidence = "unmeasured" if decision.confidence is None else f"confidence {decision.confidence:.2f}"
-        self._console.print(f"{confidence} · {decision.decision} ({decision.reason})", style="dim")
+        about = f"Answer of {datetime.fromtimestamp(decision.at, UTC):%Y-%m-%d %H:%M:%SZ}"
+        if self._show_decision:  # it biases the labels, which may certify a policy
+            confidence = (
+                "unmeasured" if decision.confidence is None else f"confidence {decision.confidence:.2f}"
+            )
+            about += f" · {confidence} · {decision.decision} ({decision.reason})"
+        self._console.print(about, style="dim")
         self._console.print(Text(_shown(item.answer.question or "(the question was not stored)")))
         self._console.print(Text(_shown(item.answer.answer), style="bold"))
         proposed = self._runner.run(self._session.proposal(item))

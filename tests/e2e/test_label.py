@@ -76,27 +76,27 @@ def labels(folder: Path) -> list[tuple[str, str]]:
 def test_one_key_an_answer_undo_and_going_on(tmp_path):
     fill(tmp_path, decisions=10, drawn=4, labelled=0)
     with Terminal(*STORE, "--route", ROUTE, "--who", "ada", cwd=tmp_path) as terminal:
-        terminal.until("confidence")
+        terminal.until("Answer of")
         terminal.press("x")  # not a key of the session
         terminal.press("c")
         terminal.until("→ correct")
-        terminal.until("confidence", 2)
+        terminal.until("Answer of", 2)
         terminal.press("u")
         terminal.until("→ back")
-        terminal.until("confidence", 3)
+        terminal.until("Answer of", 3)
         terminal.press("i")
         terminal.until("→ incorrect")
-        terminal.until("confidence", 4)
+        terminal.until("Answer of", 4)
         terminal.press("s")
         terminal.until("→ skipped")
-        terminal.until("confidence", 5)
+        terminal.until("Answer of", 5)
         terminal.press("q")
         terminal.until("1 labelled")
         assert terminal.ends() == 0
     assert [label for _, label in labels(tmp_path)] == ["incorrect"]
     with Terminal(*STORE, "--route", ROUTE, cwd=tmp_path) as terminal:
         for place in range(3):
-            terminal.until("confidence", place + 1)
+            terminal.until("Answer of", place + 1)
             terminal.press("a")
             terminal.until("→ abstained", place + 1)
         terminal.until("No answer is left")
@@ -107,7 +107,7 @@ def test_one_key_an_answer_undo_and_going_on(tmp_path):
 def test_ctrl_c_ends_it_and_the_terminal_is_as_before(tmp_path):
     fill(tmp_path, decisions=10, drawn=4, labelled=0)
     with Terminal(*STORE, "--route", ROUTE, cwd=tmp_path) as terminal:
-        terminal.until("confidence")
+        terminal.until("Answer of")
         terminal._process.send_signal(2)
         assert terminal.ends() == 130
 

@@ -24,7 +24,7 @@ from tests.e2e.proxies import (
     write_config,
 )
 from tests.fakes import answer, says
-from tests.proxy.storage.making import decided
+from tests.proxy.storage.making import decided, said
 from tests.proxy.storage.redis_servers import alone
 
 if TYPE_CHECKING:
@@ -170,9 +170,12 @@ def test_a_revoked_certificate_stays_revoked_after_a_restart(tmp_path: Path, ups
         assert all(each["certified"] for each in made)
         for each in made:
             assert proxy.post({"id": each["id"], "label": "incorrect"}, "/v1/feedback").status_code == 200
-        # Volunteered labels raise alarms: eight of eight answers were reported.
+        # Eight reports of one client on the first eight answers revoke nothing; labels of the audit sample do.
+        assert proxy.metric("idk_risk_alarm", route="r") == 0
+        for item, _ in with_store(tmp_path, url, lambda s: s.audit("r")):
+            with_store(tmp_path, url, lambda s, i=item.decision.id: s.add_label(said(i, "incorrect")))
         wait_until(lambda: proxy.metric("idk_risk_alarm", route="r") == 1, "no alarm")
-        assert with_store(tmp_path, url, lambda s: s.risk("r")).cause == "feedback"
+        assert with_store(tmp_path, url, lambda s: s.risk("r")).cause == "audit"
     with Proxy("--config", path, cwd=tmp_path) as proxy:
         assert not ask(proxy, upstream, "r")["certified"]
     # A proxy that cannot read the store cannot know of a revocation, so it says not certified.
