@@ -79,7 +79,7 @@ def list_keys(store: StoreUrl = None, config: ConfigFile = _IDK_YAML, as_json: A
     """List every key that was ever created, with the time of its last use; the secrets are never shown."""
     from proxy.clients import keys
 
-    found = with_store(store, config, keys.listed)
+    found = with_store(store, config, keys.listed, "read")
     if as_json:
         print_json([values_of(each) for each in found])
         return

@@ -67,7 +67,7 @@ def label(
     from proxy.cli.label_terminal import LabelSession
 
     name = _required(route, config)
-    opened = store_for(store, config)
+    opened = store_for(store, config, "write")
     with asyncio.Runner() as runner:
         proposer, close = (None, None) if judge is None else _judge(judge, config, api_key_env)
         runner.run(opened.open())
@@ -122,7 +122,7 @@ def export(
 
     records.check_outputs({"--out": out}, {})
     parent: tuple[str | None, str | None, Path] = context.obj
-    opened = store_for(store or parent[0], config if config != _IDK_YAML else parent[2])
+    opened = store_for(store or parent[0], config if config != _IDK_YAML else parent[2], "read")
     name = _required(route or parent[1], config if config != _IDK_YAML else parent[2])
 
     async def read() -> labelling.Export:

@@ -65,7 +65,7 @@ def rollback(
 @app.command("list")
 def list_policies(store: StoreUrl = None, config: ConfigFile = _IDK_YAML, as_json: AsJson = False) -> None:
     """List every version of every policy; * marks the version in force."""
-    found = with_store(store, config, lambda s: s.policies())
+    found = with_store(store, config, lambda s: s.policies(), "read")
     if as_json:
         print_json([_values(each) for each in found])
         return
@@ -86,7 +86,7 @@ def show(
     async def read(s: Store) -> tuple[StoredPolicy | None, list[PolicyChange]]:
         return await s.policy(named.name, named.version), await s.history(named.name)
 
-    stored, history = with_store(store, config, read)
+    stored, history = with_store(store, config, read, "read")
     if stored is None:
         raise ConfigError(
             f"policy show: the store has no policy `{name}`; `idk policy list` lists those it has"

@@ -29,7 +29,7 @@ def build_from(config: Path) -> Parts:
 
     loaded, folder = load(config), folder_of(config)
     with error_prefix(str(config)):
-        snapshot = read_snapshot(loaded, folder, os.environ)
+        snapshot = read_snapshot(loaded, folder, os.environ, access="read")
         return build(loaded, folder=folder, environ=os.environ, snapshot=snapshot)
 
 

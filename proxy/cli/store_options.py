@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from proxy.storage import Store
+    from proxy.storage.access import Access
 
 #: Maximum length of a name in the history.
 MAX_WHO_LENGTH = 64
@@ -34,22 +35,32 @@ Who = Annotated[
 ]
 
 
-def store_for(url: str | None, config: Path) -> Store:
-    """Return the store, not opened yet; raise ConfigError where none is named."""
+def store_for(url: str | None, config: Path, access: Access) -> Store:
+    """Return the store, not opened yet; raise ConfigError where none is named.
+
+    With the access ``read``, opening neither creates nor changes a store.
+    """
     from proxy import config as configuration
     from proxy.control.policies import store_of
     from proxy.storage import make_store, sealer_of
 
     if url is not None:
-        return make_store(url, Path.cwd(), sealer_of(configuration.Server().audit_key_env, os.environ))
+        return make_store(
+            url, Path.cwd(), sealer_of(configuration.Server().audit_key_env, os.environ), access
+        )
     if config.exists():
-        return store_of(configuration.load(config), configuration.folder_of(config), os.environ)
+        return store_of(configuration.load(config), configuration.folder_of(config), os.environ, access)
     raise ConfigError(f"{config}: no such file; give --store URL, for example --store sqlite:///idk.db")
 
 
-def with_store(url: str | None, config: Path, call: Callable[[Store], Awaitable[Found]]) -> Found:
+def with_store(
+    url: str | None,
+    config: Path,
+    call: Callable[[Store], Awaitable[Found]],
+    access: Access = "write",
+) -> Found:
     """Open the store, run ``call`` on it and return the result; raise ConfigError or StoreError."""
-    store = store_for(url, config)
+    store = store_for(url, config, access)
 
     async def run() -> Found:
         try:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from proxy.config import Config
     from proxy.config import Route as RouteConfig
     from proxy.storage import RiskState, Store, StoredKey, StoredPolicy
+    from proxy.storage.access import Access
     from proxy.storage.types import Cause
 
 #: ``support`` or ``support@3``; a text with a slash, or one that ends in .json, names a file.
@@ -139,7 +140,9 @@ async def take_snapshot(store: Store, texts: Iterable[str]) -> StoreSnapshot:
     return StoreSnapshot(found, alarms, tuple(await store.keys()), store=store.name)
 
 
-def read_snapshot(config: Config, folder: Path, environ: Mapping[str, str]) -> StoreSnapshot:
+def read_snapshot(
+    config: Config, folder: Path, environ: Mapping[str, str], *, access: Access = "serve"
+) -> StoreSnapshot:
     """Open the store, take a snapshot and close it, before an event loop runs; raises StoreError.
 
     Where no route names a policy in the store, the store is not opened.
@@ -149,7 +152,7 @@ def read_snapshot(config: Config, folder: Path, environ: Mapping[str, str]) -> S
         return StoreSnapshot()
 
     async def read() -> StoreSnapshot:
-        store = store_of(config, folder, environ)
+        store = store_of(config, folder, environ, access)
         try:
             await store.open()
             return await take_snapshot(store, texts)
@@ -159,10 +162,10 @@ def read_snapshot(config: Config, folder: Path, environ: Mapping[str, str]) -> S
     return asyncio.run(read())
 
 
-def store_of(config: Config, folder: Path, environ: Mapping[str, str]) -> Store:
+def store_of(config: Config, folder: Path, environ: Mapping[str, str], access: Access = "serve") -> Store:
     """Create the configured store without opening it; raises ConfigError."""
     server = config.server
-    return make_store(store_url(server, environ), folder, sealer_of(server.audit_key_env, environ))
+    return make_store(store_url(server, environ), folder, sealer_of(server.audit_key_env, environ), access)
 
 
 def policy_of(route: RouteConfig, folder: Path, snapshot: StoreSnapshot) -> LoadedPolicy:
