@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = {
     "serve": "serve:serve",
     "check": "check:check",
     "doctor": "doctor:doctor",
+    "import": "import_command:import_records",
     "evaluate": "evaluate:evaluate",
     "tune": "tune:tune",
     "score": "score:score",

@@ -11,6 +11,7 @@ from gating.fingerprint import ANSWERED_BY, FIELDS, is_complete, settings, witho
 from gating.types import GatingError
 from proxy.exceptions import UNREADABLE, ConfigError
 from proxy.records import strict_json
+from proxy.records.tables import DELIMITERS, array_lines, is_array, table_lines
 from proxy.records.types import Record
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def numbered(
     """
     decoder = msgspec.json.Decoder(kind)
     seen: set[str] = set()
-    for number, line in numbered_lines(path, max_line_bytes=max_line_bytes):
+    for number, line in _json_lines(path, kind, max_line_bytes):
         try:
             read = decoder.decode(line)
             strict_json.check_line(line)
@@ -65,6 +66,13 @@ def numbered(
             raise ConfigError(f"{path}, line {number}: the id {read.id!r} occurs twice; ids must be unique")
         seen.add(read.id)
         yield number, read, line
+
+
+def _json_lines(path: Path, kind: type[_Line], max_line_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the entries of JSON Lines, a JSON array, or a CSV or TSV file as JSON; raises ConfigError."""
+    if path.suffix.lower() in DELIMITERS:
+        return table_lines(path, kind)  # type: ignore[arg-type] # every kind is a struct
+    return array_lines(path) if is_array(path) else numbered_lines(path, max_line_bytes=max_line_bytes)
 
 
 def numbered_lines(path: Path, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple[int, bytes]]:
