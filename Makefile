@@ -211,7 +211,8 @@ release: $(TOOLS)/.ready sbom  ## build and check what would be uploaded; upload
 
 ##@ Measurements (tests/benchmarks)
 
-.PHONY: bench bench-quick bench-agreement bench-calibration bench-drift bench-evaluate bench-grading bench-hostile
+.PHONY: bench bench-quick bench-agreement bench-calibration bench-drift bench-evaluate bench-forgery bench-grading
+.PHONY: bench-hostile
 .PHONY: bench-risk bench-samples bench-scale bench-tune soak soak-memory
 BENCH = $(BIN)/python -m tests.benchmarks
 bench: setup  ## the proxy beside other gateways, into RESULTS.md
@@ -228,6 +229,8 @@ bench-evaluate: setup  ## idk evaluate on many questions
 	$(BENCH).bench_evaluate
 bench-grading: setup  ## the grader against human judgements, into GRADING.md, about ten minutes
 	$(BENCH).bench_grading
+bench-forgery: setup  ## what forged request fields do to the confidence, on the embedded model, into FORGERY.md
+	$(BENCH).bench_forgery
 bench-hostile: setup  ## how long hostile requests block the event loop, into tests/HOSTILE.md
 	$(BENCH).bench_hostile
 bench-risk: setup  ## coverage and false certificates of each threshold rule

@@ -17,7 +17,7 @@ from tests.fakes import FakeUpstream, answer, says
 
 
 def evaluated(folder, reply, scorer, **settings):
-    """Evaluate one question on a route with this scorer; ``reply(key)`` is the model's self-assessment."""
+    """Evaluate one question on a route with this scorer; ``reply(key)`` is the model's text, also for a probe."""
     with FakeUpstream() as upstream:
 
         class Replies(dict):
@@ -42,7 +42,9 @@ def evaluated(folder, reply, scorer, **settings):
 
 def test_vectors_are_recorded_so_that_no_angle_changes(tmp_path):
     said = iter(["Paris", "The city of Paris", "Lyon"])
-    record = evaluated(tmp_path, lambda _: next(said), "agreement_embedding", embeddings={"local": "minilm"})
+    record = evaluated(
+        tmp_path, lambda _: next(said, "{}"), "agreement_embedding", embeddings={"local": "minilm"}
+    )
     assert [len(vector) for vector in record.embeddings] == [3, 3, 3]
     assert record.made_with["embeddings"] == "minilm"
     scorer = SCORERS["agreement_embedding"]
@@ -54,7 +56,7 @@ def test_meanings_are_recorded(tmp_path):
     said = iter(["Paris", "It is Paris", "Lyon"])
     record = evaluated(
         tmp_path,
-        lambda key: "[1, 1, 2]" if "JSON list" in key else next(said),
+        lambda key: "[1, 1, 2]" if "JSON list" in key else next(said, "{}"),
         "agreement_judge",
         judge="judge",
     )

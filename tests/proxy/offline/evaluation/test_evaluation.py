@@ -118,7 +118,9 @@ def test_an_upstream_without_logprobs_still_gives_records(tmp_path):
         status, records = evaluate(tmp_path, upstream, capitals(2), "--concurrency", "1")
     assert status == 0
     assert [record["token_logprobs"] for record in records] == [None, None]
-    assert sum(upstream.asked.values()) == 3  # refused once, and remembered
+    # With alternatives, without them, and without logprobs; the second question may come before the probes.
+    assert upstream.asked["Capital of France?"] == 3
+    assert upstream.asked["Capital of Italy?"] in (1, 2, 3)
 
 
 def test_what_is_answered_is_not_asked_again_and_a_half_line_is_cut(tmp_path, capsys):
@@ -138,6 +140,7 @@ def test_what_is_answered_is_not_asked_again_and_a_half_line_is_cut(tmp_path, ca
         "correct": 3,
         "incorrect": 0,
         "abstained": 0,
+        "undecided": 0,
     }
 
 
@@ -177,7 +180,7 @@ def test_a_question_that_keeps_failing_is_no_wrong_answer(tmp_path, capsys):
     assert status == 1
     assert sorted(record["id"] for record in records) == sorted(set(CAPITALS) - {"Italy"})
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("idk: 1 questions have no answer (failed with 500)")
+    assert line.startswith("idk: 1 questions have no answer (upstream local: failed with 500)")
 
 
 def test_an_upstream_that_is_down_ends_the_run(tmp_path, capsys):
