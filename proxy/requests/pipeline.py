@@ -5,7 +5,7 @@ The pipeline knows no wire format (surfaces do) and no HTTP server (``proxy.gate
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -19,20 +19,21 @@ from gating.sampled import decide
 from gating.scorers.agreement import weakest_first
 from gating.types import Decision, Evidence, Unmeasured
 from proxy.exceptions import BadRequest, UpstreamGarbage, UpstreamStatus
-from proxy.requests.evidence.gathering import NO_GATHERING, Gathering, is_judged
+from proxy.requests.evidence.gathering import Gathering, is_judged
 from proxy.requests.exchange import Outcome
 from proxy.requests.fields import label_of
 from proxy.requests.matching import MATCHES, match_of, match_of_answer, with_policys_values
 from proxy.requests.upstream_call import ask_upstream, read_answer
 from proxy.server.bodies import LARGE_ANSWER, in_pieces
-from proxy.surfaces.contract import Report, Sentence, Verdict, report_choices
+from proxy.surfaces.contract import NOTHING_MORE, Report, Sentence, Verdict, report_choices
 from proxy.upstreams.encoding import too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
+    from contextlib import AbstractAsyncContextManager
 
-    from proxy.requests.evidence.gathering import Gatherer, NoGathering
+    from proxy.requests.evidence.gathering import Gatherer
     from proxy.requests.exchange import Exchange
     from proxy.requests.matching import Match
     from proxy.requests.route import Route
@@ -48,6 +49,7 @@ _WORDS_COST = 10
 
 #: The evidence that an answer brings in its logprobs.
 _OF_LOGPROBS = frozenset({"logprobs", "top_logprobs"})
+_NOTHING_TO_GATHER = nullcontext()
 _CUT_SHORT = Unmeasured("its length limit cut it off")
 
 
@@ -113,9 +115,11 @@ class Pipeline:
 
     def matched(self, exchange: Exchange) -> Exchange:
         """Return the exchange with its match, and with the policy's sampling fields where those replace its own."""
+        if not self.route.compares:
+            return msgspec.structs.replace(exchange, match=MATCHES)
         without = None if exchange.found is None else exchange.found.without
         match = match_of(self.route, exchange.request, exchange.surface.name, without)
-        if match is MATCHES or not match.replaced:
+        if not match.replaced:
             return msgspec.structs.replace(exchange, match=match)
         found = exchange.found
         if found is not None and found.without is not None:
@@ -144,14 +148,15 @@ class Pipeline:
             exchange.spent.answered = perf_counter()
             completion = await read_answer(exchange, body, ask)
             _check_choices(exchange, completion)
-            completion = await gathered.finish(completion)
+            if gathered is not None:
+                completion = await gathered.finish(completion)
         finish = partial(exchange.surface.render, exchange.request, ask)
         return await self._final(exchange, completion, finish, response)
 
-    def gathering(self, exchange: Exchange) -> Gathering | NoGathering:
+    def gathering(self, exchange: Exchange) -> AbstractAsyncContextManager[Gathering | None]:
         """Return the context manager that gathers the evidence which the answer does not bring itself."""
         if not self.gatherers or not match_in(exchange).applies:
-            return NO_GATHERING
+            return _NOTHING_TO_GATHER
         return Gathering(self.gatherers, exchange)
 
     def reader(self, exchange: Exchange, ask: Ask) -> StreamReader:
@@ -171,7 +176,7 @@ class Pipeline:
         exchange: Exchange,
         events: StreamReader,
         response: Response,
-        gathered: Gathering | NoGathering,
+        gathered: Gathering | None,
     ) -> Outcome:
         """Return the verdict at the end of a stream, with everything that waited for it."""
         cancelled = events.settled
@@ -181,7 +186,8 @@ class Pipeline:
             self.route.metrics.cancelled("abstained")
         else:
             _check_choices(exchange, completion)
-            completion = await gathered.finish(completion)
+            if gathered is not None:
+                completion = await gathered.finish(completion)
         finish = partial(events.finish, cancelled=cancelled)
         return await self._final(exchange, completion, finish, response, cancelled=cancelled)
 
@@ -208,7 +214,8 @@ class Pipeline:
             judge = self.lower
             exchange = judge.matched(msgspec.structs.replace(exchange, route=judge.route))
             async with judge.gathering(exchange) as gathered:
-                completion = await gathered.finish(completion)
+                if gathered is not None:
+                    completion = await gathered.finish(completion)
             verdict = judge.judge(exchange, completion)
         outcome = Outcome(exchange, completion, verdict, finish, upstream_headers=response.headers)
         for remedy in judge.remedies:
@@ -229,10 +236,7 @@ class Pipeline:
             raise UpstreamGarbage(
                 "the upstream's answer has no choice that could be judged", code="no_choice"
             )
-        matches = [
-            match_of_answer(route, match_in(exchange), completion, cut=choice.finish_reason == "length")
-            for choice in choices
-        ]
+        matches = _matches(exchange, completion)
         decisions = tuple(
             self._decide(exchange, choice, match) for choice, match in zip(choices, matches, strict=True)
         )
@@ -258,7 +262,7 @@ class Pipeline:
             and all(match.applies and match.certified for match in matches)
             and _certified(exchange, choices),
             choices=_reported(exchange, choices, decisions, withheld),
-            extra=exchange.spent.extra,
+            extra=exchange.spent.extra if exchange.spent.calls else NOTHING_MORE,
         )
         return Verdict(
             decisions,
@@ -279,12 +283,13 @@ class Pipeline:
             detail = match.detail if not match.applies else decision.detail
             released = decision.served and match.applies and _upstream_gave_none(choice, exchange)
             return replace(decision, decision="answer" if released else "abstain", detail=detail)
-        if decision.reason in ("confident", "below_threshold") and match.detail is not None:
+        if match is not MATCHES and decision.reason in ("confident", "below_threshold"):
             return replace(decision, detail=match.detail)
         return decision
 
     def _by_gate(self, exchange: Exchange, choice: Choice, *, applies: bool) -> Decision:
-        gate, threshold, config = exchange.gate, exchange.request.threshold, self.route.config
+        gate, threshold = self.route.gate or exchange.gate, exchange.request.threshold
+        config = self.route.config
         evidence = choice.evidence
         if exchange.in_doubt:
             gate = replace(gate, on_unmeasured="abstain")
@@ -379,14 +384,20 @@ def _upstream_gave_none(choice: Choice, exchange: Exchange) -> bool:
 
 def _differing(exchange: Exchange, completion: Completion) -> set[str]:
     """Return the fields in which the request or its answer differs from the policy's labels, as labels of metrics."""
-    match = match_in(exchange)
-    if match.fields is None:
+    if exchange.match is MATCHES:
         return set()
-    matches = (
+    return {label_of(each.field) for found in _matches(exchange, completion) for each in found.differences}
+
+
+def _matches(exchange: Exchange, completion: Completion) -> list[Match]:
+    """Return the match of each choice, with what only the answer shows."""
+    if exchange.match is MATCHES:
+        return [MATCHES] * len(completion.choices)
+    match = match_in(exchange)
+    return [
         match_of_answer(exchange.route, match, completion, cut=choice.finish_reason == "length")
         for choice in completion.choices
-    )
-    return {label_of(each.field) for found in matches for each in found.differences}
+    ]
 
 
 def count(route: Route, verdict: Verdict, differing: AbstractSet[str] = frozenset()) -> None:
@@ -447,7 +458,7 @@ def _in_context(exchange: Exchange, completion: Completion) -> Completion:
 
 def _certified(exchange: Exchange, choices: Sequence[Choice]) -> bool:
     """Return whether a certificate covers every choice: its condition's own, if the route knows conditions."""
-    gate, threshold = exchange.gate, exchange.request.threshold
+    gate, threshold = exchange.route.gate or exchange.gate, exchange.request.threshold
     if exchange.context is None:
         return gate.certified(threshold)
     return bool(choices) and all(gate.certified(threshold, evidence=choice.evidence) for choice in choices)

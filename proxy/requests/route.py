@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from gating.policy import Policy
 from proxy.exceptions import Forbidden, NotFound
 from proxy.requests.prompt.additions import prompted
 
@@ -61,35 +62,39 @@ class Route:
     forwards_credentials: bool = False
     #: LiteLLM's name of the upstream's provider; ``openai`` for upstreams that speak OpenAI's format.
     provider: str = "openai"
+    #: The route's name in the configuration.
+    name: str = field(init=False)
+    #: Whether an answer waits for its verdict.
+    holds: bool = field(init=False)
+    #: Whether the gate's scorers read token logprobs.
+    reads_logprobs: bool = field(init=False)
+    #: Whether the route adds examples or a confidence target to its questions.
+    adds_to_prompt: bool = field(init=False)
+    #: Whether requests are compared with those that a policy was fitted on.
+    compares: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive what every request of the route would compute again."""
+        config, gate = self.config, self.gate
+        derived = {
+            "name": config.name,
+            "holds": config.mode == "enforce",
+            "reads_logprobs": gate is not None and not gate.needs.isdisjoint(_LOGPROBS),
+            "adds_to_prompt": self.examples is not None or config.confidence_prompt is not None,
+            "compares": self.closed
+            or (gate is not None and isinstance(gate.rule, Policy) and bool(gate.rule.fingerprint)),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     @property
     def certified(self) -> bool:
         """Whether answers of the route are certified, unless a request brings its own threshold."""
         return self.gate is not None and not self.revoked and self.gate.certified()
 
-    @property
-    def name(self) -> str:
-        """The route's name in the configuration."""
-        return self.config.name
-
-    @property
-    def holds(self) -> bool:
-        """Whether an answer waits for its verdict."""
-        return self.config.mode == "enforce"
-
-    @property
-    def adds_to_prompt(self) -> bool:
-        """Whether the route adds examples or a confidence target to its questions."""
-        return self.examples is not None or self.config.confidence_prompt is not None
-
     def prompted(self, surface: Surface, request: Request) -> Request:
         """Return the request with the route's examples and target added to its last question."""
         return prompted(self.examples, self.config.confidence_prompt, surface, request)
-
-    @property
-    def reads_logprobs(self) -> bool:
-        """Whether the gate's scorers read token logprobs."""
-        return self.gate is not None and not self.gate.needs.isdisjoint(_LOGPROBS)
 
 
 def turns_to(route: RouteConfig) -> list[str]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from proxy.requests.evidence.gatherers import GATHERERS, make_gatherers
-from proxy.requests.evidence.gathering import NO_GATHERING, Answer, Gatherer, Gathering, OverBudget
+from proxy.requests.evidence.gathering import Answer, Gatherer, Gathering, OverBudget
 from proxy.requests.evidence.local import LocalModels
 
 __all__ = [
     "GATHERERS",
-    "NO_GATHERING",
     "Answer",
     "Gatherer",
     "Gathering",

@@ -152,20 +152,3 @@ def _enriched(completion: Completion, found: Sequence[Sequence[Fields]]) -> Comp
         for choice, *fields in zip(completion.choices, *brought, strict=True)
     )
     return msgspec.structs.replace(completion, choices=choices)
-
-
-class NoGathering:
-    """A stand-in for ``Gathering`` on routes without gatherers."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Do nothing."""
-
-    async def finish(self, completion: Completion) -> Completion:
-        """Return the completion unchanged."""
-        return completion
-
-
-NO_GATHERING = NoGathering()
