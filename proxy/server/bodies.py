@@ -194,6 +194,8 @@ def check_utf8(body: bytes) -> None:
 def is_at(body: bytes, place: int, value: msgspec.Raw) -> bool:
     """Return whether ``value`` is at ``place`` of ``body``; a large value is compared in pieces."""
     view = memoryview(value)
+    if len(view) <= LARGE:
+        return body.startswith(bytes(view), place)
     for start in range(0, len(view), LARGE):
         if not body.startswith(bytes(view[start : start + LARGE]), place + start):
             return False
