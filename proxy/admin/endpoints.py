@@ -11,7 +11,7 @@ import msgspec
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from proxy.admin import client_keys, policy_changes, route_figures
+from proxy.admin import client_keys, policy_changes, request_log, route_figures
 from proxy.admin.access import COOKIE, SESSION_S, AdminAccess
 from proxy.admin.schema import Apply, GiveLabel, Labelled, LogIn, MakeKey, RollBack
 from proxy.clients import keys
@@ -46,6 +46,7 @@ FILES: Mapping[str, str] = {
     "charts.js": "text/javascript",
     "icon.svg": "image/svg+xml",
     "keys.js": "text/javascript",
+    "log.js": "text/javascript",
     "vendor/uplot-1.6.32.esm.js": "text/javascript",
     "vendor/uplot-1.6.32.min.css": "text/css",
     "vendor/uplot-LICENSE.txt": "text/plain",
@@ -84,6 +85,7 @@ def admin_routes(
             ("GET", "/api/routes", api.routes),
             ("GET", "/api/routes/{name}", api.figures),
             ("GET", "/api/routes/{name}/near", api.near),
+            ("GET", "/api/routes/{name}/log", api.log),
             ("GET", "/api/routes/{name}/queue", api.queue),
             ("POST", "/api/routes/{name}/labels", api.label),
             ("POST", "/api/routes/{name}/threshold", api.apply),
@@ -218,6 +220,12 @@ class _Handlers:
             raise BadRequest("confidence: give a number in [0, 1]", param="confidence")
         found = await link.do("admin", lambda store: store.nearest(route.name, confidence, NEIGHBOURS))
         return _json([route_figures.item_of(each) for each in found])
+
+    async def log(self, request: Request) -> Response:
+        """Return a page of the request log; see ``request_log.entries``."""
+        link, route = await self._authorized(request), self._route(request)
+        parameters = dict(request.query_params)
+        return _json(await link.do("admin", lambda store: request_log.entries(store, route.name, parameters)))
 
     async def queue(self, request: Request) -> Response:
         """Return the next block of answers to label after the place ``?after=``, and the place of its last item."""

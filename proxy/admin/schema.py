@@ -173,6 +173,38 @@ class Item(Struct, frozen=True, kw_only=True):
     answer: str | None
 
 
+class LogEntry(Struct, frozen=True, kw_only=True):
+    """One decision in the request log, with its texts where they are stored."""
+
+    id: str
+    choice: int
+    at: float
+    mode: str
+    decision: str
+    reason: str
+    #: Why an answer is unmeasured, in a sentence.
+    detail: str | None
+    confidence: float | None
+    threshold: float | None
+    policy: str | None
+    certified: bool
+    #: The name of the client key; None without keys.
+    key: str | None
+    #: Token counts of the whole request, at its first choice.
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    extra_calls: int
+    question: str | None
+    answer: str | None
+
+
+class Log(Struct, frozen=True, kw_only=True):
+    """``GET routes/NAME/log``: decisions, the newest first, and the cursor of the next page (None on the last)."""
+
+    items: list[LogEntry]
+    cursor: str | None
+
+
 class Change(Struct, frozen=True, kw_only=True):
     """One line of the history."""
 

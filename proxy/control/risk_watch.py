@@ -234,5 +234,5 @@ async def _reports(store: Store, state: RiskState) -> list[Report]:
         for each in await store.labelled(state.route, "feedback")
         if each.label.label == "incorrect"
         and each.decision.policy == state.policy
-        and each.decision.decision == "answer"
+        and each.decision.by_confidence
     ]

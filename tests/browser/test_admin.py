@@ -191,6 +191,33 @@ def test_the_curve_can_be_dragged(browser, proxy):
     page.context.close()
 
 
+def test_the_request_log_and_a_link_to_one_request(browser, proxy):
+    from playwright.sync_api import expect
+
+    page, said = opened(browser, proxy.url)
+    page.wait_for_selector("#log tr")
+    assert page.locator("#log th").count() == 10
+    page.click("#log-more")
+    expect(page.locator("#log th")).to_have_count(20, timeout=WAIT_MS)
+    page.select_option("#log-decision", "abstain")
+    others = page.locator("#log td:nth-child(2)").filter(has_not_text="abstain")
+    expect(others).to_have_count(0, timeout=WAIT_MS)
+    link = page.locator("#log a").first
+    request = link.get_attribute("title")
+    link.click()
+    expect(page.locator("#log th")).to_have_count(1, timeout=WAIT_MS)
+    assert page.input_value("#log-id") == request
+    assert "capital of country" in page.text_content("#log .question")
+    page.reload()
+    expect(page.locator("#log th")).to_have_count(1, timeout=WAIT_MS)
+    page.fill("#log-id", "unknown")
+    page.click("#log-search")
+    page.wait_for_selector("#log-none:has-text('no request with this id')")
+    assert _serious(page) == []
+    assert said == []
+    page.context.close()
+
+
 def test_labels_by_key_and_undo(browser, tmp_path):
     with serve(tmp_path, decisions=60, drawn=40, labelled=38) as running:
         page, _ = opened(browser, running.url)

@@ -188,3 +188,24 @@ def test_wrong_keys_are_counted(client):
     keys = [client.post("/admin/api/session", json={"key": "guess"}).status_code for _ in range(6)]
     assert keys == [401] * 5 + [429]
     assert client.get(AT).status_code == 200
+
+
+def test_the_request_log_is_filtered_paged_and_searched(client):
+    first = client.get(f"{AT}/log").json()
+    assert len(first["items"]) == 10
+    assert [each["at"] for each in first["items"]] == sorted(
+        (each["at"] for each in first["items"]), reverse=True
+    )
+    second = client.get(f"{AT}/log", params={"cursor": first["cursor"]}).json()
+    assert {each["id"] for each in first["items"]}.isdisjoint(each["id"] for each in second["items"])
+    abstained = client.get(f"{AT}/log", params={"decision": "abstain", "reason": "below_threshold"}).json()[
+        "items"
+    ]
+    assert {(each["decision"], each["reason"]) for each in abstained} == {("abstain", "below_threshold")}
+    one = first["items"][0]
+    (found,) = client.get(f"{AT}/log", params={"id": one["id"]}).json()["items"]
+    assert (found["id"], found["confidence"]) == (one["id"], one["confidence"])
+    assert client.get(f"{AT}/log", params={"id": "unknown"}).json() == {"items": [], "cursor": None}
+    for wrong in ({"decision": "maybe"}, {"reason": "x"}, {"id": "x" * 300}):
+        assert client.get(f"{AT}/log", params=wrong).status_code == 400
+    assert client.get(f"{AT}/log", headers={"authorization": ""}).status_code == 401

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { keysOf } from "./keys.js";
+import { logOf } from "./log.js";
 import { Curve, Hour, percent, Reliability } from "./charts.js";
 
 const REFRESH_MS = 10_000;
@@ -96,7 +97,7 @@ $("leave").addEventListener("click", () => trying(async () => {
 
 // The list of routes
 
-const wanted = () => decodeURIComponent(location.hash.slice(1));
+const wanted = () => decodeURIComponent(location.hash.slice(1).split("?")[0]);
 addEventListener("hashchange", () => { if (!$("page").hidden) trying(load); });
 
 async function start() {
@@ -125,7 +126,7 @@ async function load() {
   [items, after, given] = [[], 0, []];
   shown = null;
   take(found);
-  await Promise.all([neighbours(), more()]);
+  await Promise.all([neighbours(), more(), log.open()]);
 }
 
 async function refresh() {
@@ -432,12 +433,13 @@ $("undo").addEventListener("click", undo);
 $("reveal").addEventListener("change", next);
 const KEYS = { c: () => give("correct"), i: () => give("incorrect"), a: () => give("abstained"), s: () => items.length && passed(), u: undo };
 addEventListener("keydown", (event) => {
-  const typing = event.target instanceof HTMLInputElement && event.target.type !== "range";
+  const typing = event.target instanceof HTMLSelectElement || (event.target instanceof HTMLInputElement && event.target.type !== "range");
   if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat || $("page").hidden || busy()) return;
   KEYS[event.key]?.();
 });
 
 const keys = keysOf({ make, say, trying, sure, when, named });
+const log = logOf({ make, trying, when, number, route: () => shown?.name });
 
 $("who").value = sessionStorage.getItem("who") ?? "";
 trying(async () => {

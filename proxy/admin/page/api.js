@@ -30,6 +30,7 @@ export const logOut = () => ask("DELETE", "session");
 export const routes = () => ask("GET", "routes");
 export const figures = (route) => ask("GET", of(route));
 export const near = (route, confidence) => ask("GET", `${of(route)}/near?confidence=${confidence}`);
+export const log = (route, filters) => ask("GET", `${of(route)}/log?${new URLSearchParams(filters)}`);
 export const queue = (route, after) => ask("GET", `${of(route)}/queue?after=${after}`);
 export const label = (route, body) => ask("POST", `${of(route)}/labels`, body);
 export const apply = (route, body) => ask("POST", `${of(route)}/threshold`, body);
