@@ -22,7 +22,7 @@ class Format:
 
 
 def text_of(content: Any) -> Any:
-    """A message's text, which some clients send in parts."""
+    """Return the text of a message, which some clients send in parts."""
     if isinstance(content, list):
         return "".join(part.get("text", "") for part in content)
     return content
@@ -289,6 +289,6 @@ FORMATS: Mapping[str, Format] = {
 
 
 def framed(name: str | None, payload: dict[str, Any] | str) -> tuple[bytes, str]:
-    """The lines before an event's data, and the data as JSON text."""
+    """Return the lines before the data of an event, and the data as JSON text."""
     head = b"" if name is None else f"event: {name}\n".encode()
     return head, payload if isinstance(payload, str) else json.dumps(payload)

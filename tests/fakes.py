@@ -1,7 +1,7 @@
 """A fake upstream: a real HTTP server in OpenAI's chat format that says what a test scripted.
 
-One server serves many tests at once: ``script`` gives a prompt, and whoever asks with that prompt as the last
-message (or asks for that path) gets the scripted replies, one a call, the last one again and again. What was
+One server serves many tests at once: ``script`` returns a prompt, and a call with that prompt as its last message
+(or to that path) gets the scripted replies, one for each call, the last one repeatedly. What was
 asked, and whether the client left before its answer was over, is kept of every call::
 
     with FakeUpstream() as upstream:
@@ -58,7 +58,7 @@ class Call:
         return json.loads(self.body)
 
     def was_left(self) -> bool:
-        """Whether the client leaves before the answer is over, within the deadline."""
+        """Wait for the client to disconnect before the end of the answer; return whether it did so in time."""
         return self.left.wait(DEADLINE_S)
 
 
@@ -77,25 +77,25 @@ class Said:
 
     @property
     def text(self) -> str:
-        """The whole content."""
+        """The content of the choice."""
         return "".join(self.tokens)
 
 
 def says(*tokens: str, logprob: float | Sequence[float] = -0.01, **changes: Any) -> Said:
-    """A choice of ``tokens``, all of one logprob or each of its own."""
+    """Return a choice of ``tokens``, with one logprob for all or one for each."""
     values = [logprob] * len(tokens) if isinstance(logprob, int | float) else logprob
     return Said(tokens, tuple(values), **changes)
 
 
 def calls_tool(name: str, arguments: str, *words: str, logprob: float = -0.01) -> Said:
-    """A choice that calls a tool, perhaps with words before."""
+    """Return a choice that calls a tool, with optional words before the call."""
     called = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": arguments}}
     message = {"tool_calls": [called]} | ({} if words else {"content": None})
     return says(*words, logprob=logprob, message=message, finish_reason="tool_calls")
 
 
 def answer(*choices: Said, stop_at: int | None = None, then: str = "hold", **extra: Any) -> Reply:
-    """The choices, whole or streamed as the request says; ``extra`` are further fields of the answer.
+    """Reply with the choices, whole or streamed as the request asks; ``extra`` are further fields of the answer.
 
     A stream stops after ``stop_at`` events: it is held until the test releases it, or its connection
     is ended (``then="cut"``), or one after the other (``then="hold, cut"``).
@@ -133,7 +133,7 @@ def answer(*choices: Said, stop_at: int | None = None, then: str = "hold", **ext
 def raw(
     body: bytes, status: int = 200, *, headers: Mapping[str, str] | None = None, missing: int = 0
 ) -> Reply:
-    """These bytes, ``missing`` of which are announced but never come."""
+    """Reply with these bytes; ``missing`` further bytes are announced and never sent."""
 
     async def reply(call: Call, peer: Peer) -> None:
         await _send_whole(peer, status, headers or {}, body, missing=missing)
@@ -148,7 +148,7 @@ def error(status: int, message: str, *, headers: Mapping[str, str] | None = None
 
 
 def stream(*pieces: bytes, ended: bool = True) -> Reply:
-    """An event stream of these bytes; cut instead of ended on request."""
+    """Reply with an event stream of these bytes, which is cut where ``ended`` is false."""
 
     async def reply(call: Call, peer: Peer) -> None:
         await peer.send(_head(200, {"content-type": "text/event-stream"}, chunked=True))
@@ -161,7 +161,7 @@ def stream(*pieces: bytes, ended: bool = True) -> Reply:
 
 
 def held(then: Reply | None = None) -> Reply:
-    """Nothing, not even a head, until the test releases the call (or the client leaves)."""
+    """Send nothing, not even a head, until the test releases the call or the client disconnects."""
 
     async def reply(call: Call, peer: Peer) -> None:
         await _released(call)
@@ -172,7 +172,7 @@ def held(then: Reply | None = None) -> Reply:
 
 
 class FakeUpstream:
-    """The server, on a thread of its own; a context manager.
+    """The server, on a separate thread; a context manager.
 
     ``always`` is what it says to everything, in place of what is laid down for a prompt or a path.
     """
@@ -191,7 +191,7 @@ class FakeUpstream:
 
     @property
     def base_url(self) -> str:
-        """As a configuration has it."""
+        """The base URL for a configuration."""
         return f"http://127.0.0.1:{self.port}/v1"
 
     def __enter__(self) -> Self:
@@ -221,12 +221,12 @@ class FakeUpstream:
         self._replies[path] = list(replies)
 
     def calls(self, key: str) -> list[Call]:
-        """The calls so far with a prompt, or to a path."""
+        """Return the calls so far with a prompt, or to a path."""
         with self._changed:
             return list(self._calls.get(key, ()))
 
     def call(self, key: str, number: int = 0) -> Call:
-        """A call with a prompt, waited for."""
+        """Wait for a call with a prompt, and return it."""
         with self._changed:
             came = self._changed.wait_for(lambda: len(self._calls.get(key, ())) > number, DEADLINE_S)
             assert came, f"the upstream was not asked {key!r} {number + 1} times"
@@ -255,7 +255,7 @@ class FakeUpstream:
 
     @staticmethod
     async def _watched(call: Call, peer: Peer, reply: Reply) -> None:
-        """One call a connection, so that what comes after the request can only be its end."""
+        """Serve one call; a connection carries one, so anything after the request can only be its end."""
         leaving = asyncio.create_task(peer.gone())
         replying = asyncio.ensure_future(reply(call, peer))
         try:
@@ -306,7 +306,7 @@ def _whole(request: Any, choices: Sequence[Said], extra: Mapping[str, Any]) -> b
 
 
 def _events(request: Any, choices: Sequence[Said], extra: Mapping[str, Any]) -> list[bytes]:
-    """The chunks: each choice's role, then a token of every choice in turn, each one's end, the usage."""
+    """Return the chunks: the roles, then the tokens of all choices in turn, the ends of the choices, and the usage."""
     envelope = {**_ENVELOPE, "object": "chat.completion.chunk", "model": request["model"], **extra}
 
     def chunk(index: int, delta: Mapping[str, Any], logprobs: Any, finish_reason: str | None) -> bytes:
@@ -333,7 +333,7 @@ def _events(request: Any, choices: Sequence[Said], extra: Mapping[str, Any]) -> 
 
 
 def _framed(form: Format, request: Any, choices: Sequence[Said]) -> list[bytes]:
-    """The events of another format, its names before them."""
+    """Return the named events of another format."""
     framing = (framed(name, payload) for name, payload in form.events(request, choices))
     return [head + b"data: " + _scripted(text, choices) for head, text in framing]
 
@@ -344,7 +344,7 @@ def _usage(choices: Sequence[Said]) -> dict[str, int]:
 
 
 def _logprobs(request: Any, said: Said, part: slice) -> Any:
-    """Of a part of the tokens, as far as the request asks; a marker where the script has its own text."""
+    """Return the logprobs of a part of the tokens, as the request asks; a marker where the script gives the text."""
     if not request.get("logprobs"):
         return None
     if said.logprobs is not None:
@@ -365,7 +365,7 @@ def _logprobs(request: Any, said: Said, part: slice) -> Any:
 
 
 def _tops(token: str, value: float) -> list[dict[str, Any]]:
-    """The token and, sharing what probability it leaves, others: each half as likely as the one before."""
+    """Return the token and others that share the rest of the probability, each half as likely as the one before."""
     rest = max(-math.expm1(value), 1e-6)
     others = [(f"other{k}", math.log(rest) - k * math.log(2)) for k in range(1, 20)]
     found = [(token, value), *others]

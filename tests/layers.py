@@ -125,7 +125,7 @@ def _is_upward(found: Import) -> bool:
 def circle(found: Iterable[Import]) -> list[str]:
     """Return the names of modules that import each other in a circle, the first one again at the end; else nothing.
 
-    A package's ``__init__`` that collects the names of its own modules is no circle: its modules do not import it.
+    A package's ``__init__`` that collects the names of its modules is no circle: the modules do not import the package.
     """
     graph: dict[str, set[str]] = {}
     for each in found:

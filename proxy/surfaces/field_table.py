@@ -62,7 +62,7 @@ SPELLINGS: Final[Mapping[str, str]] = MappingProxyType(
         "reasoning.max_tokens": "thinking_budget_tokens", "repetition_context_size": "repeat_last_n",
     }
 )  # fmt: skip
-#: Objects whose members are fields of their own.
+#: Objects whose members are separate fields.
 OPENED: Final = frozenset({"text", "output_config", "reasoning"})
 #: Every name that some server gives a meaning at the top level of a request.
 NAMES: Final = (

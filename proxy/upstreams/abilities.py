@@ -1,7 +1,7 @@
 """The request parameters and formats that each model of an upstream accepts, learnt from proof.
 
 A client's request can make an upstream refuse anything, so a refusal proves nothing about other requests. Where a retry
-without an ability succeeds, the ability is suspected to be missing. The proxy then sends two probes of its own, of the
+without an ability succeeds, the ability is suspected to be missing. The proxy then sends two probes, of the
 same kind of request, with and without the ability. Only if the upstream refuses the first and accepts the second, the
 ability counts as missing for other requests, and for ten minutes at a time: then a further probe looks whether it has
 come back.

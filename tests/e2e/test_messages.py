@@ -213,7 +213,7 @@ def test_a_chat_is_not_asked_of_one_that_only_speaks_messages(proxy, upstream):
 
 
 class TestResponsesOverChat:
-    """The same of /v1/responses at an upstream that only speaks chat completions."""
+    """Requests to /v1/responses at an upstream that speaks chat completions only."""
 
     @pytest.mark.parametrize("said", [SURE, UNSURE])
     @pytest.mark.parametrize("model", ["chats", "chats-observe", "chats-off"])

@@ -1,4 +1,4 @@
-"""What stands on the wire, byte by byte: nothing of a withheld answer, and all of a served one."""
+"""The bytes on the wire: nothing of a withheld answer, and every byte of a served one."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ CORPUS: Final = Path(__file__).parent / "corpus"
 
 
 def kept(target: str) -> list[Path]:
-    """The files of one target."""
+    """Return the files of one target."""
     return sorted((CORPUS / target).glob("*"))
 
 

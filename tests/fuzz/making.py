@@ -30,7 +30,7 @@ ANY: Final = st.recursive(
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The paths of everything inside of ``value``."""
+    """Yield the path of everything inside ``value``."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in inside:
         yield (*at, key)
@@ -39,7 +39,7 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 @st.composite
 def nearly(draw: st.DrawFn, base: Any, most: int = 3) -> Any:
-    """``base`` with up to ``most`` places changed, taken away, doubled, or with a neighbour that nobody knows."""
+    """Draw ``base`` with up to ``most`` places changed, removed, doubled, or with an unknown neighbour."""
     made = copy.deepcopy(base)
     for _ in range(draw(st.integers(0, most))):
         found = list(places(made))
@@ -62,7 +62,7 @@ def nearly(draw: st.DrawFn, base: Any, most: int = 3) -> Any:
 
 
 def as_json(value: Any) -> bytes:
-    """With NaN and Infinity, as careless writers do."""
+    """Encode as JSON, with NaN and Infinity as some writers do."""
     return json.dumps(value).encode()
 
 

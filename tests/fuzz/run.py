@@ -35,7 +35,7 @@ class Round:
 
 
 def play(target: Target) -> Round:
-    """One round; what is no failure of the target's is raised."""
+    """Play one round; raise what is no failure of the target."""
     seen = Round()
 
     @settings(

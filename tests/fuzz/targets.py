@@ -104,7 +104,7 @@ _YAML: Final = st.one_of(
 
 
 def _plain(value: Any) -> Any:
-    """Without numbers that no YAML writer takes."""
+    """Return the value without numbers that no YAML writer accepts."""
     return json.loads(json.dumps(value))
 
 
@@ -252,7 +252,7 @@ _EVENTS: Final = st.lists(
 
 
 def _by_the_standard(content: bytes) -> list[bytes]:
-    """The payloads as WHATWG HTML 9.2.6 has them, lines joined by a space."""
+    """Return the payloads by WHATWG HTML 9.2.6, with lines joined by a space."""
     text = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     payloads, data = [], []
     for line in text.split(b"\n")[:-1]:

@@ -23,11 +23,11 @@ RESULT: Final = Path(__file__).parents[2] / "docs" / "explanation" / "matrix.md"
 UNKNOWN: Final = "I don't know."
 #: The words that must not get out where the answer is withheld.
 SECRET: Final = "Lyonaise"
-#: Surfaces at an upstream of their own format, and those that are served over chat completions.
+#: Surfaces at an upstream that speaks their format, and surfaces that are served over chat completions.
 UPSTREAMS: Final = ("its own format", "chat completions")
 OUTCOMES: Final = ("answer", "abstain", "unmeasured", "upstream error", "upstream's refusal")
 EVIDENCE: Final = ("logprobs", "samples")
-#: A tool call that is gated is a shape of its own: the route says so, not the request.
+#: A gated tool call is a separate shape: the route asks for it, not the request.
 GATED_CALL: Final = "gated tool call"
 
 
@@ -85,7 +85,7 @@ class Cell:
 
 
 def cells() -> Iterator[Cell]:
-    """Every combination; a surface that the tables gain is in it at once."""
+    """Yield every combination, with every surface of the tables."""
     shapes = [*dict.fromkeys(itertools.chain(*(door.shapes for door in DOORS.values()))), GATED_CALL]
     for surface in SURFACES:
         upstreams = UPSTREAMS if surface in OVER_CHAT else UPSTREAMS[:1]
@@ -94,7 +94,7 @@ def cells() -> Iterator[Cell]:
 
 
 def said(cell: Cell) -> Reply:
-    """What the upstream says in a cell."""
+    """Return the reply of the upstream in a cell."""
     if cell.outcome == "upstream error":
         return error(429, "slow down")
     if cell.outcome == "upstream's refusal":
@@ -117,7 +117,7 @@ def _words(sure: bool) -> Said:
 
 
 def _call(sure: bool) -> Said:
-    """A call whose arguments' tokens are among the logprobs, as vLLM gives them."""
+    """Return a call whose argument tokens are among the logprobs, as with vLLM."""
     city = "Paris" if sure else SECRET
     arguments = f'{{"city": "{city}"}}'
     call = calls_tool("weather", arguments)
@@ -127,7 +127,7 @@ def _call(sure: bool) -> Said:
 
 
 def table() -> str:
-    """The matrix in words: a line for each surface, upstream and shape, both whole and streamed."""
+    """Return the matrix as Markdown: a line for each surface, upstream and shape, whole and streamed."""
     lines = [
         "# What is gated",
         "",

@@ -40,7 +40,7 @@ class Door:
 
 
 def events_of(reply: Reply) -> list[Any]:
-    """The payloads of a stream."""
+    """Return the payloads of a stream."""
     lines = [
         line.removeprefix("data: ") for line in reply.body.decode().splitlines() if line.startswith("data: ")
     ]

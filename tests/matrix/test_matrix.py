@@ -74,7 +74,7 @@ def test_every_surface_has_a_door():
 @pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize("evidence", ["logprobs", "samples"])
 async def test_the_cells_of_a_surface(surface, evidence, upstream, tmp_path):
-    """All of them before one proxy; the first that is wrong is named."""
+    """One proxy serves every cell; the first wrong cell is named."""
     chosen = [
         cell for cell in CELLS if (cell.surface, cell.evidence) == (surface, evidence) and not cell.absent
     ]
@@ -100,7 +100,7 @@ async def ask(cell: Cell, running: Running, upstream: FakeUpstream) -> Reply:
 
 
 def _disagreeing(cell: Cell) -> Any:
-    """The answer to the client, and something else to whoever samples (or nothing, where that is the outcome)."""
+    """Reply to the client with an answer, and to the sampler with another one (or nothing, if that is the outcome)."""
     from tests.fakes import answer, error, says
 
     served = said(cell)
@@ -113,7 +113,7 @@ def _disagreeing(cell: Cell) -> Any:
 
 
 def seen(cell: Cell, reply: Reply) -> str:
-    """What the client makes of it."""
+    """Return what the client sees."""
     door = DOORS[cell.surface]
     if reply.status != 200:
         assert reply.status == 429

@@ -20,7 +20,7 @@ class Reply:
 
     @property
     def status(self) -> int:
-        """Of the one response there is."""
+        """The status of the response."""
         (start,) = [message for message in self.messages if message["type"] == "http.response.start"]
         return int(start["status"])
 
@@ -31,7 +31,7 @@ class Reply:
 
     @property
     def body(self) -> bytes:
-        """All of it."""
+        """The whole body."""
         return b"".join(message.get("body", b"") for message in self.messages[1:])
 
     @property
@@ -69,7 +69,7 @@ async def ask(
     pieces: Sequence[bytes] | None = None,
     leaves: asyncio.Event | None = None,
 ) -> Reply:
-    """One request: ``body`` is bytes, or a value sent as JSON; the client stays until ``leaves`` is set."""
+    """Send one request; ``body`` is bytes, or a value sent as JSON. The client stays until ``leaves`` is set."""
     given = {"content-type": "application/json"} if not isinstance(body, bytes) else {}
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     waiting = list(pieces if pieces is not None else [content])

@@ -53,16 +53,16 @@ class Running:
         self.app = App(parts)
 
     async def ask(self, path: str, body: Any = b"", **given: Any) -> Reply:
-        """One request; see ``asgi_client``."""
+        """Send one request; see ``asgi_client``."""
         return await ask(self.app, path, body, **given)
 
     async def chat(self, prompt: str, model: str = "m", **fields: Any) -> Reply:
-        """A chat completion of what was scripted."""
+        """Ask for a chat completion with a scripted prompt."""
         body = {"model": model, "messages": [{"role": "user", "content": prompt}], **fields}
         return await self.ask("/v1/chat/completions", body)
 
     def count(self, name: str, **labels: str) -> float:
-        """A metric's value."""
+        """Return the value of a metric."""
         return self.parts.metrics.registry.get_sample_value(name, labels) or 0.0
 
 

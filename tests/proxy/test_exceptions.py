@@ -26,7 +26,7 @@ from proxy.exceptions import (
 
 
 def leaves(kind):
-    """The tree below ``kind``; a module's private kinds of its own are not part of it."""
+    """Return the tree below ``kind``, without private kinds of other modules."""
     children = [child for child in kind.__subclasses__() if child.__module__ == exceptions.__name__]
     return {kind, *(leaf for child in children for leaf in leaves(child))}
 

@@ -26,7 +26,7 @@ CONTRACT = {
 
 
 def samples(metrics):
-    """What a scrape gives: (name, labels) -> value."""
+    """Return the samples of a scrape: (name, labels) -> value."""
     text = metrics.exposition().decode()
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value

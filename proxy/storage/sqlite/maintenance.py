@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 #: Free pages that one step returns to the file system (4 MB of 4 KB pages).
 _STEP_PAGES: Final = 1_000
-#: Milliseconds that a truncating checkpoint waits for readers: it blocks writers meanwhile.
+#: Milliseconds that a truncating checkpoint waits for readers: it blocks writers during that time.
 _CHECKPOINT_MS: Final = 200
 
 

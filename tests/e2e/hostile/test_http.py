@@ -18,10 +18,10 @@ from tests.fakes import DEADLINE_S, answer, raw, says
 if TYPE_CHECKING:
     from tests.fakes import FakeUpstream
 
-#: A request that an attacker smuggles: were it heard, it would be answered with a 404 of its own.
+#: A request that an attacker smuggles: if the proxy read it, it would answer with a second 404.
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-#: Of the server itself, of a gated door, of what is passed through, of Starlette's.
+#: Paths of gated endpoints, of passed-through requests and of Starlette's routes.
 PATHS = ["/v1/chat/completions", "/v1/feedback", "/v1/embeddings", "/admin/api/routes", "/nowhere"]
 
 
@@ -31,7 +31,7 @@ def connect(target: Proxy) -> socket.socket:
 
 
 def answers(connection: socket.socket) -> list[int]:
-    """The statuses of all that comes until the connection ends."""
+    """Return the statuses of all responses until the connection ends."""
     seen = b""
     try:
         while piece := connection.recv(65_536):
@@ -95,7 +95,7 @@ AMBIGUOUS = {
 
 @pytest.mark.parametrize("case", AMBIGUOUS)
 def test_what_can_be_read_in_two_ways_is_refused(target: Proxy, case):
-    """And what stands behind it is no request."""
+    """What follows it is not read as a request."""
     got = told(target, AMBIGUOUS[case] + SMUGGLED)
     assert len(got) == 1
     assert got[0] in (400, 405, 415)
@@ -232,7 +232,7 @@ def test_bodies_over_the_bound(target: Proxy, path, announced):
 def test_an_upstreams_bomb_is_not_unpacked_beyond_the_bound(
     target: Proxy, upstream: FakeUpstream, model, streamed, coding
 ):
-    """It was not asked to compress anything."""
+    """The proxy asked for no compression."""
     packed = zlib.compressobj(9, wbits=31 if coding == "gzip" else 15)
     bomb = packed.compress(b'{"choices":[' + b" " * 60_000_000) + packed.flush()
     kind = "text/event-stream" if streamed else "application/json"

@@ -1,4 +1,4 @@
-"""JSON that is large, deep, broken or strange, on every door: a refusal of ours or an answer, and no defect."""
+"""JSON that is large, deep, broken or strange, on every path: a refusal or an answer, and no defect."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def base(surface: str, model: str, prompt: str) -> dict[str, Any]:
 
 
 def with_field(body: dict[str, Any], text: bytes) -> bytes:
-    """The body with one more field, as it is written."""
+    """Return the body with one more field, byte for byte."""
     return json.dumps(body).encode()[:-1] + b"," + text + b"}"
 
 
@@ -37,7 +37,7 @@ def sent(target: Proxy, surface: str, body: bytes | dict[str, Any]) -> httpx.Res
 
 
 def ours(got: httpx.Response, *statuses: int) -> None:
-    """One of these statuses; an error is in the vendor's shape."""
+    """Assert that the status is one of these, and that an error has the vendor's shape."""
     assert got.status_code in statuses, got.text[:500]
     if got.status_code != 200:
         assert got.json()["error"]["message"]
@@ -370,11 +370,11 @@ ANSWERS: Final = {
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("case", ANSWERS)
 def test_what_an_upstream_may_send(target: Proxy, upstream: FakeUpstream, surface, case, streamed):
-    """It has no evidence, so none of it is an answer; a broken one is the upstream's failure."""
+    """Without evidence nothing of it is an answer; a broken one is the upstream's failure."""
     event = ANSWERS[case].replace(b'"message"', b'"delta"')
     reply = stream(b"data: " + event + b"\n\n", b"data: [DONE]\n\n") if streamed else raw(ANSWERS[case])
     prompt = upstream.script(reply)
-    model = "enforce" if surface == "completions" else "chats"  # which nobody translates
+    model = "enforce" if surface == "completions" else "chats"  # that route does not translate
     got = sent(target, surface, {**base(surface, model, prompt), "stream": streamed})
     ours(got, 200, 502)
     assert "Ly" not in got.text

@@ -1,4 +1,4 @@
-"""Nothing keeps the loop: in processor time, with a bound far above the figures of tests/HOSTILE.md."""
+"""Hostile bodies do not block the loop, by processor time, with a bound far above tests/HOSTILE.md's figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may open which path: the table of routes itself is walked, so that a new path is closed or named here."""
+"""Access to each path: the routes are listed from the application, so a new path must be closed or named here."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from starlette.routing import BaseRoute
 
-#: Probes and metrics, which tell of nobody; the admin page's own files; and the door to it, which tells whether a
-#: session is open, opens one with the key, and ends one.
+#: Probes and metrics, which hold nothing about clients; the files of the admin page; and its login, which tells whether
+#: a session is open, opens one with the key, and ends one.
 OPEN = {
     ("GET", "/health"), ("GET", "/health/live"), ("GET", "/health/ready"), ("GET", "/metrics"),
     ("GET", "/admin"), ("GET", "/admin/{path:path}"), ("GET", "/admin/api/session"), ("DELETE", "/admin/api/session"),
@@ -54,7 +54,7 @@ def table(routes: Sequence[BaseRoute], below: str = "") -> Iterator[tuple[str, s
 
 
 def doors(app: App) -> list[tuple[str, str]]:
-    """All of them: gated ones, Starlette's, and what is passed through."""
+    """Return every path: gated ones, Starlette's and passed-through ones."""
     inside = app._doors
     cold = list(table(inside._cold.routes))
     assert len(cold) > 15

@@ -1,4 +1,4 @@
-"""Who may ask: keys by their hashes, in the headers that SDKs use."""
+"""Authentication: keys by their hashes, in the headers that SDKs use."""
 
 from __future__ import annotations
 

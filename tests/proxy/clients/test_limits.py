@@ -1,4 +1,4 @@
-"""What one key may use: requests and tokens a minute, and its share of what is under way."""
+"""The limits of one key: requests and tokens a minute, and its share of the requests in flight."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class Hung:
         self.go = asyncio.Event()
 
     async def open(self):
-        """It is."""
+        """Open the store, which needs nothing."""
 
     async def aclose(self):
         """So be it."""
@@ -172,7 +172,7 @@ async def test_a_store_that_hangs_is_asked_once_and_then_left_alone():
     store.go.set()
     while limits._asked:
         await asyncio.gather(*limits._asked)
-    # What was spent meanwhile is told it in one.
+    # Tokens spent in the meantime are reported in one call.
     assert (store.asked, store.spent) == (2, 50)
 
 

@@ -1,4 +1,4 @@
-"""The door of a gated path: what goes out of it, as an answer, as a stream, and as an error."""
+"""The endpoint of a gated path: its answers, streams and errors."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ def test_a_route_that_is_off_has_no_gate():
 
 
 def settles(*, texts=30, logprob=-5.0, **given):
-    """After how many tokens of a hopeless answer the stream is settled, or None."""
+    """Return after how many tokens of a hopeless answer the stream is settled, or None."""
     found, _ = exchange(**given, stream=True)
     reader = Pipeline(found.route).reader(found, found.ask)
     for number in range(texts):
@@ -260,7 +260,7 @@ def test_a_hopeless_answer_is_settled_early():
 @pytest.mark.parametrize("given", [
     {"mode": "observe"}, {"tools": [{"type": "function"}]}, {"upstream": Mute},
     {"gate": Gate(Uncalibrated(SCORERS["min_logprob"], -1.0), on_unmeasured="answer")},
-], ids=["observing", "tools on offer", "no logprobs", "unmeasured answers go out"])  # fmt: skip
+], ids=["observing", "tools on offer", "no logprobs", "unmeasured answers are sent"])  # fmt: skip
 def test_but_only_where_its_end_cannot_matter(given):
     assert settles(**{"gate": MINIMUM, **given}) is None
 

@@ -32,7 +32,7 @@ def bodies(prompt):
 
 
 def reports(got):
-    """The ``idk`` field, wherever the format has it."""
+    """Return the ``idk`` field, wherever the format has it."""
     found = []
 
     def look(value):

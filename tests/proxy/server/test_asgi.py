@@ -11,7 +11,7 @@ from proxy.server import asgi
 
 
 def receiving(*messages):
-    """A server's ``receive``: these messages, then nothing for ever."""
+    """Return a ``receive`` that gives these messages and then waits for ever."""
     waiting = list(messages)
 
     async def receive():
@@ -89,7 +89,7 @@ async def test_a_whole_response_says_how_long_it_is():
 
 
 class Server:
-    """Its ``receive`` waits until the test lets the client leave."""
+    """A server whose ``receive`` waits until the test disconnects the client."""
 
     def __init__(self):
         self.left = asyncio.Event()
@@ -182,7 +182,7 @@ async def test_the_watcher_ends_with_the_work():
 
 
 class Client:
-    """Its ``send`` keeps what was sent, and can be slow."""
+    """A client whose ``send`` keeps what was sent, and can be slow."""
 
     def __init__(self):
         self.sent = []
@@ -301,7 +301,7 @@ async def test_a_begun_stream_is_pushed_as_the_server_takes_it():
     client, server = Client(), Taking()
     with asgi.EventStream(client.send, list, 60.0, server.push) as out:
         wait = out.push(b"a")
-        assert wait is not None  # the head goes out first
+        assert wait is not None  # the head is sent first
         await wait()
         assert out.push(b"b") is None
         assert out.push(b"c") is None

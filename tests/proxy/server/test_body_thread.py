@@ -28,7 +28,7 @@ async def test_an_exception_comes_back():
 
 
 async def test_one_after_the_other():
-    """Of several threads at once the loop's would have to wait for each."""
+    """With several threads at once, the thread of the loop would have to wait for each."""
     thread, under_way, seen = BodyThread(), threading.Lock(), []
 
     def work(number: int) -> int:
@@ -42,7 +42,7 @@ async def test_one_after_the_other():
 
 
 async def test_the_loop_has_its_turn_between_two_of_them():
-    """A loop that waits at each of its own calls waits for one piece of work in between, not for all that wait."""
+    """Between two calls, the loop waits for one piece of work, not for every queued one."""
     thread, seen = BodyThread(), []
 
     async def one(number: int) -> None:
@@ -54,7 +54,7 @@ async def test_the_loop_has_its_turn_between_two_of_them():
 
 
 async def test_long_work_pauses_for_a_round_of_the_loop():
-    """Whatever the loop has to do meanwhile is done, each of its callbacks, before the work goes on."""
+    """Every pending callback of the loop runs before the work continues."""
     thread, seen, loop = BodyThread(), [], asyncio.get_running_loop()
 
     def work(name: str) -> str:
@@ -140,7 +140,7 @@ def test_a_loop_that_has_stopped_is_not_waited_for():
     platform.libc_ver()[0] != "glibc", reason="another allocator may give everything back at once"
 )
 async def test_memory_that_is_had_ready_is_not_touched_for_the_first_time():
-    """Of 20 MB anew there are 4,883 pages, each a fault that the loop would wait for."""
+    """New memory of 20 MB has 4,883 pages, each with a page fault that the loop would wait for."""
     size = 20_000_000
 
     def faults() -> int:

@@ -44,7 +44,7 @@ async def everything(reader):
 
 
 async def refused(reader, status, code):
-    """The connection ends with this error."""
+    """Assert that the connection ends with this error."""
     head, _, body = (await everything(reader)).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status)
     assert b"connection: close" in head
@@ -94,7 +94,7 @@ async def test_a_request_in_many_pieces_is_whole_in_time():
 
 
 async def test_what_an_application_leaves_unread_is_not_held_against_its_client():
-    """It reads nothing while a body waits: reading has stopped on this side."""
+    """The server stops reading while the application leaves a body unread."""
     begin = asyncio.Event()
     app = Echo()
 

@@ -33,7 +33,7 @@ VALUES = st.recursive(
 
 
 def counted(value) -> tuple[int, int, int]:
-    """Its strings, objects and commas."""
+    """Return the numbers of strings, objects and commas in a value."""
     if isinstance(value, str):
         return 1, 0, 0
     if isinstance(value, dict):
@@ -64,7 +64,7 @@ def test_so_many_escapes_and_no_more():
 
 
 def in_memory(texts: list[str]) -> int:
-    """Bytes that the characters beyond Latin-1 let their texts take, by what the interpreter says of them."""
+    """Return the bytes of the texts with characters beyond Latin-1, as the interpreter reports them."""
     return sum(
         sys.getsizeof(text) - sys.getsizeof(text[0]) for text in map(padded, texts) if not is_narrow(text)
     )
@@ -75,7 +75,7 @@ def is_narrow(text: str) -> bool:
 
 
 def padded(text: str) -> str:
-    """With its widest character at the front, whose own size has a string's overhead in it."""
+    """Return the text with its widest character repeated at the front."""
     return max(text, default="") + text
 
 

@@ -18,7 +18,7 @@ SECRET = "sk-abcdefghijklmn"
 
 @pytest.fixture
 def said():
-    """A logger of our own under the configuration's formatter, and what it wrote."""
+    """A logger under the configuration's formatter, and what it wrote."""
 
     def make(style):
         stream = io.StringIO()

@@ -22,7 +22,7 @@ def body(data, *, more=True):
 
 
 async def silence(reader):
-    """Whether nothing comes."""
+    """Return whether nothing arrives."""
     try:
         return await asyncio.wait_for(reader.read(1), 0.05) == b""
     except TimeoutError:
@@ -99,7 +99,7 @@ async def test_pieces_are_pushed_and_a_slow_client_holds_them_back():
     async def app(scope, receive, send):
         push = scope["extensions"][asgi.PUSH]
         await send(START)
-        wait = push(b"a")  # the head has not gone out: with it
+        wait = push(b"a")  # the head has not been sent yet: it is sent with this piece
         assert wait is None
         assert push(b"") is None
         while wait is None:

@@ -49,7 +49,7 @@ def sent(events, *, done=True):
 
 
 def received(data):
-    """The events that a client reads, and whether ``[DONE]`` ended them."""
+    """Return the events that a client reads, and whether ``[DONE]`` ended them."""
     blocks = data.decode().split("\n\n")
     assert blocks.pop() == ""
     payloads = [block.removeprefix("data: ") for block in blocks]
@@ -66,7 +66,7 @@ def answer(*texts, index=0, finish="stop"):
 
 
 def run(pieces, asked, *, ask=LOGPROBS, hold=True, withheld=(), make=None):
-    """What went out while the pieces came, and what went out at the end."""
+    """Return what was sent while the pieces arrived, and what was sent at the end."""
     reader = CHAT.stream(asked, ask, hold=hold, watch=make)
     flowed = [reader.feed(piece) for piece in pieces]
     completion = reader.completion()
@@ -75,7 +75,7 @@ def run(pieces, asked, *, ask=LOGPROBS, hold=True, withheld=(), make=None):
 
 @st.composite
 def streams(draw, name="SERVED{}".format):
-    """The choices' texts, and a stream of them: interleaved, some chunks shared, cut anywhere."""
+    """Draw the texts of choices and a stream of them: interleaved, with shared chunks, cut anywhere."""
     n = draw(st.integers(1, 3))
     texts = [
         [name(index), *draw(st.lists(st.sampled_from(["a", " b", "é", "\n\n"]), max_size=4))]
@@ -108,7 +108,7 @@ def streams(draw, name="SERVED{}".format):
 
 
 def bare(event, *, asked):
-    """An event as the client gets it: without ``idk``, and without logprobs that it did not ask for."""
+    """Return an event as the client gets it: without ``idk``, and without logprobs that it did not ask for."""
     choices = [{**each, "logprobs": each["logprobs"] if asked else None} for each in event["choices"]]
     return {**{key: value for key, value in event.items() if key != "idk"}, "choices": choices}
 

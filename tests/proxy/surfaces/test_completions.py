@@ -57,7 +57,7 @@ def render(given, request, ask=LOGPROBS, withheld=()):
 
 
 def streamed(request, *events, ask=LOGPROBS, hold=True, withheld=()):
-    """What goes out as it comes, and at the end."""
+    """Return what is sent while the stream arrives, and at the end."""
     reader = SURFACE.stream(request, ask, hold=hold, watch=None)
     sent = (
         b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events) + b"data: [DONE]\n\n"

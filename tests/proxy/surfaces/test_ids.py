@@ -55,7 +55,7 @@ def test_a_streams_id_that_is_no_text_is_none():
 
 
 class Settled:
-    """Nothing can pass any more."""
+    """A watch whose verdict is settled."""
 
     settled = True
 

@@ -38,7 +38,7 @@ async def test_what_is_no_utf_8_is_an_upstreams_error(serving, upstream, path, r
     async with serving({"name": "r", **ROUTES[route]}, upstream={"formats": ["chat"]}) as proxy:
         reply = await proxy.ask(path, {"model": "m", "stream": streams, **ASKED[path](prompt)})
     assert b"\xff" not in reply.body
-    if reply.status == 200:  # what has begun is told of its error, or where nobody judges it, cut
+    if reply.status == 200:  # a stream that has begun ends with the error, or is cut where no gate reads it
         told = b'"error"' in reply.body or b"response.failed" in reply.body
         assert told or reply.messages[-1].get("more_body", True)  # the last is the head where no body came
         assert streams or route == "off"

@@ -20,7 +20,7 @@ TOPS = Ask(None, {}, logprobs=True, top_logprobs=5, alternatives=5)
 
 
 def verdict(completion: Completion, withheld: Collection[int] = (), *, text: str = TEXT) -> Verdict:
-    """A verdict that withholds the choices of these indices."""
+    """Return a verdict that withholds the choices of these indices."""
     decisions = tuple(
         Decision("abstain", "below_threshold", 0.25, 0.5, -1.5, "logprobs")
         if choice.index in withheld

@@ -61,7 +61,7 @@ async def test_a_slow_answer_is_not_cut_by_it(serving, upstream):
 
 
 async def test_a_route_has_so_many_calls_at_one_time(serving, upstream):
-    """Who finds none free does not wait for others; who finds some makes do with them."""
+    """A request without free slots does not wait for others; with too few it uses those."""
     prompt = upstream.script(telling(PARIS, ["Paris"] * 9, holds=True))
     free = upstream.script(telling(PARIS, ["Paris"] * 9))
     async with serving(route(samples=3, budget={"concurrency": 1})) as running:

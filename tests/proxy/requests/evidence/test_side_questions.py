@@ -18,7 +18,7 @@ def route(scorer, least=0.5, **settings):
 
 
 def asides(upstream):
-    """Every call whose prompt is a question of the proxy's own."""
+    """Return every call whose prompt is a question that the proxy asks."""
     return [call for key in list(upstream._calls) if QUESTION in key or "JSON list" in key for call in upstream.calls(key)]  # fmt: skip # noqa: E501
 
 
@@ -41,7 +41,7 @@ def aside(upstream, monkeypatch):
 
 
 def letters(**logprobs):
-    """A first token with these alternatives, the likeliest chosen."""
+    """Return a first token with these alternatives, the likeliest chosen."""
     tops = [{"token": token, "logprob": math.log(p)} for token, p in logprobs.items()]
     content = [{**tops[0], "top_logprobs": tops}]
     return raw(

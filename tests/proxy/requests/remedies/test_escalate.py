@@ -14,7 +14,7 @@ RULE = {"scorers": ["mean_logprob"], "score_threshold": -0.5, "mode": "enforce"}
 
 
 def by_model(**replies):
-    """Each model's own reply."""
+    """Reply by the name of the model."""
 
     async def reply(call, peer):
         await replies[call.json["model"]](call, peer)

@@ -24,7 +24,7 @@ def in_context(prompt):
 
 
 def script(upstream, opened, closed):
-    """What is said with the passage and without it; gives the prompt of each."""
+    """Script the replies with the passage and without it; return the prompt of each."""
     bare = upstream.script(*([closed] if closed is not None else []))
     whole = in_context(bare)
     upstream._replies[whole] = [opened]
