@@ -20,6 +20,9 @@ COMBINATIONS: Final = "combinations"
 ANSWERED_BY: Final = "answered_by"
 #: The field that limits an answer's length. It is in a fingerprint only if it cut the answer off.
 LIMIT: Final = "max_tokens"
+#: The field of the system prompt, and its value in a policy whose labels had many different system prompts.
+SYSTEM: Final = "system"
+ANY_SYSTEM: Final = "any of several"
 #: The fewest labels for the fit that a combination of field values needs to be listed.
 LEAST_LABELS: Final = 20
 #: The request fields that older fingerprints hold, at the top level; None where a request did not set one.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gating.conditions import GROUPINGS, NONE, RESCUED, Group
-from gating.fingerprint import COMBINATIONS, FIELDS, learn
+from gating.fingerprint import ANY_SYSTEM, COMBINATIONS, FIELDS, SYSTEM, learn
 from gating.fingerprint import LEAST_LABELS as LEAST_FIELD_LABELS
 from gating.policy import Policy
 from gating.tuning.by_condition import (
@@ -30,6 +30,8 @@ from gating.types import GatingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from gating.tuning.goals import Choice, Goal
     from gating.tuning.graded import Graded
@@ -211,22 +213,39 @@ def _with_fields(
     """
     if not graded.kinds:
         return dict(fingerprint), splits
-    size = len(graded.kinds)
-    labels = {
-        name: np.bincount(graded.kind[rows[graded.labelled[rows]]], minlength=size).tolist()
-        for name, rows in splits.items()
-    }
-    learnt = learn(graded.kinds, labels)
-    if learnt is None:
+    for kinds, kind in ((graded.kinds, graded.kind), _with_any_system(graded)):
+        labels = {
+            name: np.bincount(kind[rows[graded.labelled[rows]]], minlength=len(kinds)).tolist()
+            for name, rows in splits.items()
+        }
+        learnt = learn(kinds, labels)
+        if learnt is not None:
+            break
+    else:
         raise GatingError(
-            f"the records have {size} different combinations of request fields, and none of them has "
+            f"the records have {len(graded.kinds)} different combinations of request fields, and none of them has "
             f"{LEAST_FIELD_LABELS} labels for the fit; label more answers of one kind of request"
         )
-    kept = np.isin(graded.kind, sorted(learnt.kept))
+    kept = np.isin(kind, sorted(learnt.kept))
     found = {**fingerprint, FIELDS: learnt.fields}
     if learnt.combinations:
         found[COMBINATIONS] = learnt.combinations
     return found, {name: rows[kept[rows]] for name, rows in splits.items()}
+
+
+def _with_any_system(graded: Graded) -> tuple[list[dict[str, Any]], NDArray[np.intp]]:
+    """Return the kinds of requests without regard to their system prompts, and the number of each answer's kind.
+
+    A policy that is fitted so matches only routes that leave the system prompt free (``prompt: any``).
+    """
+    kinds: list[dict[str, Any]] = []
+    numbers = []
+    for fields in graded.kinds:
+        freed = {**fields, SYSTEM: ANY_SYSTEM}
+        if freed not in kinds:
+            kinds.append(freed)
+        numbers.append(kinds.index(freed))
+    return kinds, np.array(numbers, dtype=np.intp)[graded.kind]
 
 
 def _one_of_each(graded: Graded, rows: Rows, rng: np.random.Generator, by: str | None) -> Rows:

@@ -10,6 +10,7 @@ from proxy.app.gates import gate_of
 from proxy.config import Rag, fallback_of
 from proxy.exceptions import ConfigError
 from proxy.requests.evidence import make_gatherers
+from proxy.requests.fields import COMPARED
 from proxy.requests.pipeline import Pipeline
 from proxy.requests.prompt.additions import load as load_examples
 from proxy.requests.prompt.context import finder
@@ -78,6 +79,9 @@ def pipeline_of(
         or any(other.route.forwards_credentials for other in (stronger, judge) if other is not None),
         provider=provider,
     )
+    if route.compares:
+        for field in COMPARED:
+            route.metrics.unmatched(field, 0)
     if gate is None:
         return Pipeline(route, recorder=joining.recorder)
     return Pipeline(

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: The canonical names of the table. A field outside it is compared as well, and counted as ``other``.
 KNOWN: Final = INERT | frozenset(SAMPLING) | PINNED | {LIMIT, "upstream"}
+#: The values of the label ``field`` of ``idk_unmatched_total``.
+COMPARED: Final = (*sorted((KNOWN - INERT) | {"model"}), "other")
 #: Values that every server treats like an absent field.
 _LIKE_ABSENT: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType(
     {

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -47,8 +47,16 @@ _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 #: Finding the words of a text takes ten times as long as reading JSON of that size.
 _WORDS_COST = 10
 
-#: The evidence that an answer brings in its logprobs.
-_OF_LOGPROBS = frozenset({"logprobs", "top_logprobs"})
+#: The field of ``Evidence`` that is empty if the upstream did not give what a scorer needs.
+_GIVEN: Final = (
+    ("logprobs", "token_logprobs"),
+    ("top_logprobs", "token_logprobs"),
+    ("p_true", "p_true"),
+    ("verbalised", "verbalised"),
+    ("closed_book", "closed_book"),
+    ("embeddings", "embeddings"),
+    ("meanings", "meanings"),
+)
 _NOTHING_TO_GATHER = nullcontext()
 _CUT_SHORT = Unmeasured("its length limit cut it off")
 
@@ -377,9 +385,9 @@ def _upstream_gave_none(choice: Choice, exchange: Exchange) -> bool:
     """
     evidence, needs = choice.evidence, exchange.gate.needs
     complete = choice.finish_reason != "length" and exchange.request.prompts == 1
-    without_logprobs = bool(needs & _OF_LOGPROBS) and evidence.token_logprobs is None
-    without_samples = bool(needs - _OF_LOGPROBS)
-    return complete and (without_logprobs or without_samples)
+    too_few_samples = "samples" in needs and len(evidence.samples) < exchange.route.config.samples
+    missing = any(getattr(evidence, field) is None for need, field in _GIVEN if need in needs)
+    return complete and (missing or too_few_samples)
 
 
 def _differing(exchange: Exchange, completion: Completion) -> set[str]:

@@ -113,6 +113,15 @@ def test_tuning_drops_labels_of_rare_combinations_and_lists_the_others():
     assert sum(map(len, tuned.splits.values())) == 400
 
 
+def test_a_system_prompt_that_varied_freely_is_named_and_matches_none():
+    kinds = [({**COLD, "system": f"sha256:{number}"}, 10) for number in range(30)]
+    fitted = tune(labels(*kinds), WrongCost(1.0), scorers=["mean_logprob"]).policy
+    assert fitted.fingerprint[FIELDS] == {"temperature": 0, "system": "any of several"}
+    live = {FIELDS: {"temperature": 0, "system": "sha256:1"}}
+    assert not fitted.matches(live)
+    assert fitted.differences(live, ignored=("system",)) == ()
+
+
 def test_tuning_refuses_labels_of_which_no_combination_is_common():
     kinds = [({"temperature": number}, 5) for number in range(20)]
     with pytest.raises(GatingError, match="20 different combinations of request fields"):
