@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from proxy.surfaces.contract import Ask, Request
 
 T = TypeVar("T")
-_KEY: Final = re.compile(rb'[\s{,]*("(?:[^"\\]|\\.)*")\s*:\s*')
+_KEY: Final = re.compile(rb'[\s{,]*("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*')
 _END: Final = re.compile(rb"\s*}?\s*\Z")
 _TWICE: Final = "the body has two fields of one name; send each field once"
 _NAME: Final = msgspec.json.Decoder(str)
@@ -79,7 +79,11 @@ def _check_names(fields: dict[str, Raw], body: bytes) -> None:
     place = 0
     for name, value in fields.items():
         found = _KEY.match(body, place)
-        if found is None or _NAME.decode(found[1]) != name or not is_at(body, found.end(), value):
+        if (
+            found is None
+            or (found[1] != b'"%b"' % name.encode() and _NAME.decode(found[1]) != name)
+            or not is_at(body, found.end(), value)
+        ):
             raise BadRequest(_TWICE)
         place = found.end() + len(memoryview(value))
     if _END.match(body, place) is None:

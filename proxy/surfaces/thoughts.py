@@ -24,6 +24,8 @@ _CHANNEL: Final = re.compile(
     re.DOTALL,
 )
 _CHANNEL_MARK: Final = "<|channel|>"
+#: The longest mark, in characters, with some room for attributes.
+_MARK_LENGTH: Final = 64
 #: One of these characters is in every mark of a thought.
 _MARKS: Final = ("<", "[", "◁")
 
@@ -53,6 +55,23 @@ def visible(content: str) -> Visible:
 def begins_thought(text: str) -> bool:
     """Return whether ``text`` holds the mark of a thought."""
     return any(mark in text for mark in _MARKS) and (_CHANNEL_MARK in text or _TAG.search(text) is not None)
+
+
+class MarkFinder:
+    """Looks for the mark of a thought in a text that comes in pieces."""
+
+    __slots__ = ("_recent",)
+
+    def __init__(self) -> None:
+        #: The last characters since one that may begin a mark; empty before.
+        self._recent = ""
+
+    def found_in(self, piece: str) -> bool:
+        """Return whether ``piece`` completes a mark."""
+        if not self._recent and "<" not in piece and "[" not in piece and "◁" not in piece:
+            return False
+        self._recent = (self._recent + piece)[-_MARK_LENGTH:]
+        return begins_thought(self._recent)
 
 
 def _outside_tags(content: str) -> str | None:

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from proxy.surfaces.contract import Ask, Choice, Completion, EarlyVerdict, Extra, Request, Verdict
 
 _NULL: Final = Raw(b"null")
-#: Characters of a growing text in which the mark of a thought is looked for.
-_MARK_LENGTH: Final = 32
 #: The fields of a delta that hold tool calls.
 _CALLS: Final = frozenset({"tool_calls", "function_call"})
 #: Values of ``error`` in chunks of servers that did not fail.
@@ -101,8 +99,7 @@ class _Growing:
     numbers: wire.CallNumbers | None = None
     #: The tool calls as they grow, by their numbers.
     calls: dict[int, wire.Call] = field(default_factory=dict)
-    #: The last characters of the text, in which the mark of a thought may be.
-    recent: str = ""
+    marks: thoughts.MarkFinder = field(default_factory=thoughts.MarkFinder)
 
     def add(self, choice: wire.ChunkChoice[ReadLogprobs]) -> None:
         """Add one chunk's part."""
@@ -155,13 +152,8 @@ class _Growing:
         """Give the tokens to the early verdict, which needs each chunk's tokens to be its text, and no thoughts."""
         if not tokens and not text:
             return
-        self.recent = (self.recent + text)[-_MARK_LENGTH:]
         logprobs = [token.logprob for token in tokens if token.token]  # an end-of-turn token shows no text
-        if (
-            "".join(token.token for token in tokens) != text
-            or None in logprobs
-            or thoughts.begins_thought(self.recent)
-        ):
+        if "".join(token.token for token in tokens) != text or None in logprobs or self.marks.found_in(text):
             self.early = None
         else:
             early.add(logprobs)  # type: ignore[arg-type] # without None, as was just seen

@@ -33,8 +33,6 @@ _KNOWN: Final = (
     "response.custom_tool_call_input.", "response.mcp_", "response.web_search_call.", "response.file_search_call.",
     "response.code_interpreter_call", "response.image_generation_call.", "keepalive", "ping", *_ENDS,
 )  # fmt: skip
-#: Characters of a growing text in which the mark of a thought is looked for.
-_MARK_LENGTH: Final = 32
 
 
 class ResponsesStream:
@@ -52,7 +50,7 @@ class ResponsesStream:
         self._texts: list[str] = []
         self._tokens: list[Token] = []
         self._malformed: Unmeasured | None = None
-        self._recent = ""
+        self._marks = thoughts.MarkFinder()
         self._unreadable: str | None = None
         #: The type of an event that may hold text which is not read.
         self._unknown: str | None = None
@@ -120,12 +118,11 @@ class ResponsesStream:
         self._tokens += tokens
         if self._early is None or not (tokens or delta):
             return
-        self._recent = (self._recent + delta)[-_MARK_LENGTH:]
         logprobs = [token.logprob for token in tokens if token.token]
         if (
             "".join(token.token for token in tokens) != delta
             or None in logprobs
-            or thoughts.begins_thought(self._recent)
+            or self._marks.found_in(delta)
         ):
             self._early = None  # a prefix can be judged only if each event's tokens are its text
         else:
