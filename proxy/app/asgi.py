@@ -18,6 +18,7 @@ from proxy.config import admin_key
 from proxy.gateway.feedback import FeedbackEndpoint
 from proxy.gateway.health import Health
 from proxy.server import asgi
+from proxy.server.asgi import without_chunks
 from proxy.server.bodies import Bodies
 from proxy.server.body_thread import BodyThread
 from proxy.server.forwarded import TrustedProxies
@@ -123,6 +124,8 @@ class App:
         if scope["type"] != "http":
             await self._cold(scope, receive, send)
             return
+        if scope.get("http_version") == "1.0":
+            scope, send = without_chunks(scope, send)
         doors = self._doors
         doors.open += 1
         try:

@@ -176,6 +176,31 @@ def pusher(scope: Scope, send: Send) -> Push:
     return found or through_send
 
 
+def without_chunks(scope: Scope, send: Send) -> tuple[Scope, Send]:
+    """Return a scope and a ``send`` for a client of HTTP/1.0, which does not know chunked coding (RFC 9112, 6.1).
+
+    The response is held to its end and sent with its length. A response that does not end is not sent.
+    """
+    extensions = {name: value for name, value in (scope.get("extensions") or {}).items() if name != PUSH}
+    started: list[Message] = []
+    body: list[bytes] = []
+
+    async def send_whole(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            started.append(message)
+            return
+        body.append(message.get("body", b""))
+        if message.get("more_body", False):
+            return
+        whole = b"".join(body)
+        headers = [header for header in started[0]["headers"] if header[0] != b"content-length"]
+        headers.append((b"content-length", b"%d" % len(whole)))
+        await send({**started[0], "headers": headers})
+        await send({"type": "http.response.body", "body": whole, "more_body": False})
+
+    return {**scope, "extensions": extensions}, send_whole
+
+
 def leaving(scope: Scope) -> Leaving | None:
     """The server's own way to tell that the client leaves, where it has one."""
     found: Leaving | None = _extension(scope, LEAVING)

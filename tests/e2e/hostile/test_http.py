@@ -256,3 +256,24 @@ def test_thousands_at_once_that_leave_in_the_middle(target: Proxy):
     for thread in threads:
         thread.join(60)
         assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", ["enforce", "observe"])
+def test_a_client_of_http_1_0_gets_no_chunks(target: Proxy, upstream: FakeUpstream, model, stream):
+    """The response has its length and ends the connection."""
+    body = json.dumps(asking(model, upstream.script(answer(says("Par", "is"))), stream=stream)).encode()
+    head = (
+        b"POST /v1/chat/completions HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    )
+    seen = b""
+    with connect(target) as connection:
+        connection.sendall(head % len(body) + body)
+        while piece := connection.recv(65_536):
+            seen += piece
+    headers, _, sent = seen.lower().partition(b"\r\n\r\n")
+    assert b" 200 " in headers.splitlines()[0]
+    assert b"transfer-encoding" not in headers
+    assert b"content-length: %d" % len(sent) in headers
+    assert (b"data: [done]" in sent) is stream
+    assert b"paris" in sent or b'"is"' in sent
