@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "label": "label:app",
     "policy": "policy:app",
     "key": "key:app",
+    "store": "store:app",
     "demo": "demo:demo",
     "demo-loop": "demo_loop:demo_loop",
     "demo-rag": "demo_rag:demo_rag",

@@ -13,7 +13,7 @@ import typer
 from proxy.exceptions import ConfigError, escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from proxy.storage import Store
     from proxy.storage.access import Access
@@ -50,6 +50,18 @@ def store_for(url: str | None, config: Path, access: Access) -> Store:
         )
     if config.exists():
         return store_of(configuration.load(config), configuration.folder_of(config), os.environ, access)
+    raise ConfigError(f"{config}: no such file; give --store URL, for example --store sqlite:///idk.db")
+
+
+def url_of(url: str | None, config: Path, environ: Mapping[str, str]) -> tuple[str, Path]:
+    """Return the store's URL, and the folder to which its path refers; raise ConfigError where none is named."""
+    from proxy import config as configuration
+
+    if url is not None:
+        return url, Path.cwd()
+    if config.exists():
+        server = configuration.load(config).server
+        return configuration.store_url(server, environ), configuration.folder_of(config)
     raise ConfigError(f"{config}: no such file; give --store URL, for example --store sqlite:///idk.db")
 
 
