@@ -29,14 +29,14 @@ from typing import ClassVar, Final, Self
 
 import msgspec
 
-#: What is raised for bytes that are not the JSON that was wanted: not JSON, not text, or nested too deeply.
+#: The exceptions for bytes that are not the expected JSON: not JSON, not text, or nested too deeply.
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 #: A bearer token, or a key in one of the forms that vendors give them.
 _CREDENTIAL: Final = re.compile(r"(?i)\b(?:bearer\s+\S+|(?:sk|pk|key|api)[-_][\w*.\-]{6,})")
 
 
 def without_credentials(text: str) -> str:
-    """``text`` with whatever looks like a credential left out."""
+    """Return ``text`` with everything that looks like a credential replaced."""
     return _CREDENTIAL.sub("[redacted]", text)
 
 
@@ -76,30 +76,30 @@ _FAILURES: Final = {
 
 
 class ProxyError(Exception):
-    """The root: whatever is none of these is a defect."""
+    """The root of the tree. An exception outside the tree is a defect."""
 
 
 class ConfigError(ProxyError):
-    """Names the file, the key and the mend, in one line, whatever stands in what it quotes."""
+    """A mistake in a configuration or policy: one line with the file, the key and the fix."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.splitlines()))
 
 
 class RunError(ProxyError):
-    """A command's work failed; says what and how to go on, in one line."""
+    """A command failed: one line that says what happened and what to do."""
 
 
 class StoreError(RunError):
-    """The store cannot be reached, or is not what it should be."""
+    """The store cannot be reached, or its contents are not valid."""
 
 
 class StoreRefused(StoreError):
-    """What is asked of the store is not there or makes no sense; says so, and the mend."""
+    """The store works but cannot do what was requested: the message says why, and the fix."""
 
 
 class HttpError(ProxyError):
-    """An answer in the vendor's error shape; ``message`` never holds a key or an upstream's address."""
+    """An error response in the vendor's format; ``message`` never contains a key or an upstream's address."""
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
@@ -129,28 +129,28 @@ class HttpError(ProxyError):
 
 
 class BadRequest(HttpError):
-    """The request cannot be understood or is not allowed as it stands."""
+    """The request cannot be understood or is not allowed."""
 
     status = 400
     type = "invalid_request_error"
 
 
 class Unauthorized(HttpError):
-    """No key, or none that is known."""
+    """The request has no key, or an unknown one."""
 
     status = 401
     type = "invalid_request_error"
 
 
 class Forbidden(HttpError):
-    """A known key that may not do this."""
+    """The key is known but may not do this."""
 
     status = 403
     type = "invalid_request_error"
 
 
 class NotFound(HttpError):
-    """No such path, model or route."""
+    """The path, the model or the route does not exist."""
 
     status = 404
     type = "invalid_request_error"
@@ -164,13 +164,13 @@ class BodyTooLarge(HttpError):
 
 
 class Overloaded(HttpError):
-    """More than may be taken on now."""
+    """The proxy cannot take more requests at the moment."""
 
     status = 503
 
 
 class UpstreamError(HttpError):
-    """The upstream failed; ``kind`` is a value of the metrics' label."""
+    """The upstream failed; ``kind`` is the value of the metrics' label."""
 
     status = 502
     type = "upstream_error"
@@ -195,7 +195,7 @@ class UpstreamError(HttpError):
 
     @property
     def may_retry(self) -> bool:
-        """Whether asking again may help and cannot pay twice, since nothing was generated."""
+        """Whether a retry may succeed and cannot be charged twice, since nothing was generated."""
         return False
 
 
@@ -206,7 +206,7 @@ class UpstreamUnreachable(UpstreamError):
 
     @property
     def may_retry(self) -> bool:
-        """No request was sent."""
+        """True: no request was sent."""
         return True
 
 
@@ -231,13 +231,13 @@ class UpstreamCut(UpstreamError):
 
 
 class UpstreamGarbage(UpstreamError):
-    """What came is not what was asked for."""
+    """The upstream's response is not what was requested."""
 
     kind = "garbage"
 
 
 class UpstreamTooLarge(UpstreamError):
-    """A response body over the limit."""
+    """The response body is larger than the limit."""
 
     kind = "too_large"
 
@@ -253,5 +253,5 @@ class UpstreamStatus(UpstreamError):
 
     @property
     def may_retry(self) -> bool:
-        """By the status."""
+        """Whether the status is a temporary one."""
         return self.http_status in _PASSING

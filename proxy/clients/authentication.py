@@ -1,4 +1,4 @@
-"""Who asks: clients' keys, known by their hashes."""
+"""Authentication of clients by keys, which are known by their hashes."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class Caller:
         return self.requests_per_minute is not None or self.tokens_per_minute is not None
 
     def may_use(self, route: str) -> bool:
-        """Whether the route is open to this caller."""
+        """Return whether the caller may use a route."""
         return self.routes is None or route in self.routes
 
 
 class Keys:
-    """The keys of the configuration and of the store; without any, everyone who reaches the proxy may use it.
+    """The keys of the configuration and of the store. Without any, every client may use the proxy.
 
-    ``note`` is told the name of each key of the store that lets someone in.
+    ``note`` is called with the name of each stored key that a request is made with.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class Keys:
             if key.revoked_at is None
         ]
         self._note = note
-        # The last key revoked shuts the door; it does not take it off its hinges.
+        # Revoking the last key closes the proxy: revoked keys still count.
         self._required = required or bool(keys or stored)
         self._anyone = Caller(None, None)
 
     def caller(self, headers: Sequence[tuple[bytes, bytes]]) -> Caller:
-        """Who sent these headers; raises Unauthorized."""
+        """Return the client that sent these headers; raises Unauthorized."""
         if not self._required:
             return self._anyone
         token = _token(headers)
@@ -74,7 +74,7 @@ class Keys:
             raise Unauthorized("no API key; send it as `Authorization: Bearer KEY`", code="invalid_api_key")
         digest = hashlib.sha256(token).digest()
         found = None
-        # Every key is compared, in constant time, so that the time taken tells nothing.
+        # Every key is compared, in constant time, so that the time taken reveals nothing.
         for known, caller in self._keys:
             if hmac.compare_digest(known, digest):
                 found = caller
@@ -85,9 +85,9 @@ class Keys:
         return found
 
     def credentials(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
-        """The client's Authorization, for an upstream that is to have it; None where it may be a key of ours.
+        """Return the client's Authorization header for an upstream; None where it may be a key of this proxy.
 
-        With keys the client shows its own as ``x-idk-key`` beside it: one key is never sent on as another.
+        Where the proxy has keys, the client sends its key as ``x-idk-key``, so that it is never forwarded.
         """
         found = dict(headers)
         if self._required and b"x-idk-key" not in found:
@@ -96,7 +96,7 @@ class Keys:
 
     @property
     def required(self) -> bool:
-        """Whether a key is needed at all."""
+        """Whether requests need a key."""
         return self._required
 
 
@@ -106,7 +106,7 @@ def _caller(key: Key | StoredKey, *, stored: str | None = None) -> Caller:
 
 
 def _token(headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
-    """``x-idk-key`` stands over the rest: with ``auth: forward`` the Authorization is the upstream's."""
+    """Return the client's key. ``x-idk-key`` comes first: with ``auth: forward`` Authorization is the upstream's."""
     found = {name: value for name, value in headers if name in _NAMES}
     if b"x-idk-key" in found:
         return found[b"x-idk-key"]

@@ -73,7 +73,7 @@ async def create(
 
 
 async def listed(store: Store) -> list[Listed]:
-    """All that were ever made, by name."""
+    """Return every key of the store, revoked ones included, sorted by name."""
     uses = await store.key_uses()
     return [Listed(key, uses.get(key.name)) for key in await store.keys()]
 

@@ -1,4 +1,4 @@
-"""When the store's keys were last used: noted on the request's path, told to the store once a minute."""
+"""The last use of each stored key: noted with each request, and written to the store once a minute."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Uses:
-    """What this process has seen and not told yet; of several processes the store keeps the latest."""
+    """The uses that this process has not written yet; the store keeps the latest of all processes."""
 
     def __init__(self, link: StoreLink, clock: Callable[[], float] = time) -> None:
         self._link = link
@@ -20,11 +20,11 @@ class Uses:
         self._waiting: dict[str, float] = {}
 
     def note(self, name: str) -> None:
-        """A key of the store let someone in; never waits."""
+        """Note the use of a stored key, without waiting."""
         self._waiting[name] = self._clock()
 
     async def flush(self) -> None:
-        """Tell the store; raises StoreError, and then it is told the next time."""
+        """Write the uses to the store; raises StoreError, and then keeps them for the next call."""
         if not self._waiting:
             return
         told, self._waiting = self._waiting, {}

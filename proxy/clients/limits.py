@@ -1,9 +1,9 @@
-"""What one key may use: requests and tokens a minute, and a share of the requests under way.
+"""The limits of a key: requests and tokens a minute, and a share of the requests and connections in use.
 
-A minute slides: what counts is the last 60 seconds, kept in the store, so that it holds over replicas. The store
-may not delay a request: where it has not answered in a few milliseconds, or is down, each process counts by
-itself until it is back. Each process's own count goes by a clock that nobody sets: where the clock of the machine
-is set forward, the store forgets what it knows, and no process lets through more than the limit all the same.
+The last 60 seconds count. They are kept in the store, so that a limit holds over all replicas. The store must not
+delay a request: if it does not answer within a few milliseconds, or is down, each process counts by itself until
+the store is back. A process counts by the monotonic clock: if the machine's clock is set forward, the store loses its
+counts, but no process exceeds the limit.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from proxy.clients.authentication import Caller
     from proxy.storage.link import StoreLink
 
-#: A few round trips to a store nearby; a request does not wait longer for leave.
+#: A few round trips to a store nearby; a request does not wait longer.
 _WAIT_S: Final = 0.005
-#: Of all requests under way that one key of several may have: the rest stays free for the others.
+#: The share of requests and connections that one key of several may use; the rest stays free for other keys.
 _SHARE: Final = 0.75
 
 
 class LimitReached(HttpError):
-    """The key's own limit, not the upstream's."""
+    """A limit of the client's key, not of the upstream, was reached."""
 
     status = 429
     type = "rate_limit_error"
 
 
 class Limits:
-    """Of all keys; ``link`` is the store, None where each process counts by itself."""
+    """The limits of all keys. ``link`` leads to the store; without one, each process counts by itself."""
 
     def __init__(
         self,
@@ -54,15 +54,15 @@ class Limits:
         self._steady = _from(clock()) if steady is None else steady
         self._own: dict[str, Window] = {}
         self._asked: set[asyncio.Future[float | None]] = set()
-        #: Those that nobody waits for any more: while there is one, the store is left alone. Each further question
-        #: would only delay its request, and hold a connection, until a store that hangs is given up.
+        #: Questions to the store that took too long. While there is one, the store is not asked: another question
+        #: would delay its request and hold a connection until the store's timeout.
         self._overdue: set[asyncio.Future[float | None]] = set()
-        #: Accounts that the store says are spent, and at what limit; by this process's own clock, until when. Nobody
-        #: needs to ask before: what others use meanwhile makes it later, never sooner.
+        #: When each account that the store refused, at which limit, may be asked about again, by this process's
+        #: clock. What other processes use in the meantime makes that time later, never sooner.
         self._spent: dict[tuple[str, int], float] = {}
-        #: What was spent meanwhile, by account: told to the store as soon as it answers.
+        #: What was spent while the store was not asked, by account; written as soon as the store answers.
         self._owed: dict[str, int] = {}
-        #: How many requests are under way, of all keys and of each.
+        #: Requests in flight, of all keys and of each key.
         self.open = 0
         self._under_way: dict[str | None, int] = {}
         self._by_upstream: Counter[tuple[str | None, str]] = Counter()
@@ -70,7 +70,7 @@ class Limits:
     def bound(
         self, max_in_flight: int, *, several: bool, max_connections: Mapping[str, int] | None = None
     ) -> None:
-        """Hold from now on to so many; what is under way already stays, and counts."""
+        """Set the limits. Requests that are in flight continue, and count."""
         self._most = max_in_flight
         self._shares = {
             name: max(1, int(most * _SHARE)) for name, most in (max_connections or {}).items() if several
@@ -87,19 +87,19 @@ class Limits:
         )
 
     def under_way(self, caller: Caller) -> UnderWay:
-        """Counts a request of this caller while the body of ``with`` runs."""
+        """Return a context manager that counts a request of this caller; entering raises Overloaded."""
         return UnderWay(self, caller.name)
 
     def enter(self, name: str | None) -> None:
-        """A request of this key begins; raises Overloaded."""
+        """Count a new request of a key; raises Overloaded."""
         mine = self._under_way.get(name, 0)
         if self.open >= self._most or mine >= self._share:
-            raise Overloaded("too many requests are under way; try again in a moment", retry_after_s=1.0)
+            raise Overloaded("too many requests are in flight; try again in a moment", retry_after_s=1.0)
         self._under_way[name] = mine + 1
         self.open += 1
 
     def leave(self, name: str | None) -> None:
-        """It has ended."""
+        """Count the end of a key's request."""
         self.open -= 1
         left = self._under_way[name] - 1
         if left:
@@ -136,7 +136,7 @@ class Limits:
             return own.spend(amount, most, now)
         spent_s = own.spend(0, most, now)
         if spent_s is not None:
-            return spent_s  # by this process alone
+            return spent_s  # this process alone has used up the limit
         if most is not None and (until_s := self._spent.get((account, most), now)) > now:
             return until_s - now
         if self._overdue:
@@ -147,7 +147,7 @@ class Limits:
         asked = self._ask(self._link, account, amount, most, clock)
         if most is not None:
             asked.add_done_callback(lambda each: self._refused(each, (account, most), now))
-        # Who asked leaves it to itself when it takes too long: what was spent is counted all the same.
+        # After the timeout the question is left running: the store still counts what was spent.
         await asyncio.wait((asked,), timeout=max(0.0, until - monotonic()))
         if not asked.done():
             self._overdue.add(asked)
@@ -156,7 +156,7 @@ class Limits:
             return own.spend(amount, most, now)
         wait_s = asked.result()
         if wait_s is None:
-            own.spend(amount, None, now)  # should the store fail next, what was used is known here
+            own.spend(amount, None, now)  # counted here too, in case the store fails next
         return wait_s
 
     def _ask(
@@ -179,7 +179,7 @@ class Limits:
     def _answered(self, asked: asyncio.Future[float | None]) -> None:
         self._asked.discard(asked)
         self._overdue.discard(asked)
-        # The link has counted a failure; what is owed to a store that fails is forgotten, as what it refused is.
+        # The link has counted a failure. What is owed to a store that fails is dropped.
         well = not asked.cancelled() and asked.exception() is None
         if self._overdue or not self._owed:
             return
@@ -190,7 +190,7 @@ class Limits:
 
 
 def _from(now: float) -> Callable[[], float]:
-    """A clock that begins at ``now``, in step with the store's seconds, and is set by nobody."""
+    """Return a monotonic clock that begins at ``now``, in step with the store's seconds."""
     began = now - monotonic()
     return lambda: began + monotonic()
 
@@ -233,7 +233,7 @@ class UpstreamShare:
 
 
 class UnderWay:
-    """One request, counted. A class, since a generator's context manager costs twice as much."""
+    """Counts one request while it runs. (A generator's context manager would cost twice as much.)"""
 
     __slots__ = ("_limits", "_name")
 

@@ -1,4 +1,4 @@
-"""The few things that plain ASGI callables need: bodies, replies, ids, and clients that go away."""
+"""Helpers for plain ASGI callables: request bodies, responses, request ids, and clients that disconnect."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     Headers = Sequence[tuple[bytes, bytes]]
     #: Waits until more can be taken.
     Wait = Callable[[], Awaitable[None]]
-    #: Takes a piece of a body at once; None, or what to wait for before it takes another.
+    #: Takes a piece of a body at once. Returns None, or what to wait for before the next piece.
     Push = Callable[[bytes], Wait | None]
-    #: Takes what to call when the request's client leaves; None: nothing any more.
+    #: Takes the function to call when the client disconnects, or None to call none.
     Leaving = Callable[[Callable[[], None] | None], None]
 
 #: A comment line of server-sent events, which keeps a stream's connection open while nothing else is sent.
@@ -34,22 +34,22 @@ JSON = (b"content-type", b"application/json")
 EVENT_STREAM = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
-    # nginx holds a response back until its buffer is full, unless it is told not to.
+    # By default nginx holds a response back until its buffer is full.
     (b"x-accel-buffering", b"no"),
 )
 
-#: The server's own ``Push``, among ASGI's extensions of a scope: a response's body without a task for each piece.
+#: The scope's extension with the server's ``Push``, which sends a piece of a body without a task.
 PUSH = "idk.push"
 #: The scope's key for the code of the error that the request was answered with, for the metrics.
 ERROR_CODE = "idk.error_code"
-#: The server's own ``Leaving``: a client is seen to leave without a task that listens for it.
+#: The scope's extension with the server's ``Leaving``, which reports a disconnect without a task that listens.
 LEAVING = "idk.leaving"
-#: How long a request goes on before anyone looks whether its client is still there.
+#: How long a request runs before a task listens for its client's disconnect.
 UNWATCHED_S = 0.01
 
 
 class ClientGone(Exception):
-    """The client left before its request was read."""
+    """The client disconnected before its request was read."""
 
 
 class RequestIds:
@@ -80,7 +80,7 @@ request_id = RequestIds()
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:
-    """The first value of a header, by its name in lower case."""
+    """Return the first value of a header, by its name in lower case."""
     for key, value in headers:
         if key == name:
             return value
@@ -102,7 +102,7 @@ async def read_pieces(receive: Receive, headers: Headers, limit: int) -> tuple[l
     pieces: list[bytes] = []
     size = 0
     more = True
-    while more:  # no async generator: the loop keeps account of each, which costs more than the reading
+    while more:  # no async generator: the event loop tracks each one, which costs more than reading
         piece, more = await _piece(receive)
         size += len(piece)
         if size > limit:
@@ -116,18 +116,18 @@ def _too_large(limit: int) -> BodyTooLarge:
 
 
 def refuse_encoded(headers: Headers) -> None:
-    """Raise BadRequest where a body is compressed: a small one may stand for one without end, so none is unpacked."""
+    """Raise BadRequest for a compressed body: a small one can expand without limit, so none is unpacked."""
     coding = header(headers, b"content-encoding")
     if coding is not None and coding.strip().lower() not in (b"", b"identity"):
         raise BadRequest(
-            "content-encoding: send the body as it is; compressed ones are not read",
+            "content-encoding: compressed bodies are not accepted; send the body uncompressed",
             status=415,
             code="content_encoding",
         )
 
 
 async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:
-    """The body as it comes; raises ClientGone where the client leaves in the middle."""
+    """Yield the body as it arrives; raises ClientGone if the client disconnects in the middle."""
     more = True
     while more:
         piece, more = await _piece(receive)
@@ -136,7 +136,7 @@ async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:
 
 
 async def _piece(receive: Receive) -> tuple[bytes, bool]:
-    """The next piece of the body, perhaps empty, and whether there may be more."""
+    """Return the next piece of the body, which may be empty, and whether more may follow."""
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientGone
@@ -144,7 +144,7 @@ async def _piece(receive: Receive) -> tuple[bytes, bool]:
 
 
 def retry_after(exc: HttpError) -> Headers:
-    """The header that says when to come back, where the error says it."""
+    """Return the header ``retry-after``, or none if the error has no time."""
     return [] if exc.retry_after_s is None else [(b"retry-after", b"%d" % max(1, round(exc.retry_after_s)))]
 
 
@@ -155,7 +155,7 @@ async def respond_error(scope: Scope, send: Send, exc: HttpError, headers: Heade
 
 
 async def respond(send: Send, status: int, headers: Headers, body: bytes) -> None:
-    """One whole response."""
+    """Send one whole response."""
     await send(
         {
             "type": "http.response.start",
@@ -167,7 +167,7 @@ async def respond(send: Send, status: int, headers: Headers, body: bytes) -> Non
 
 
 def pusher(scope: Scope, send: Send) -> Push:
-    """What takes a begun response's body: the server's own way where it has one, else ``send``."""
+    """Return what sends a response's body: the server's ``Push`` if the scope has one, else ``send``."""
     found: Push | None = _extension(scope, PUSH)
 
     def through_send(data: bytes) -> Wait:
@@ -202,7 +202,7 @@ def without_chunks(scope: Scope, send: Send) -> tuple[Scope, Send]:
 
 
 def leaving(scope: Scope) -> Leaving | None:
-    """The server's own way to tell that the client leaves, where it has one."""
+    """Return the server's ``Leaving`` if the scope has one."""
     found: Leaving | None = _extension(scope, LEAVING)
     return found
 
@@ -212,11 +212,10 @@ def _extension(scope: Scope, name: str) -> Any:
 
 
 class CancelOnDisconnect:
-    """``async with``: the body is cancelled as soon as the client leaves; ``gone`` then says so.
+    """A context manager that cancels its body when the client disconnects; ``gone`` then is True.
 
-    Where the server does not tell by itself (``leaving``) a task listens for it, which begins after
-    ``UNWATCHED_S``: what is done by then would have cost a task for nothing. A server's own cancellation is not
-    taken for the client's: it goes on.
+    If the server does not report disconnects (``leaving``), a task listens for them. It begins after ``UNWATCHED_S``,
+    so that short requests need no task. Other cancellations, such as the server's own, are passed on.
     """
 
     def __init__(self, receive: Receive, leaving: Leaving | None = None) -> None:
@@ -263,9 +262,9 @@ class CancelOnDisconnect:
 
 
 class EventStream:
-    """A streamed response that begins late: with its first bytes, or with a keep-alive if they take long.
+    """A streamed response that begins with its first bytes, or with a keep-alive comment if they take long.
 
-    ``headers`` gives the headers at that moment, so that what is known by then can stand in them.
+    ``headers`` is called at that moment, so that the headers can contain what is known by then.
     """
 
     def __init__(
@@ -278,8 +277,8 @@ class EventStream:
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
-        #: One write at a time, since the server may suspend any of them while the client reads slowly: no
-        #: keep-alive begins within another write, and other writes wait for one that has begun.
+        #: Only one write runs at a time, since the server suspends a write while the client reads slowly. No
+        #: keep-alive begins during another write, and other writes wait for a keep-alive that has begun.
         self._keepalive: asyncio.Task[None] | None = None
         self._writing = False
         self.started = False
@@ -307,7 +306,7 @@ class EventStream:
         self._schedule(self._keepalive_s)
 
     def push(self, data: bytes) -> Wait | None:
-        """Send some of the stream at once, or give what sends it."""
+        """Send a part of the stream at once, or return what sends it."""
         if self._writing or self._keepalive is not None or not self.started:
             return partial(self.write, data)
         self._last = self._loop.time()
@@ -320,7 +319,7 @@ class EventStream:
         self._writing = False
 
     async def write(self, data: bytes, *, more: bool = True) -> None:
-        """Send some of the stream; ``more=False``: the last of it."""
+        """Send a part of the stream; ``more=False`` ends it."""
         self._writing = True
         if self._keepalive is not None:
             await self._keepalive
@@ -336,5 +335,5 @@ class EventStream:
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def end(self, data: bytes) -> None:
-        """Send the rest."""
+        """Send the last part of the stream."""
         await self.write(data, more=False)

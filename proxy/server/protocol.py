@@ -26,32 +26,31 @@ if TYPE_CHECKING:
 
     from proxy.config import Server
 
-#: Between two looks for garbage: what dies together with a request is seldom looked at, and memory stays small.
+#: New containers between two garbage collections: objects that end with a request are seldom examined.
 _NEW_CONTAINERS = 2_000
-#: A worker that has not answered for so long is replaced. A starting one answers when it has imported what it runs,
-#: which takes many seconds where all of a busy host's workers start at once; a dead one is seen without asking.
+#: A worker that does not answer for this long is replaced. A starting worker answers after its imports, which take
+#: many seconds if all workers of a busy host start at once. A dead worker is noticed without a health check.
 _HUNG_S = 15
-#: How long a connection may be idle: longer than balancers keep one that they may use again (nginx and the clouds'
-#: a minute), else some of their requests come just when it is closed, and are lost.
+#: How long a connection may be idle: longer than load balancers keep one (nginx and the clouds: a minute), else some
+#: of their requests would arrive while the connection closes, and be lost.
 _IDLE_S = 75
 _INTERIM = b"HTTP/1.1 100 "
-#: A longer piece is not copied behind its head.
+#: A longer first piece is written after the response's head instead of being copied behind it.
 _MOST_JOINED = 262_144
-#: How long a refused client has to read why.
+#: How long the connection of a refused request stays open, so that the client can read the error.
 _LINGER_S = 2.0
 _REFUSAL = b"%bx-request-id: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-#: What a request offers another protocol with (RFC 9110, 7.8; RFC 7540, 3.2.1).
+#: Headers with which a request offers another protocol (RFC 9110 section 7.8; RFC 7540 section 3.2.1).
 _OFFERS = frozenset((b"connection", b"upgrade", b"http2-settings"))
 
 
 class Protocol(HttpToolsProtocol):
-    """Uvicorn's protocol with bounds, and shortcuts for what costs as much as the rest of a short request or piece.
+    """Uvicorn's protocol with inbound limits, and shortcuts where uvicorn costs as much as a short request.
 
-    A response's head waits for the first of its body, as ASGI has it, and both go out in one system call. A body's
-    further pieces can be pushed (``asgi.PUSH``) from where they came in, without a task that sends them, and a
-    client is seen to leave (``asgi.LEAVING``) without one that listens. One timer a connection, not one a request,
-    looks whether its client has been silent for too long: idle, in the middle of a request, or reading nothing of
-    its answer.
+    A response's head waits for the first piece of the body, and both are sent in one system call. Further pieces can
+    be pushed (``asgi.PUSH``) without a task, and a client's disconnect is reported (``asgi.LEAVING``) without a task
+    that listens. Each connection has one timer, which closes it if the client is silent for too long: while idle, in
+    the middle of a request, or without reading its response.
     """
 
     def __init__(self, *args: Any, bounds: Bounds, **more: Any) -> None:
@@ -60,18 +59,18 @@ class Protocol(HttpToolsProtocol):
         self._receive_s = bounds.receive_s
         self._look_s = min(bounds.receive_s, self.timeout_keep_alive)
         self._deadline = math.inf
-        #: What comes is dropped: the connection only ends.
+        #: Whether received data is dropped because the connection is closing.
         self._deaf = False
         self._refused: Refused | None = None
-        #: The head of a request whose ``upgrade`` is not taken up.
+        #: The head of a request whose ``upgrade`` is declined.
         self._declined: bytes | None = None
-        #: How much waits for a client that reads nothing, and since when.
+        #: Bytes that wait for a client that does not read, and since when.
         self._unread = (0, math.inf)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         super().connection_made(transport)
-        self.transport = _HeadHolding(transport)  # type: ignore[assignment] # all that uvicorn uses
-        # Of what a request's scope holds, nothing may hold the protocol, which holds the request: a cycle.
+        self.transport = _HeadHolding(transport)  # type: ignore[assignment] # it has all that uvicorn uses
+        # The request's scope must not refer to the protocol, which refers to the request: a reference cycle.
         self._weakly = ref(self)
         self.leaving: dict[ref[RequestResponseCycle], Callable[[], None]] = {}
         self._deadline = self.loop.time() + self._receive_s
@@ -100,8 +99,8 @@ class Protocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
-            # Declined, which the parser has no word for: it would take what follows for another protocol. Some
-            # clients (Java's) offer HTTP/2 with every request, and send its body all the same.
+            # The upgrade is declined. The parser cannot do that: it would read the rest as another protocol. Some
+            # clients (Java's) offer HTTP/2 with every request and then send an ordinary body.
             head, self._declined = self._declined or b"", None
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
@@ -123,14 +122,14 @@ class Protocol(HttpToolsProtocol):
         before = self.cycle
         super().on_headers_complete()
         self._incoming.begin_body()
-        self.headers = []  # trailers are no headers of the request that is under way
+        self.headers = []  # trailers do not belong to the headers of the current request
         if self.cycle is not before:
             request = ref(self.cycle)
             extensions = {asgi.PUSH: _Push(request), asgi.LEAVING: partial(_tell, self._weakly, request)}
-            self.cycle.scope["extensions"] = extensions  # type: ignore[typeddict-item] # not of ASGI's own
+            self.cycle.scope["extensions"] = extensions  # type: ignore[typeddict-item] # not one of ASGI's extensions
 
     def _without_upgrade(self) -> bytes:
-        """The head as if no other protocol had been offered; raises Refused."""
+        """Return the request's head without the offered protocol; raises Refused."""
         method = self.parser.get_method()
         if method == b"CONNECT" or self._under_way:
             raise malformed()
@@ -260,7 +259,7 @@ class _HeadHolding:
             self._transport.write(data)
 
     def complete(self) -> None:
-        """The response has ended; the next one begins."""
+        """End the current response: the next bytes are the head of another one."""
         self._begins = True
         if self._head:
             head, self._head = self._head, b""
@@ -279,7 +278,7 @@ class _HeadHolding:
 
 
 class _Push:
-    """See ``asgi.Push``."""
+    """The server's ``asgi.Push`` of one request."""
 
     __slots__ = ("_request",)
 
@@ -298,10 +297,10 @@ class _Push:
 
 
 def settle_memory() -> None:
-    """What stands now stands for good: the garbage collector neither looks at it again nor comes so often.
+    """Exempt all present objects from garbage collection, and collect less often.
 
-    By default it comes with every 700 new containers, which is with every fourth answer, and an answer leaves no
-    cycles behind.
+    By default Python collects after 700 new containers, which is with every fourth response, and a response leaves no
+    reference cycles.
     """
     gc.collect()
     gc.freeze()
@@ -313,14 +312,14 @@ def _bounds(settings: Server) -> Bounds:
 
 
 def config_of(app: object, settings: Server, **more: Any) -> uvicorn.Config:
-    """Uvicorn's configuration for an application, or with ``factory=True`` for what makes one."""
+    """Return uvicorn's configuration for an application, or with ``factory=True`` for a function that returns one."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type] # an ASGI application
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
         log_config=log_config(settings.log),
-        access_log=False,  # the metrics count; a line for each request costs as much as the request
+        access_log=False,  # the metrics count requests; a log line costs as much as a short request
         server_header=False,
         date_header=False,
         proxy_headers=False,
