@@ -1,4 +1,4 @@
-"""The one place where objects are made and joined: a checked configuration becomes an ASGI application."""
+"""The construction of the application: makes an ASGI application from a checked configuration."""
 
 from proxy.app.asgi import App, Lasting
 from proxy.app.parts import Parts, build

@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Lasting:
-    """What stays while the parts are replaced."""
+    """The services that a reload of the configuration does not replace."""
 
     link: StoreLink
     recorder: Recorder
     uses: Uses
-    #: Where the admin key is, by the name that the configuration gives.
+    #: The environment, which may hold the admin key.
     environ: Mapping[str, str] = field(default_factory=dict)
     #: The worker thread for large bodies and the records of their requests.
     body_thread: BodyThread = field(default_factory=BodyThread)
@@ -55,7 +55,7 @@ class Lasting:
 
 
 class App:
-    """The ASGI application; what it is made of can be replaced while it runs, in one assignment."""
+    """The ASGI application. A reload replaces its container in one assignment while it runs."""
 
     def __init__(self, parts: Parts, lasting: Lasting | None = None) -> None:
         self.health = Health()
@@ -64,7 +64,7 @@ class App:
         self._limits: Limits | None = None
         self._body_thread = BodyThread() if lasting is None else lasting.body_thread
         self._doors = self._open(parts)
-        #: Those that still have requests under way, and the present ones.
+        #: The current router, and older ones that still have requests in flight.
         self._all = [self._doors]
         self._closing: set[asyncio.Task[None]] = set()
         self.reloader: Reloader[Parts] | None = None
@@ -72,7 +72,7 @@ class App:
 
     @property
     def parts(self) -> Parts:
-        """Those that new requests are answered with."""
+        """The container used for new requests; requests in flight keep the one they started with."""
         return self._doors.parts
 
     def _open(self, parts: Parts) -> Doors:
@@ -93,7 +93,7 @@ class App:
         return Doors(parts, keys, self.health, feedback, limits, bodies, admin)
 
     def _limited(self, parts: Parts) -> Limits:
-        """One count of what is under way, whichever parts it began with."""
+        """Return the limits, which count the requests of all containers together."""
         most, several = parts.config.server.max_in_flight, len(parts.config.keys) + len(parts.keys) > 1
         upstreams = parts.config.upstreams
         connections = {
@@ -120,7 +120,7 @@ class App:
         return admin_routes(parts.config, parts.routes, parts.metrics, link, self._admin_access)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection's event; a request ends with the parts that it began with."""
+        """Handle one request or lifespan event. A request keeps the container that it started with."""
         if scope["type"] != "http":
             await self._cold(scope, receive, send)
             return
@@ -136,7 +136,7 @@ class App:
                 doors.left()
 
     def replace(self, parts: Parts) -> None:
-        """Answer new requests with these parts; the old ones close after their last request."""
+        """Answer new requests with this container; the old one closes after its last request."""
         old, self._doors = self._doors, self._open(parts)
         self._all.append(self._doors)
         task = asyncio.get_running_loop().create_task(self._retire(old))
@@ -150,7 +150,7 @@ class App:
             await old.parts.aclose()
 
     async def aclose(self) -> None:
-        """Close everything; no request is under way any more."""
+        """Close everything; no request is in flight any more."""
         while self._closing:
             await asyncio.gather(*self._closing)
         await self.parts.aclose()

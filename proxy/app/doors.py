@@ -1,4 +1,4 @@
-"""Which endpoint answers a path."""
+"""The router: finds the endpoint that answers a path."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SLASHES = re.compile(r"/+")
 
 
 class Doors:
-    """The paths of one set of parts: gated ones by a look-up, everything else by Starlette."""
+    """The endpoints of one container: gated paths by a look-up, all other paths by Starlette."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Doors:
         server, routes = parts.config.server, parts.routes
         relay = Relay(routes, keys, limits, bodies, UngatedPaths(parts.config))
         self.parts = parts
-        #: How many requests are under way.
+        #: The number of requests in flight.
         self.open = 0
         self._left: asyncio.Event | None = None
         self._gated: dict[str, Endpoint] = dict.fromkeys(("/v1/feedback", "/feedback"), feedback)
@@ -94,24 +94,24 @@ class Doors:
         await self._of_path(scope["path"])(scope, receive, send)
 
     def find(self, path: str) -> Endpoint:
-        """What answers requests for a path; other origins' pages are told first whether they may ask."""
+        """Return the endpoint of a path, behind the CORS middleware if origins are configured."""
         return self._of_path(path) if self._cors is None else self._cors
 
     def _of_path(self, path: str) -> Endpoint:
         return self._gated.get(path) or self._gated.get(_plain(path)) or self._cold
 
     def left(self) -> None:
-        """A request has ended, and no new one comes in."""
+        """Note that a request has ended; no new one arrives."""
         if self._left is not None and not self.open:
             self._left.set()
 
     async def empty(self) -> None:
-        """Wait until the last request under way has ended; no new one may come in."""
+        """Wait until the last request in flight has ended; no new one may arrive."""
         self._left = asyncio.Event()
         self.left()
         await self._left.wait()
 
 
 def _plain(path: str) -> str:
-    """Without doubled and trailing slashes, which upstreams overlook: a gate must too."""
+    """Return the path without doubled and trailing slashes, which upstreams ignore too."""
     return _SLASHES.sub("/", path).rstrip("/")

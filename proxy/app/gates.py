@@ -1,4 +1,4 @@
-"""What judges a route's answers: its policy as the store knows it, or one score."""
+"""The gate of a route: its policy from the store or a file, or a single score."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from proxy.config import Route as RouteConfig
     from proxy.control.policies import LoadedPolicy, StoreSnapshot
 
-#: What an observing route without scorers reads.
+#: The scorer of an observing route that names none.
 _DEFAULT_SCORER = "mean_logprob"
 
 
 def gate_of(config: RouteConfig, folder: Path, snapshot: StoreSnapshot) -> tuple[Gate, LoadedPolicy | None]:
-    """The route's gate, and the policy that it was made of, if it has one; raises ConfigError."""
+    """Return the route's gate, and its policy if it has one; raises ConfigError."""
     place = f"routes.{config.name}"
     if config.policy is None:
         scorer = SCORERS[config.scorers[0] if config.scorers else _DEFAULT_SCORER]

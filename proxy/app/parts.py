@@ -1,4 +1,4 @@
-"""What a configuration is built into."""
+"""The container: all objects that one version of the configuration is built into."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a configuration was built into."""
+    """The objects of one version of the configuration; a reload builds another container."""
 
     config: Config
     metrics: Metrics
@@ -40,9 +40,9 @@ class Parts:
     #: The addresses and keys that the upstreams were made with.
     access: Mapping[str, Access] = field(repr=False)
     tracing: Tracing | None = None
-    #: The models that work in this process.
+    #: The models that run in this process.
     local_models: LocalModels = field(default_factory=LocalModels)
-    #: Those of the store, beside the configuration's.
+    #: The client keys of the store, in addition to the configuration's.
     keys: tuple[StoredKey, ...] = ()
 
     async def aclose(self) -> None:
@@ -62,10 +62,10 @@ def build(
     before: Parts | None = None,
     tracing: Tracing | None = None,
 ) -> Parts:
-    """Make every part; ``folder`` is where relative policy files stand. Raises ConfigError.
+    """Build a container; relative paths refer to ``folder``. Raises ConfigError.
 
-    ``snapshot`` is what the store says; ``before`` the parts that these shall take the place of: upstreams whose
-    configuration is the same stay as they are, with their connections, and so do models that were read.
+    ``snapshot`` is the store's state. ``before`` is the container that the new one replaces: its upstreams are reused,
+    with their connections, if their configuration is unchanged, and so are loaded models.
     """
     server = config.server
     check_admin_key(admin_key(server, environ, folder), server.admin_key_file or server.admin_key_env)
@@ -97,7 +97,7 @@ def _in_force(route: Route) -> InForce:
 
 
 def _provider(config: Config, route: RouteConfig) -> str:
-    """LiteLLM's name of a route's provider; of several upstreams in one, the first's."""
+    """Return LiteLLM's name of a route's provider; for a pool, that of its first upstream."""
     upstream = config.upstreams[route.upstream]
     if upstream.of:
         upstream = config.upstreams[next(iter(upstream.of))]

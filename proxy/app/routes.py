@@ -1,4 +1,4 @@
-"""One route of the configuration, joined with all that its requests need."""
+"""Pipelines: each route of the configuration with the objects that its requests need."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TOP_LOGPROBS = 5
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """What every route of an application is made with."""
+    """The objects that all routes of an application share."""
 
     folder: Path
     metrics: Metrics
@@ -119,7 +119,7 @@ def _lower(
 
 
 def _context(config: RouteConfig, gate: Gate | None) -> Finder | None:
-    """Where the route's requests have their context; raises ConfigError where a policy needs to know it."""
+    """Return what finds a request's context; raises ConfigError if the policy needs it and it is not configured."""
     place = f"routes.{config.name}"
     found = None if config.rag == Rag() else finder(config.rag.context, config.rag.template, f"{place}.rag")
     rule = gate.rule if gate is not None else None
@@ -137,6 +137,6 @@ def _context(config: RouteConfig, gate: Gate | None) -> Finder | None:
 
 
 def _remedies(config: RouteConfig, stronger: Pipeline | None) -> tuple[Remedy, ...]:
-    """In the order in which they are tried: the same model without the context costs less than a stronger one."""
+    """Return the remedies in the order of their cost: the same model without context, then a stronger model."""
     rescue: tuple[Remedy, ...] = (Rescue(config.rag.instruct),) if config.rag.rescue else ()
     return rescue if stronger is None else (*rescue, Escalate(stronger))

@@ -1,4 +1,4 @@
-"""An application from plain values: with its store, and what keeps it up to date."""
+"""Construction of the whole application from plain values: container, store and reloader."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What an application is made from; plain values, which go to other processes as they are.
+    """The values that an application is made from; they can be pickled for worker processes.
 
-    ``snapshot`` is what the store said before; ``source`` the file to follow, if there is one.
+    ``snapshot`` is the store's last known state; ``source`` is the configuration file to follow, if there is one.
     """
 
     config: Config
@@ -45,13 +45,13 @@ class Setting:
 
 
 def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics | None = None) -> App:
-    """An application with its store, which keeps itself up to date while it runs. Raises ConfigError."""
+    """Return an application with its store, which reloads its configuration while it runs. Raises ConfigError."""
     metrics = Metrics() if metrics is None else metrics
     config = setting.config
     validate(config, setting.folder, environ)
     link = StoreLink(store_of(config, setting.folder, environ), metrics)
     thread = BodyThread()
-    rng = Random()  # noqa: S311 - nobody gains by guessing
+    rng = Random()  # noqa: S311 - draws the audit sample, which is no secret
     recorder = Recorder(link, rng, log_text=config.server.log_text, bodies=Bodies(thread))
     uses = Uses(link)
     lasting = partial(

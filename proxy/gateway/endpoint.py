@@ -1,4 +1,4 @@
-"""The ASGI door of one surface: from a client's request to a gated answer, a stream of it, or an error."""
+"""The ASGI endpoint of one surface: answers a client's request with a gated answer, a stream of it, or an error."""
 
 from __future__ import annotations
 
@@ -43,16 +43,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("idk")
 
-#: One request's most choices; several prompts in one may have more.
+#: A response with more choices has no verdict headers; only several prompts in one request give so many.
 _MOST_TOLD = 128
-#: What a vendor's answer says of itself that clients may use; everything else stays behind.
+#: Response headers of the upstream that clients receive; all others are dropped.
 _PASSED_PREFIXES = (b"x-ratelimit-", b"openai-processing-ms", b"retry-after")
 #: Statuses with which an upstream says that it has no such path.
 _NO_SUCH_PATH = frozenset({404, 405, 501})
 #: A request with nothing added to it.
 _PLAIN = Ask(model=None, params={}, logprobs=False, top_logprobs=0)
-
-
 #: Bytes of a streamed event with one token: a chat completion's chunk without logprobs has 200 to 300.
 _EVENT_BYTES = 250
 
@@ -85,7 +83,7 @@ class GatedEndpoint:
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Answer one request."""
         request_id = asgi.request_id()
         base = [(b"x-request-id", request_id)]
         try:
@@ -174,7 +172,7 @@ class GatedEndpoint:
     async def _exchange(
         self, route: Route, request: Request, body: bytes, credentials: bytes | None, **fields: Any
     ) -> Exchange:
-        """In the client's own format where the upstream speaks it, else translated; raises BadRequest."""
+        """Return the exchange in the client's format, or translated if the upstream lacks it; raises BadRequest."""
         surface: Surface = self._surface
         over_chat = self._over_chat
         if not self._speaks(route, request, credentials):
@@ -273,7 +271,7 @@ class GatedEndpoint:
                 await out.end(end)
 
     async def _broken(self, exchange: Exchange, out: asgi.EventStream, exc: HttpError) -> None:
-        """A stream that has begun ends with the error."""
+        """End a stream that has begun with an error."""
         logger.warning("%s: stream ended by an error: %s", exchange.route.name, failure_summary(exc))
         exc = _shown(exchange, exc)
         if isinstance(exc, UpstreamError):
@@ -289,7 +287,7 @@ def _shown(exchange: Exchange, exc: HttpError) -> HttpError:
 
 
 def _too_deep() -> UpstreamGarbage:
-    """What the client sent was followed to its end: it is the answer that nobody can."""
+    """Return the error for a RecursionError: the request was parsed, so the answer must be nested too deeply."""
     return UpstreamGarbage("the upstream's answer is nested too deeply")
 
 
@@ -307,14 +305,14 @@ def _named_route(headers: Headers) -> str | None:
 
 
 def passed_on(headers: Headers) -> Iterator[tuple[bytes, bytes]]:
-    """The upstream's headers that the client may see."""
+    """Return the upstream's headers that the client receives."""
     return ((name, value) for name, value in headers if name.startswith(_PASSED_PREFIXES))
 
 
 def verdict_headers(verdict: Verdict) -> list[tuple[bytes, bytes]]:
-    """``x-idk-decision``, ``-reason`` and ``-confidence``; several choices comma separated.
+    """Return ``x-idk-decision``, ``-reason`` and ``-confidence``, comma separated for several choices.
 
-    None of them where they would not fit into a head: the body tells.
+    A response with very many choices has none of them: its body contains the verdicts.
     """
     choices = verdict.report.choices
     if len(choices) > _MOST_TOLD:

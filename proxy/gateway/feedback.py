@@ -1,4 +1,4 @@
-"""``POST /v1/feedback``: a client's word on an answer. It is volunteered: it raises alarms and never certifies."""
+"""``POST /v1/feedback``: a client's label for an answer. User feedback can raise an alarm but never certifies."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ logger = logging.getLogger("idk")
 MAX_BYTES = 10_000
 #: Labels that one key may send in a minute to each process: a person labels a few, a script some more.
 LABELS_PER_MINUTE = 120
-#: How often an id that is not known yet is looked for: another process may be about to write it.
+#: How often an unknown id is looked up: another process may be about to write it.
 LOOKS = 4
 
 
@@ -47,7 +47,7 @@ class Feedback(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FeedbackEndpoint:
-    """Answers 200 once the label is kept for good; without a store there is nothing to label."""
+    """Answers 200 once the label is stored; a proxy without a store has nothing to label."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class FeedbackEndpoint:
         self._body = msgspec.json.Decoder(Feedback)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Record one label, and answer once it is stored."""
         base = [(b"x-request-id", asgi.request_id())]
         try:
             if scope["method"] != "POST":
@@ -106,7 +106,7 @@ class FeedbackEndpoint:
             raise BadRequest(f"the body is not JSON: {exc}") from exc
 
     async def _keep(self, feedback: Feedback, caller: Caller) -> Label:
-        """Keep the label; raises NotFound, and Overloaded where the store does not take it now."""
+        """Store the label; raises NotFound, and Overloaded if the store does not answer."""
         try:
             record = await self._find(feedback, caller)
             label = Label(

@@ -1,4 +1,4 @@
-"""The cold paths: probes, metrics, and the list of models."""
+"""Endpoints off the hot path: probes, metrics, and the list of models."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _GLOB = frozenset("*?[")
 
 
 class Health:
-    """Whether the proxy takes requests: not before it is up, and no more once it drains."""
+    """Whether the proxy accepts requests: it does not before it has started or while it drains."""
 
     ready = False
 
     def leave(self) -> None:
-        """It is asked to end."""
+        """Mark the server as draining; readiness probes fail from now on."""
         self.ready = False
 
 
 def cold_routes(health: Health, metrics: Metrics, routes: RouteTable, keys: Keys) -> list[BaseRoute]:
-    """Starlette's routes."""
+    """Return Starlette's routes of these endpoints."""
 
     async def live(_: Request) -> Response:
         return _plain(200, "alive")
@@ -70,13 +70,13 @@ def cold_routes(health: Health, metrics: Metrics, routes: RouteTable, keys: Keys
 
 
 async def not_allowed(_request: Request, _exc: Exception) -> Response:
-    """In the vendor's shape, where Starlette would answer in plain text."""
+    """Answer status 405 in the vendor's format; Starlette would answer in plain text."""
     error = HttpError("use GET", status=405, type="invalid_request_error")
     return Response(error_body(error), 405, _id() | {"allow": "GET, HEAD"}, "application/json")
 
 
 def _model_names(routes: RouteTable, caller: object) -> list[str]:
-    """What a client may send as ``model``: the routes, and the models that they name without a wildcard."""
+    """Return what a client may send as ``model``: the routes' names, and their models without a wildcard."""
     names: dict[str, None] = {}
     for route in routes.usable(caller):  # type: ignore[arg-type] # a Caller
         names[route.name] = None

@@ -1,4 +1,4 @@
-"""What is not gated: forwarded with its bytes unchanged, streaming both ways."""
+"""The pass-through of requests without a gate: forwarded with their bodies unchanged, streamed both ways."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("idk")
 
-#: TRACE has a server say what it was sent, an upstream's key among it; what it is that others do, nobody knows here.
+#: Methods that are passed on. TRACE would return the request with the upstream's key; others are unknown.
 _METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 #: Request headers that are passed on. Unknown ones stay here: they could change the method, the path or the account.
 _SENT = frozenset(
@@ -61,7 +61,7 @@ _RETURNED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
 _SANDBOX = ((b"content-security-policy", b"sandbox"), (b"x-content-type-options", b"nosniff"))
 _BOUNDARY = re.compile(rb';[ \t]*boundary=(?:"([^"]{1,70})"|([^\s;",]{1,70}))', re.IGNORECASE)
 _NAMED_MODEL = frozenset((b'name="model"', b"name=model"))
-#: SDKs put a form's fields before its file; how far in the field is looked for.
+#: Bytes of a form in which the field is looked for: SDKs put a form's fields before its file.
 _FORM_HEAD = 65_536
 _FORM_VALUE = 256
 #: A form's field ``model``, however it is written.
@@ -79,7 +79,7 @@ class _Model(msgspec.Struct):
 
 
 class Relay:
-    """Every path without a gate."""
+    """Answers every path that has no gate."""
 
     def __init__(
         self, routes: RouteTable, keys: Keys, limits: Limits, bodies: Bodies, paths: UngatedPaths
@@ -91,7 +91,7 @@ class Relay:
         self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Answer one request."""
         base = [(b"x-request-id", asgi.request_id())]
         try:
             if not is_api(raw_path(scope)):
@@ -133,7 +133,7 @@ class Relay:
                 await self._limits.used(caller, meter.tokens)
 
     async def _model(self, scope: Scope, upload: _Upload) -> tuple[str | None, bytes | AsyncIterator[bytes]]:
-        """The request's model, and its body: whole where it was JSON, else as it comes."""
+        """Return the request's model and its body: whole if it is JSON, otherwise in pieces as it arrives."""
         headers = scope["headers"]
         given = asgi.header(headers, b"content-type") or b""
         kind = given.lower()
@@ -205,19 +205,19 @@ class Relay:
             await asgi.respond(send, response.status, [*base, *kept], error)
 
     async def _redacted(self, response: Response, route: Route) -> bytes:
-        """The upstream's error, whole: it may name a key or an address of its own."""
+        """Return the upstream's error without its key and address."""
         try:
             body = await response.read(self._bodies.max_answer_bytes)
         finally:
             response.close()
-        # Byte for byte there and back: what is no secret stays as it was sent, whatever its encoding.
+        # Latin-1 maps bytes to characters and back, so that all other bytes stay as they were sent.
         return route.upstream.redact(body.decode("latin-1")).encode("latin-1")
 
     async def ungated(self, exchange: Exchange, send: Send, push: Push, base: Headers) -> None:
-        """A gated surface's request on a route that is off: the answer's bytes as they come."""
+        """Answer a gated surface's request on a route that is off, with the upstream's bytes as they arrive."""
         route, request = exchange.route, exchange.request
         if request.context:
-            raise BadRequest("idk: this route is off, and puts no context before a question", param="idk")
+            raise BadRequest("idk: this route is off and does not put context before a question", param="idk")
         ask = Ask(route.config.model, route.config.params, logprobs=False, top_logprobs=0)
         body = await self._bodies.on_request(exchange.size, exchange.surface.outgoing, request, ask)
         response = await route.upstream.post(exchange.surface.path, body, exchange.credentials)
@@ -254,15 +254,15 @@ class Relay:
     async def _send_on(
         self, response: Response, send: Send, push: Push, headers: Headers, route: Route
     ) -> None:
-        """Send the upstream's answer on, piece by piece.
+        """Pass the upstream's answer on, piece by piece.
 
-        Its head has gone out when the upstream fails in the middle: then the client's connection is cut as the
-        upstream's was, by leaving the response unfinished, so that nobody takes a part for the whole.
+        If the upstream fails in the middle, the response stays unfinished: the server then cuts the connection, and
+        the client cannot mistake a part for the whole answer.
         """
         try:
             await send({"type": "http.response.start", "status": response.status, "headers": headers})
             if (asgi.header(headers, b"content-type") or b"").startswith(b"text/event-stream"):
-                # The head now, whenever the first event comes: servers keep it for the body's first piece.
+                # Send the head now: the server would otherwise keep it until the first event.
                 await send({"type": "http.response.body", "body": b"", "more_body": True})
             await response.pour(push)
         except UpstreamError as exc:
@@ -279,7 +279,7 @@ _OFF_HEADERS = ((b"x-idk-decision", b"answer"), (b"x-idk-reason", b"off"))
 
 
 class _Upload:
-    """A request's body on its way; once it has all come, ``after`` waits for the client to leave."""
+    """A request's body as it arrives. After its end, ``after`` waits for the client to disconnect."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -292,7 +292,7 @@ class _Upload:
         return message
 
     def skip(self) -> None:
-        """There is no body to wait for."""
+        """Note that the request has no body to wait for."""
         self._ended.set()
 
     async def after(self) -> Message:
@@ -300,12 +300,12 @@ class _Upload:
         return await self._receive()
 
     async def head(self, limit: int, boundary: bytes) -> tuple[bytes, str | None]:
-        """A form's first bytes, and its field ``model``: until it is among them, ``limit`` is reached, or all came."""
+        """Read a form until its field ``model``, its end or ``limit``; return the bytes and the field's value."""
         head = b""
         looked = 0
         while True:
             ended = self._ended.is_set() or len(head) >= limit
-            if ended or len(head) >= 2 * looked:  # not after each piece: a form may come byte by byte
+            if ended or len(head) >= 2 * looked:  # not after each piece: a form may arrive byte by byte
                 looked = max(len(head), 1)
                 model = form_model(head, boundary)
                 if ended or model is not None:
@@ -343,7 +343,7 @@ class _Upload:
 
 
 def _named_model(body: bytes) -> str | None:
-    """The field ``model`` of a JSON body; raises BadRequest."""
+    """Return the field ``model`` of a JSON body; raises BadRequest."""
     try:
         named = msgspec.json.decode(body, type=_Model).model
         _check_one_model(body)
@@ -368,9 +368,9 @@ def _names(pairs: list[tuple[str, object]]) -> list[str]:
 
 
 def form_model(head: bytes, boundary: bytes) -> str | None:
-    """The whole value of the field ``model`` in a form's first bytes, read in one pass."""
+    """Return the value of the field ``model`` in a form's first bytes, or None if it is not complete."""
     parts = (b"\r\n" + head).split(b"\r\n--" + boundary)
-    for part in parts[1:-1]:  # the last one's end has not come, or is the form's own
+    for part in parts[1:-1]:  # the last part is incomplete, or the end of the form
         fields, _, value = part.partition(b"\r\n\r\n")
         if len(value) <= _FORM_VALUE and any(map(_names_model, fields.split(b"\r\n"))):
             return value.decode("utf-8", "replace")
@@ -391,7 +391,7 @@ def _is_text(response: Response) -> bool:
 
 
 def _length(response: Response) -> Headers:
-    """Where it is known, one write sends the whole answer."""
+    """Return the upstream's content-length: with it, one write sends the whole answer."""
     return [header for header in response.headers if header[0] == b"content-length"]
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from proxy.config import Config, Upstream
 
-#: Paths whose responses contain no answer of a gated model, with their methods; `*` stands for one segment.
+#: Paths whose responses contain no answer of a gated model, with their methods; `*` matches one segment.
 PASSED: Final[Mapping[str, tuple[str, ...]]] = {
     "/models": ("GET",),
     "/models/*": ("GET",),
@@ -65,7 +65,7 @@ _BARE: Final = frozenset(
 #: Media types of request bodies whose model the proxy can read.
 MEDIA_TYPES: Final = ("application/json", "multipart/form-data")
 
-#: Decoding that is not stable after so many rounds has no honest reason.
+#: Rounds of decoding after which a path is refused; honest clients encode once.
 _MOST_DECODINGS: Final = 8
 #: Characters of a segment that every server reads in the same way.
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_.:~@+=,-]+")

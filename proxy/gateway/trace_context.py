@@ -1,7 +1,7 @@
-"""The client's trace context, handed on to upstreams as it came: https://www.w3.org/TR/trace-context/.
+"""The client's trace context, forwarded unchanged to upstreams: https://www.w3.org/TR/trace-context/.
 
-So that a trace does not end at the proxy where the proxy itself makes no spans. What is not well-formed is left
-out, and so is a ``tracestate`` without the ``traceparent`` that it belongs to (section 4.3).
+A trace then continues at the upstream even if the proxy makes no spans. Headers that are not well-formed are dropped,
+and so is a ``tracestate`` without its ``traceparent`` (section 4.3).
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ if TYPE_CHECKING:
 PARENT: Final = b"traceparent"
 STATE: Final = b"tracestate"
 
-#: Section 3.3.1.5: what is longer need not be passed on.
+#: Section 3.3.1.5: a longer tracestate need not be propagated.
 _MOST_BYTES: Final = 512
 _MOST_MEMBERS: Final = 32
-#: Section 3.2.2: trace, parent and flags; an id of zeros alone is none. Version ff is none either, and only a later
-#: version than 00 may say more after them.
+#: Section 3.2.2: trace, parent and flags. Ids of zeros and version ff are invalid, and only versions after 00 may have
+#: further fields.
 _IDS = rb"-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _VALID_PARENT = re.compile(rb"00" + _IDS + rb"|(?!00|ff)[0-9a-f]{2}" + _IDS + rb"(?:-[!-~]*)?")
-#: Section 3.3.1.3, and a key as level 2 has it; a list's member may be empty.
+#: Section 3.3.1.3, with the keys of level 2; a member of the list may be empty.
 _VALID_MEMBER = re.compile(rb"[ \t]*(?:[a-z0-9][a-z0-9_*/@-]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~][ \t]*)?")
 
-#: Of the request under way; its tasks inherit it.
+#: The trace context of the current request; its tasks inherit it.
 _TAKEN: ContextVar[Headers] = ContextVar("trace_context", default=())
 
 
 def take(headers: Headers) -> None:
-    """What is asked of upstreams from here on belongs to the trace that a request's headers name."""
+    """Use the trace context of a request's headers for all upstream calls from now on."""
     _TAKEN.set(of(headers))
 
 
 def taken() -> Headers:
-    """The headers for an upstream; none where the client sent none."""
+    """Return the headers for an upstream; none if the client sent none."""
     return _TAKEN.get()
 
 
 def of(headers: Headers) -> Headers:
-    """The trace context among ``headers``: each of the two once, or not at all."""
+    """Return the trace context among ``headers``: each of the two headers at most once."""
     parents = [value for name, value in headers if name == PARENT]
     if len(parents) != 1 or len(parents[0]) > _MOST_BYTES or _VALID_PARENT.fullmatch(parents[0]) is None:
         return ()
-    # Several are one list (RFC 9110, 5.3).
+    # Several headers of one name form one list (RFC 9110 section 5.3).
     state = b",".join(value for name, value in headers if name == STATE)
     return ((PARENT, parents[0]), (STATE, state)) if _passes(state) else ((PARENT, parents[0]),)
 

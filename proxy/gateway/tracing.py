@@ -77,13 +77,13 @@ class Tracing:
                 raise
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        """The trace context of the span in force, for the upstream."""
+        """Return the current span's trace context as headers for the upstream."""
         carrier: dict[str, str] = {}
         self._propagate.inject(carrier)
         return [(name.encode(), value.encode()) for name, value in carrier.items()]
 
     def close(self) -> None:
-        """Send what has not been sent yet."""
+        """Export the remaining spans."""
         self._provider.shutdown()
 
 
