@@ -102,6 +102,18 @@ def answered_by_other(fitted: Mapping[str, Any], model: str | None) -> bool:
     return bool(known) and model not in known
 
 
+def described(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fingerprint as a flat table: one line for each setting, field, and combination with its labels."""
+    lines = _own(fingerprint) | dict(fingerprint.get(FIELDS, {}))
+    if fingerprint.get(ANSWERED_BY):
+        lines["answered by"] = ", ".join(fingerprint[ANSWERED_BY])
+    for number, each in enumerate(fingerprint.get(COMBINATIONS, ()), start=1):
+        values = ", ".join(f"{name} {_shown(value)}" for name, value in each["values"].items())
+        counts = ", ".join(f"{count} {split}" for split, count in each.get("labels", {}).items())
+        lines[f"requests {number}"] = f"{values} ({counts})" if counts else values
+    return lines
+
+
 def without_answer(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fingerprint without what depends on the question and its answer: the settings of a run."""
     fields = {name: value for name, value in fingerprint.get(FIELDS, {}).items() if name not in _OF_QUESTIONS}

@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gating.fingerprint import ANY_SYSTEM, COMBINATIONS, FIELDS, SYSTEM, described
 from proxy.cli.output import cell, escaped
 
 if TYPE_CHECKING:
+    from gating.policy import Policy
     from gating.tuning import Figures, HeldOut, ScorerFigures, Tuned
     from gating.types import Certificate
 
@@ -33,6 +35,8 @@ def show(tuned: Tuned, console: Console | None = None) -> None:
     for line in (*_considered(figures, names), *_paying(figures)):
         console.print(line)
     console.print(_threshold(tuned))
+    for line in _kinds_of_requests(policy):
+        console.print(line)
     if figures.conditions:
         console.print("\nby condition, each with its own calibrator and threshold; error on the test split")
         console.print(_conditions(figures))
@@ -53,6 +57,18 @@ def _scorers(figures: Figures, chosen: set[str]) -> Table:
         table.add_section()
         table.add_row("together", *_cells(figures.policy), style="bold")
     return table
+
+
+def _kinds_of_requests(policy: Policy) -> list[str]:
+    """List the combinations of request fields that the labels had, if they had several."""
+    listed = policy.fingerprint.get(COMBINATIONS, ())
+    free = policy.fingerprint.get(FIELDS, {}).get(SYSTEM) == ANY_SYSTEM
+    lines = ["the system prompts varied: the policy applies on routes with `prompt: any`"] if free else []
+    if listed:
+        shown = described(policy.fingerprint)
+        lines.append("for the mix of requests that was labelled; other requests do not match:")
+        lines += [f"  {escape(escaped(shown[f'requests {number}']))}" for number in range(1, len(listed) + 1)]
+    return lines
 
 
 def _considered(figures: Figures, taken: str) -> list[str]:

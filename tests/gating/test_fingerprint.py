@@ -12,6 +12,7 @@ from gating.fingerprint import (
     Difference,
     answered_by_other,
     cut_differs,
+    described,
     differences,
     is_complete,
     learn,
@@ -88,6 +89,23 @@ def test_a_run_is_continued_whatever_its_questions_hold():
     assert without_answer({"model": "m"}) == {"model": "m"}
     assert settings(made) == {"model": "m"}
     assert (is_complete(made), is_complete({"model": "m"})) == (True, False)
+
+
+def test_a_fingerprint_is_described_line_by_line():
+    found = described(
+        {
+            "model": "m", "answered_by": ["m-1"], FIELDS: {"stop": "x"}, COMBINATIONS: [
+                {"values": {"temperature": None}, "labels": {"fit": 20}}, {"values": {"temperature": 1}},
+            ],
+        }
+    )  # fmt: skip
+    assert found == {
+        "model": "m",
+        "stop": "x",
+        "answered by": "m-1",
+        "requests 1": "temperature no value (20 fit)",
+        "requests 2": "temperature 1",
+    }
 
 
 def labels(*kinds):

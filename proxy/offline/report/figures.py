@@ -20,6 +20,7 @@ from calibrators.metrics import (
     log_loss,
     smooth_ece,
 )
+from gating.fingerprint import described
 from gating.risk import lower_bound
 from gating.tuning.figures import HeldOut, always, held_out
 from proxy import records as files
@@ -156,7 +157,7 @@ class ReportFigures:
                 "calibrator": policy.calibrator.kind,
                 "threshold": policy.threshold,
                 "certificate": None if certificate is None else certificate.to_dict(),
-                "fingerprint": dict(policy.fingerprint),
+                "fingerprint": described(policy.fingerprint),
                 "created": policy.created,
                 "fitted_on": dict(policy.fitted_on),
             },
