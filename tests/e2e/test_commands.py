@@ -88,7 +88,7 @@ def spoilt(path: str, value: Any) -> str:
 BROKEN_POLICIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "not JSON": ("{", ()),
     "unknown version": (spoilt("version", 99), ("version", "99")),
-    "calibrator of NaN": (spoilt("calibrator.slope", float("nan")), ("calibrator", "slope")),
+    "calibrator of NaN": (spoilt("calibrator.slope", float("nan")), ("JSON has no NaN",)),
     "calibrator of an unknown version": (spoilt("calibrator.version", 99), ("calibrator", "version")),
     "unknown scorer": (spoilt("scorers", ["vibes"]), ("scorers", "vibes")),
 }
@@ -157,7 +157,10 @@ class TestUsage:
         result = idk("serve", "--port", upstream.port, cwd=tmp_path)
         assert result.returncode == 1
         assert "Traceback" not in result.stderr
-        assert f"cannot listen on 127.0.0.1:{upstream.port}; give another --port" in result.stderr
+        assert (
+            f"cannot listen on 127.0.0.1:{upstream.port} (Address already in use); give another --port"
+            in result.stderr
+        )
 
 
 def test_serving_an_upstream_without_a_file(tmp_path: Path, upstream: FakeUpstream):
