@@ -51,7 +51,7 @@ WORDS: Final = {
     r"whoever": "the client, the user",
     r"nobody": "no client, no user; or the passive",
     r"(goes|go|went|going|gone) out\b(?! of)": "is sent",
-    r"(as (it|they) stands?|what stands|stands for)": "name the thing",
+    r"(as (it|they) stands?|what stands)": "name the thing",
     r"of (its|their|our|his) own": "own, separate, dedicated",
     r"in earnest": "in production",
     r"under way": "in flight, in progress",

@@ -31,7 +31,7 @@ class Reply:
 
     @property
     def body(self) -> bytes:
-        """The whole body."""
+        """The body of the response."""
         return b"".join(message.get("body", b"") for message in self.messages[1:])
 
     @property
