@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from proxy.app import build
-from proxy.app.asgi import App
+from proxy.app.application import App
 from proxy.config import parse
 from tests.proxy.asgi_client import ask
 

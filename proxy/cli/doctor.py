@@ -14,7 +14,7 @@ from proxy.exceptions import RunError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from proxy.app import Parts
+    from proxy.app import Container
     from proxy.offline.doctor import Deployment, Diagnosis
 
 #: The label of each ability in the table.
@@ -71,19 +71,19 @@ def doctor(
 
 
 async def _probed(
-    parts: Parts, config: Path, model: str | None, api_key_env: str | None
+    container: Container, config: Path, model: str | None, api_key_env: str | None
 ) -> tuple[list[Deployment], list[Diagnosis]]:
     """Probe each deployment once, even if several routes use it; raise ConfigError."""
     from proxy.cli.routes import credentials_of, model_of
     from proxy.offline.doctor import diagnosis, probe
     from proxy.offline.progress import Steps
 
-    routes = parts.routes.routes
+    routes = container.routes.routes
     wanted = {
         route.name: (
             route.upstream.name,
             model_of(route, config, model),
-            credentials_of(parts, route, api_key_env),
+            credentials_of(container, route, api_key_env),
         )
         for route in routes
     }
@@ -92,10 +92,10 @@ async def _probed(
         with Steps("doctor", len({key[:2] for key in wanted.values()})) as progress:
             for name, asked, credentials in wanted.values():
                 if (name, asked) not in found:
-                    found[name, asked] = await probe(parts.upstreams[name], asked, credentials)
+                    found[name, asked] = await probe(container.upstreams[name], asked, credentials)
                     progress.step(f"{name}: {asked}")
     finally:
-        await parts.aclose()
+        await container.aclose()
     by_route = {route: found[name, asked] for route, (name, asked, _) in wanted.items()}
     return list(found.values()), [diagnosis(route, by_route) for route in routes]
 

@@ -12,7 +12,7 @@ from proxy.exceptions import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxy.app import Parts
+    from proxy.app import Container
     from proxy.offline.evaluation import Asker
     from proxy.requests.route import Route
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 OPENAI_KEY: Final = "OPENAI_API_KEY"
 
 
-def build_from(config: Path) -> Parts:
+def build_from(config: Path) -> Container:
     """Build the application of a configuration and its policies; raise ConfigError, which names the file."""
     from proxy.app import build
     from proxy.config import error_prefix, folder_of, load
@@ -33,9 +33,9 @@ def build_from(config: Path) -> Parts:
         return build(loaded, folder=folder, environ=os.environ, snapshot=snapshot)
 
 
-def route_named(parts: Parts, name: str, option: str, config: Path) -> Route:
+def route_named(container: Container, name: str, option: str, config: Path) -> Route:
     """Return the route that a command's option names; raise ConfigError where there is no such route."""
-    routes = parts.routes.routes
+    routes = container.routes.routes
     found = next((route for route in routes if route.name == name), None)
     if found is None:
         names = ", ".join(route.name for route in routes)
@@ -44,7 +44,13 @@ def route_named(parts: Parts, name: str, option: str, config: Path) -> Route:
 
 
 def asker_of(
-    parts: Parts, route: Route, config: Path, *, model: str | None, api_key_env: str | None, top_logprobs: int
+    container: Container,
+    route: Route,
+    config: Path,
+    *,
+    model: str | None,
+    api_key_env: str | None,
+    top_logprobs: int,
 ) -> Asker:
     """Return what asks the upstream of a route; raise ConfigError where the model or the API key is not known."""
     from proxy.offline.evaluation import Asker
@@ -54,9 +60,9 @@ def asker_of(
         route=route,
         model=model or model_of(route, config),
         top_logprobs=top_logprobs,
-        bodies=Bodies(server=parts.config.server),
-        credentials=credentials_of(parts, route, api_key_env),
-        gatherers=parts.pipelines[route.name].gatherers,
+        bodies=Bodies(server=container.config.server),
+        credentials=credentials_of(container, route, api_key_env),
+        gatherers=container.pipelines[route.name].gatherers,
     )
 
 
@@ -75,7 +81,7 @@ def model_of(route: Route, config: Path, given: str | None = None) -> str:
     return names[0]
 
 
-def credentials_of(parts: Parts, route: Route, api_key_env: str | None) -> bytes | None:
+def credentials_of(container: Container, route: Route, api_key_env: str | None) -> bytes | None:
     """Return the Authorization header for an upstream that takes the client's own key; None for any other upstream.
 
     The key is in the environment variable ``api_key_env``, by default OPENAI_API_KEY where the upstream is OpenAI's API
@@ -83,7 +89,7 @@ def credentials_of(parts: Parts, route: Route, api_key_env: str | None) -> bytes
     """
     if not route.upstream.forwards_credentials:
         return None
-    names = [api_key_env] if api_key_env else [OPENAI_KEY] if _may_get_openai_key(parts, route) else []
+    names = [api_key_env] if api_key_env else [OPENAI_KEY] if _may_get_openai_key(container, route) else []
     key = next(filter(None, (os.environ.get(name, "").strip() for name in names)), None)
     if key is None:
         missing = f"{names[0]} is not set; " if names else ""
@@ -94,11 +100,11 @@ def credentials_of(parts: Parts, route: Route, api_key_env: str | None) -> bytes
     return b"Bearer " + key.encode()
 
 
-def _may_get_openai_key(parts: Parts, route: Route) -> bool:
-    upstreams = parts.config.upstreams
+def _may_get_openai_key(container: Container, route: Route) -> bool:
+    upstreams = container.config.upstreams
     named = upstreams[route.config.upstream]
     names = list(named.of) if named.of else [route.config.upstream]
-    hosts = [urlsplit(parts.access[name].base_url or "").hostname or "" for name in names]
+    hosts = [urlsplit(container.access[name].base_url or "").hostname or "" for name in names]
     return all(host == "api.openai.com" or _is_loopback(host) for host in hosts)
 
 

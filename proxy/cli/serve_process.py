@@ -25,7 +25,7 @@ from proxy.exceptions import ConfigError, RunError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy.app import Parts
+    from proxy.app import Container
     from proxy.config import Config
     from proxy.control.reload import Source
 
@@ -89,22 +89,22 @@ def run(loaded: Config, folder: Path, source: Source | None = None) -> None:
 
 
 def _serve(config: Config, folder: Path, source: Source | None) -> None:
-    from proxy.app import Setting, application, application_of_worker
+    from proxy.app import AppSettings, application, application_of_worker
     from proxy.control.policies import read_snapshot
     from proxy.server import workers
     from proxy.server.protocol import check_port, server_of, settle_memory
 
-    setting = Setting(config, folder, read_snapshot(config, folder, os.environ), source)
+    settings = AppSettings(config, folder, read_snapshot(config, folder, os.environ), source)
     # Built here for several workers too, so that an error is reported once, before any worker starts.
-    app = application(setting, os.environ)
-    announce = partial(_announce, app.parts, folder)
+    app = application(settings, os.environ)
+    announce = partial(_announce, app.container, folder)
     try:
         check_port(config.server)
         if config.server.workers == 1:
             settle_memory()
             server_of(app, config.server, announce).run()
         else:
-            workers.run(config.server, partial(application_of_worker, setting), announce)
+            workers.run(config.server, partial(application_of_worker, settings), announce)
     except (OSError, SystemExit) as exc:  # uvicorn exits where it cannot start, and has logged why
         reason = f" ({exc.strerror})" if isinstance(exc, OSError) and exc.strerror else ""
         raise RunError(
@@ -112,19 +112,19 @@ def _serve(config: Config, folder: Path, source: Source | None) -> None:
         ) from exc
 
 
-def _announce(parts: Parts, folder: Path, url: str) -> None:
+def _announce(container: Container, folder: Path, url: str) -> None:
     """Log the routes, the settings that are probably a mistake, and the addresses of the API, the page and metrics."""
     from proxy.app import concerns, notes
     from proxy.cli.route_summary import route_line
 
     logger = logging.getLogger("idk")
-    for route in parts.routes.routes:
+    for route in container.routes.routes:
         logger.info("route %s", route_line(route))
-    for concern in concerns(parts.config, folder, os.environ):
+    for concern in concerns(container.config, folder, os.environ):
         logger.warning("%s", concern)
     page = f"{url}/admin"
-    if any(notes(parts.config, folder, os.environ)):
-        page = f"off, since {parts.config.server.admin_key_env} is not set"
+    if any(notes(container.config, folder, os.environ)):
+        page = f"off, since {container.config.server.admin_key_env} is not set"
     logger.info("API: %s/v1   page: %s   metrics: %s/metrics", url, page, url)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from proxy.app import App, Parts, build
+from proxy.app import App, Container, build
 from proxy.cli.serve_process import main as serve
 from proxy.config import parse
 from proxy.metrics import Metrics
@@ -48,7 +48,7 @@ async def link(tmp_path: Path) -> AsyncIterator[StoreLink]:
 class Running:
     """An application with its parts."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Container) -> None:
         self.parts = parts
         self.app = App(parts)
 

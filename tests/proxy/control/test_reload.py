@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from proxy.app import Setting, application, build
+from proxy.app import AppSettings, application, build
 from proxy.config import Server, parse, with_server
 from proxy.control.policies import Alarm, PolicyName, StoreSnapshot
 from proxy.control.reload import APPLIED, Source, waiting_for_restart
@@ -54,7 +54,7 @@ class Place:
         source = Source(self.path, {})
         config = source.load()
         source = Source(self.path, {}, source.stamp(config))
-        return application(Setting(config, self.folder, source=source), os.environ, self.metrics)
+        return application(AppSettings(config, self.folder, source=source), os.environ, self.metrics)
 
     def count(self, outcome):
         return self.metrics.registry.get_sample_value("idk_config_reloads_total", {"outcome": outcome}) or 0
@@ -83,19 +83,19 @@ async def test_upstreams_close_after_their_last_request(place, upstream):
     place.write(ENFORCE + "-1.0")
     app = place.app()
     await app.reloader.start()
-    first = app.parts
+    first = app.container
     prompt = upstream.script(held(answer(says("Rome", logprob=-0.7))))
     under_way = asyncio.create_task(asked(app, prompt))
     call = await asyncio.to_thread(upstream.call, prompt)
     # Another route alone: the upstream stays, with its connections.
     place.write(ENFORCE + "-0.5")
     await place.applied(1)
-    assert app.parts.upstreams is first.upstreams
+    assert app.container.upstreams is first.upstreams
     assert await asked(app, scripted(upstream)) == "I don't know."
     # Another upstream: the old one stays for the request that is in flight, then closes.
     place.write(ENFORCE + "-0.5", url=place.url + "/")
     await place.applied(2)
-    assert app.parts.upstreams is not first.upstreams
+    assert app.container.upstreams is not first.upstreams
     closed = []
     close = first.upstreams["u"].aclose
 
@@ -165,16 +165,16 @@ async def test_a_pushed_policy_that_cannot_be_used_leaves_the_last_good_one(plac
     place.write("mode: enforce, policy: support")
     source = Source(place.path, {})
     config = source.load()
-    setting = Setting(config, place.folder, snapshot, Source(place.path, {}, source.stamp(config)))
+    setting = AppSettings(config, place.folder, snapshot, Source(place.path, {}, source.stamp(config)))
     app = application(setting, os.environ, place.metrics)
     await app.reloader.start()
-    assert app.parts.routes.routes[0].policy == "support@1"
+    assert app.container.routes.routes[0].policy == "support@1"
     await store.push_policy("support", {**POLICY.to_dict(), "threshold": 9}, "ada", 2.0)
     await until(lambda: place.count("refused"))
     assert "the last good policy stays in force" in caplog.text
-    assert app.parts.routes.routes[0].policy == "support@1"
+    assert app.container.routes.routes[0].policy == "support@1"
     await store.push_policy("support", POLICY.to_dict(), "ada", 3.0)
-    await until(lambda: app.parts.routes.routes[0].policy == "support@3")
+    await until(lambda: app.container.routes.routes[0].policy == "support@3")
     await app.reloader.stop()
     await app.aclose()
     await store.aclose()
@@ -263,8 +263,8 @@ async def test_a_store_that_answers_only_in_part_is_asked_again(place, upstream,
 
     monkeypatch.setattr(RiskWatcher, "look", once)
     await app.reloader.start()
-    assert not app.parts.routes.routes[0].certified
-    await until(lambda: app.parts.routes.routes[0].certified)
+    assert not app.container.routes.routes[0].certified
+    await until(lambda: app.container.routes.routes[0].certified)
     await app.reloader.stop()
     await app.aclose()
 

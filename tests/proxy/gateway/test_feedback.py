@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from proxy.app import App, Lasting
+from proxy.app import App, Services
 from proxy.clients.last_used import Uses
 from proxy.control.recording import Recorder
 from proxy.gateway.feedback import LABELS_PER_MINUTE
@@ -36,7 +36,7 @@ def proxy(serving, tmp_path):
         link = StoreLink(store, Metrics())
         recorder = Recorder(link, Random(0))
         async with serving(*ROUTES, keys=KEYS, recorder=recorder) as running:
-            running.app = App(running.parts, Lasting(link, recorder, Uses(link)))
+            running.app = App(running.parts, Services(link, recorder, Uses(link)))
             running.store = store
             yield running
             await link.aclose()

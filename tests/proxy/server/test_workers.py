@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from proxy.app import Setting, application_of_worker
+from proxy.app import AppSettings, application_of_worker
 from proxy.cli.main import run
 from proxy.config import parse
 from proxy.metrics import SHARED, Metrics, remove_dead_processes
@@ -64,8 +64,8 @@ def test_the_living_are_not_forgotten(tmp_path):
 
 def test_the_application_of_a_worker_has_the_metrics_of_that_worker(tmp_path):
     metrics = Metrics()
-    setting = Setting(parse(ROUTE, "x"), tmp_path)
-    assert application_of_worker(setting, metrics).parts.metrics is metrics
+    setting = AppSettings(parse(ROUTE, "x"), tmp_path)
+    assert application_of_worker(setting, metrics).container.metrics is metrics
     assert pickle.loads(pickle.dumps(partial(application_of_worker, setting))).args == (setting,)
 
 

@@ -8,7 +8,7 @@ from time import time
 
 import pytest
 
-from proxy.app import Setting, application
+from proxy.app import AppSettings, application
 from proxy.clients import keys
 from proxy.clients.last_used import Uses
 from proxy.config import parse
@@ -87,7 +87,7 @@ async def served(app, secret, upstream):
 
 def made_of(folder, upstream):
     config = parse(CONFIG.format(url=upstream.base_url), "idk.yaml")
-    return application(Setting(config, folder), os.environ)
+    return application(AppSettings(config, folder), os.environ)
 
 
 async def test_a_proxy_that_ends_has_told_of_every_use(store, tmp_path, upstream):
@@ -96,8 +96,8 @@ async def test_a_proxy_that_ends_has_told_of_every_use(store, tmp_path, upstream
     await app.reloader.start()
     assert await served(app, one.secret, upstream) == 200
     assert await served(app, "idk-nobodys", upstream) == 401
-    # Parts that take the place of others note on.
-    app.replace(app.parts)
+    # A container that replaces another one notes uses too.
+    app.replace(app.container)
     before = time()
     assert await served(app, one.secret, upstream) == 200
     await app.reloader.stop()

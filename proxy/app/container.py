@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from proxy.admin.access import check_admin_key
-from proxy.app.routes import Joining, pipeline_of
+from proxy.app.pipelines import RouteDependencies, pipeline_of
 from proxy.config import admin_key
 from proxy.control.policies import StoreSnapshot
 from proxy.gateway import trace_context
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Container:
     """The objects of one version of the configuration; a reload builds another container."""
 
     config: Config
@@ -59,9 +59,9 @@ def build(
     metrics: Metrics | None = None,
     snapshot: StoreSnapshot | None = None,
     recorder: Recorder | None = None,
-    before: Parts | None = None,
+    before: Container | None = None,
     tracing: Tracing | None = None,
-) -> Parts:
+) -> Container:
     """Build a container; relative paths refer to ``folder``. Raises ConfigError.
 
     ``snapshot`` is the store's state. ``before`` is the container that the new one replaces: its upstreams are reused,
@@ -78,15 +78,17 @@ def build(
         context = trace_context.taken if tracing is None else tracing.headers
         upstreams = make_upstreams(config.upstreams, access, metrics, context)
     local_models = LocalModels() if before is None else before.local_models
-    joining = Joining(
+    dependencies = RouteDependencies(
         folder, metrics, snapshot, recorder, upstreams, local_models, workers=config.server.workers
     )
     made: dict[str, Pipeline] = {}
     for each in in_order(config.routes):
-        made[each.name] = pipeline_of(each, upstreams[each.upstream], joining, made, _provider(config, each))
+        made[each.name] = pipeline_of(
+            each, upstreams[each.upstream], dependencies, made, _provider(config, each)
+        )
     routes = [made[route.name].route for route in config.routes]
     metrics.in_force(_in_force(route) for route in routes)
-    return Parts(
+    return Container(
         config, metrics, RouteTable(routes), made, upstreams, access, tracing, local_models, snapshot.keys
     )
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from starlette.routing import BaseRoute
 
-    from proxy.app.parts import Parts
+    from proxy.app.container import Container
     from proxy.clients.authentication import Keys
     from proxy.clients.limits import Limits
     from proxy.gateway.health import Health
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 _SLASHES = re.compile(r"/+")
 
 
-class Doors:
+class Router:
     """The endpoints of one container: gated paths by a look-up, all other paths by Starlette."""
 
     def __init__(
         self,
-        parts: Parts,
+        container: Container,
         keys: Keys,
         health: Health,
         feedback: Endpoint,
@@ -45,9 +45,9 @@ class Doors:
         bodies: Bodies,
         admin: Sequence[BaseRoute],
     ) -> None:
-        server, routes = parts.config.server, parts.routes
-        relay = Relay(routes, keys, limits, bodies, UngatedPaths(parts.config))
-        self.parts = parts
+        server, routes = container.config.server, container.routes
+        relay = Relay(routes, keys, limits, bodies, UngatedPaths(container.config))
+        self.container = container
         #: The number of requests in flight.
         self.open = 0
         self._left: asyncio.Event | None = None
@@ -58,17 +58,17 @@ class Doors:
                 surface,
                 over_chat,
                 routes,
-                parts.pipelines,
+                container.pipelines,
                 keys,
                 relay,
                 server,
                 limits,
                 bodies,
-                parts.tracing,
+                container.tracing,
             )
             self._gated |= {surface.path: endpoint, f"/v1{surface.path}": endpoint}
         self._cold = Starlette(
-            routes=[*cold_routes(health, parts.metrics, routes, keys), *admin],
+            routes=[*cold_routes(health, container.metrics, routes, keys), *admin],
             exception_handlers={405: not_allowed},
         )
         self._cold.router.default = relay

@@ -8,8 +8,8 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
-from proxy.app.asgi import App, Lasting
-from proxy.app.parts import Parts, build
+from proxy.app.application import App, Services
+from proxy.app.container import Container, build
 from proxy.app.validation import validate
 from proxy.clients.last_used import Uses
 from proxy.control.drift_watch import DriftWatcher
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class AppSettings:
     """The values that an application is made from; they can be pickled for worker processes.
 
     ``snapshot`` is the store's last known state; ``source`` is the configuration file to follow, if there is one.
@@ -44,50 +44,50 @@ class Setting:
     source: Source | None = None
 
 
-def application(setting: Setting, environ: Mapping[str, str], metrics: Metrics | None = None) -> App:
+def application(settings: AppSettings, environ: Mapping[str, str], metrics: Metrics | None = None) -> App:
     """Return an application with its store, which reloads its configuration while it runs. Raises ConfigError."""
     metrics = Metrics() if metrics is None else metrics
-    config = setting.config
-    validate(config, setting.folder, environ)
-    link = StoreLink(store_of(config, setting.folder, environ), metrics)
+    config = settings.config
+    validate(config, settings.folder, environ)
+    link = StoreLink(store_of(config, settings.folder, environ), metrics)
     thread = BodyThread()
     rng = Random()  # noqa: S311 - draws the audit sample, which is no secret
     recorder = Recorder(link, rng, log_text=config.server.log_text, bodies=Bodies(thread))
     uses = Uses(link)
-    lasting = partial(
+    build_container = partial(
         build,
-        folder=setting.folder,
+        folder=settings.folder,
         environ=environ,
         metrics=metrics,
         recorder=recorder,
         tracing=Tracing() if config.server.opentelemetry else None,
     )
     app = App(
-        lasting(config, snapshot=setting.snapshot),
-        Lasting(link, recorder, uses, environ, thread, setting.folder),
+        build_container(config, snapshot=settings.snapshot),
+        Services(link, recorder, uses, environ, thread, settings.folder),
     )
 
-    def rebuild(config: Config, snapshot: StoreSnapshot) -> Parts:
-        validate(config, setting.folder, environ)
-        return lasting(config, snapshot=snapshot, before=app.parts)
+    def rebuild(config: Config, snapshot: StoreSnapshot) -> Container:
+        validate(config, settings.folder, environ)
+        return build_container(config, snapshot=snapshot, before=app.container)
 
     app.reloader = Reloader(
         config,
-        setting.snapshot,
-        setting.source,
+        settings.snapshot,
+        settings.source,
         link=link,
         recorder=recorder,
         uses=uses,
         watch=RiskWatcher(link, metrics),
         drift=DriftWatcher(link),
         metrics=metrics,
-        routes=lambda: app.parts.routes.routes,
+        routes=lambda: app.container.routes.routes,
         build=rebuild,
         apply=app.replace,
     )
     return app
 
 
-def application_of_worker(setting: Setting, metrics: Metrics) -> App:
+def application_of_worker(settings: AppSettings, metrics: Metrics) -> App:
     """Build the application in a worker process, from that process's environment. Raises ConfigError."""
-    return application(setting, os.environ, metrics)
+    return application(settings, os.environ, metrics)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from starlette.routing import Mount, Route
 
-from proxy.app import App, Setting, application
+from proxy.app import App, AppSettings, application
 from proxy.config import parse
 from tests.proxy.asgi_client import ask
 
@@ -36,7 +36,7 @@ def app(upstream, tmp_path: Path) -> App:
         "routes": [{"name": "x", "models": ["*"], "upstream": "u"}],
     }
     return application(
-        Setting(parse(yaml.safe_dump(config), "test.yaml"), tmp_path),
+        AppSettings(parse(yaml.safe_dump(config), "test.yaml"), tmp_path),
         {"IDK_ADMIN_KEY": "the key of the admins"},
     )
 
@@ -53,9 +53,9 @@ def table(routes: Sequence[BaseRoute], below: str = "") -> Iterator[tuple[str, s
                     yield method, below + each.path
 
 
-def doors(app: App) -> list[tuple[str, str]]:
+def paths(app: App) -> list[tuple[str, str]]:
     """Return every path: gated ones, Starlette's and passed-through ones."""
-    inside = app._doors
+    inside = app._router
     cold = list(table(inside._cold.routes))
     assert len(cold) > 15
     gated = [("POST", path) for path in inside._gated]
@@ -76,13 +76,13 @@ async def asked(app: App, method: str, path: str, **headers: str) -> int:
 
 async def test_every_path_wants_a_key_but_a_named_few(app):
     opened = {
-        (method, path) for method, path in doors(app) if await asked(app, method, path) not in (401, 403)
+        (method, path) for method, path in paths(app) if await asked(app, method, path) not in (401, 403)
     }
     assert opened == OPEN
 
 
 async def test_the_admins_key_is_no_clients(app):
-    for method, path in doors(app):
+    for method, path in paths(app):
         if (method, path) not in OPEN and not path.startswith("/admin"):
             assert await asked(app, method, path, authorization="Bearer the key of the admins") == 401, (
                 method,

@@ -36,7 +36,7 @@ TOP_LOGPROBS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Joining:
+class RouteDependencies:
     """The objects that all routes of an application share."""
 
     folder: Path
@@ -51,13 +51,13 @@ class Joining:
 def pipeline_of(
     config: RouteConfig,
     upstream: UpstreamClient,
-    joining: Joining,
+    dependencies: RouteDependencies,
     made: Mapping[str, Pipeline],
     provider: str,
 ) -> Pipeline:
     """Make one route's pipeline; ``made`` holds the pipelines of the routes that it turns to."""
-    metrics, snapshot = joining.metrics, joining.snapshot
-    gate, policy = (None, None) if config.mode == "off" else gate_of(config, joining.folder, snapshot)
+    metrics, snapshot = dependencies.metrics, dependencies.snapshot
+    gate, policy = (None, None) if config.mode == "off" else gate_of(config, dependencies.folder, snapshot)
     stronger, judge = (None if name is None else made[name] for name in (config.escalate_to, config.judge))
     context = _context(config, gate)
     route = Route(
@@ -72,7 +72,7 @@ def pipeline_of(
         upstream_metrics=metrics.upstream(upstream.name),
         top_logprobs=TOP_LOGPROBS if gate is not None and "top_logprobs" in gate.needs else 0,
         context=context,
-        examples=load_examples(config.rag.examples, joining.folder, f"routes.{config.name}.rag.examples")
+        examples=load_examples(config.rag.examples, dependencies.folder, f"routes.{config.name}.rag.examples")
         if config.rag.examples
         else None,
         forwards_credentials=upstream.forwards_credentials
@@ -83,33 +83,33 @@ def pipeline_of(
         for field in COMPARED:
             route.metrics.unmatched(field, 0)
     if gate is None:
-        return Pipeline(route, recorder=joining.recorder)
+        return Pipeline(route, recorder=dependencies.recorder)
     return Pipeline(
         route,
         gatherers=make_gatherers(
             gate,
             config,
-            workers=joining.workers,
+            workers=dependencies.workers,
             chat=SURFACES["chat"],
-            upstreams=joining.upstreams,
-            local_models=joining.local_models,
+            upstreams=dependencies.upstreams,
+            local_models=dependencies.local_models,
             judge=None if judge is None else judge.route,
         ),
         remedies=_remedies(config, stronger),
-        lower=None if config.fallback is None else _lower(config, upstream, joining, made, provider),
-        recorder=joining.recorder,
+        lower=None if config.fallback is None else _lower(config, upstream, dependencies, made, provider),
+        recorder=dependencies.recorder,
     )
 
 
 def _lower(
     config: RouteConfig,
     upstream: UpstreamClient,
-    joining: Joining,
+    dependencies: RouteDependencies,
     made: Mapping[str, Pipeline],
     provider: str,
 ) -> Pipeline:
     """Make the pipeline of a route's fallback; raises ConfigError if its scorers read logprobs too."""
-    found = pipeline_of(fallback_of(config), upstream, joining, made, provider)
+    found = pipeline_of(fallback_of(config), upstream, dependencies, made, provider)
     if found.route.reads_logprobs:
         raise ConfigError(
             f"routes.{config.name}.fallback.scorers: {config.fallback.scorers[0] if config.fallback else ''} reads "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 
 from proxy.admin import AdminAccess, admin_routes
-from proxy.app.doors import Doors
+from proxy.app.router import Router
 from proxy.clients.authentication import Keys
 from proxy.clients.limits import Limits
 from proxy.config import admin_key
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from starlette.routing import BaseRoute
 
-    from proxy.app.parts import Parts
+    from proxy.app.container import Container
     from proxy.clients.last_used import Uses
     from proxy.control.recording import Recorder
     from proxy.control.reload import Reloader
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Lasting:
+class Services:
     """The services that a reload of the configuration does not replace."""
 
     link: StoreLink
@@ -57,67 +57,70 @@ class Lasting:
 class App:
     """The ASGI application. A reload replaces its container in one assignment while it runs."""
 
-    def __init__(self, parts: Parts, lasting: Lasting | None = None) -> None:
+    def __init__(self, container: Container, services: Services | None = None) -> None:
         self.health = Health()
-        self._lasting = lasting
+        self._services = services
         self._admin_access: AdminAccess | None = None
         self._limits: Limits | None = None
-        self._body_thread = BodyThread() if lasting is None else lasting.body_thread
-        self._doors = self._open(parts)
+        self._body_thread = BodyThread() if services is None else services.body_thread
+        self._router = self._open(container)
         #: The current router, and older ones that still have requests in flight.
-        self._all = [self._doors]
+        self._all = [self._router]
         self._closing: set[asyncio.Task[None]] = set()
-        self.reloader: Reloader[Parts] | None = None
+        self.reloader: Reloader[Container] | None = None
         self._cold = Starlette(lifespan=_lifespan(self))
 
     @property
-    def parts(self) -> Parts:
+    def container(self) -> Container:
         """The container used for new requests; requests in flight keep the one they started with."""
-        return self._doors.parts
+        return self._router.container
 
-    def _open(self, parts: Parts) -> Doors:
-        lasting = self._lasting
+    def _open(self, container: Container) -> Router:
+        services = self._services
         keys = Keys(
-            parts.config.keys,
-            parts.keys,
-            required=parts.config.server.stored_keys,
-            note=None if lasting is None else lasting.uses.note,
+            container.config.keys,
+            container.keys,
+            required=container.config.server.stored_keys,
+            note=None if services is None else services.uses.note,
         )
         feedback = (
-            FeedbackEndpoint(keys, parts.metrics, None, None)
-            if lasting is None
-            else FeedbackEndpoint(keys, parts.metrics, lasting.link, lasting.recorder)
+            FeedbackEndpoint(keys, container.metrics, None, None)
+            if services is None
+            else FeedbackEndpoint(keys, container.metrics, services.link, services.recorder)
         )
-        limits, admin = self._limited(parts), self._admin(parts)
-        bodies = Bodies(self._body_thread, parts.config.server)
-        return Doors(parts, keys, self.health, feedback, limits, bodies, admin)
+        limits, admin = self._limited(container), self._admin(container)
+        bodies = Bodies(self._body_thread, container.config.server)
+        return Router(container, keys, self.health, feedback, limits, bodies, admin)
 
-    def _limited(self, parts: Parts) -> Limits:
+    def _limited(self, container: Container) -> Limits:
         """Return the limits, which count the requests of all containers together."""
-        most, several = parts.config.server.max_in_flight, len(parts.config.keys) + len(parts.keys) > 1
-        upstreams = parts.config.upstreams
+        most, several = (
+            container.config.server.max_in_flight,
+            len(container.config.keys) + len(container.keys) > 1,
+        )
+        upstreams = container.config.upstreams
         connections = {
             name: min(upstreams[each].max_connections for each in upstream.of or (name,))
             for name, upstream in upstreams.items()
         }
         if self._limits is None:
-            link = None if self._lasting is None else self._lasting.link
+            link = None if self._services is None else self._services.link
             self._limits = Limits(link, most, several=several, max_connections=connections)
         else:
             self._limits.bound(most, several=several, max_connections=connections)
         return self._limits
 
-    def _admin(self, parts: Parts) -> list[BaseRoute]:
-        server = parts.config.server
+    def _admin(self, container: Container) -> list[BaseRoute]:
+        server = container.config.server
         variable = server.admin_key_file or server.admin_key_env
-        lasting = self._lasting
-        key = None if lasting is None else admin_key(server, lasting.environ, lasting.folder)
+        services = self._services
+        key = None if services is None else admin_key(server, services.environ, services.folder)
         proxies = TrustedProxies(server.trusted_proxies)
-        link = None if self._lasting is None else self._lasting.link
+        link = None if self._services is None else self._services.link
         # An unchanged access is kept, with its counts of wrong keys.
         if self._admin_access is None or not self._admin_access.same(key, variable, proxies):
             self._admin_access = AdminAccess(key, variable, link, proxies=proxies)
-        return admin_routes(parts.config, parts.routes, parts.metrics, link, self._admin_access)
+        return admin_routes(container.config, container.routes, container.metrics, link, self._admin_access)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request or lifespan event. A request keeps the container that it started with."""
@@ -126,37 +129,37 @@ class App:
             return
         if scope.get("http_version") == "1.0":
             scope, send = without_chunks(scope, send)
-        doors = self._doors
-        doors.open += 1
+        router = self._router
+        router.open += 1
         try:
-            await doors.find(scope["path"])(scope, receive, _counting(doors.parts.metrics, scope, send))
+            await router.find(scope["path"])(scope, receive, _counting(router.container.metrics, scope, send))
         finally:
-            doors.open -= 1
-            if doors is not self._doors:
-                doors.left()
+            router.open -= 1
+            if router is not self._router:
+                router.left()
 
-    def replace(self, parts: Parts) -> None:
+    def replace(self, container: Container) -> None:
         """Answer new requests with this container; the old one closes after its last request."""
-        old, self._doors = self._doors, self._open(parts)
-        self._all.append(self._doors)
+        old, self._router = self._router, self._open(container)
+        self._all.append(self._router)
         task = asyncio.get_running_loop().create_task(self._retire(old))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def _retire(self, old: Doors) -> None:
+    async def _retire(self, old: Router) -> None:
         await old.empty()
         self._all.remove(old)
-        if all(doors.parts.upstreams is not old.parts.upstreams for doors in self._all):
-            await old.parts.aclose()
+        if all(router.container.upstreams is not old.container.upstreams for router in self._all):
+            await old.container.aclose()
 
     async def aclose(self) -> None:
         """Close everything; no request is in flight any more."""
         while self._closing:
             await asyncio.gather(*self._closing)
-        await self.parts.aclose()
+        await self.container.aclose()
         self._body_thread.close()
-        if self.parts.tracing is not None:
-            await asyncio.to_thread(self.parts.tracing.close)
+        if self.container.tracing is not None:
+            await asyncio.to_thread(self.container.tracing.close)
 
 
 def _counting(metrics: Metrics, scope: Scope, send: Send) -> Send:
@@ -179,7 +182,7 @@ def _lifespan(app: App) -> Callable[[Starlette], AbstractAsyncContextManager[Non
             await reloader.start()
         app.health.ready = True
         try:
-            with graceful_shutdown(app.health.leave, app.parts.config.server.drain_lead_s):
+            with graceful_shutdown(app.health.leave, app.container.config.server.drain_lead_s):
                 yield
         finally:
             app.health.leave()
