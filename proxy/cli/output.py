@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import msgspec
 
 from proxy.exceptions import ConfigError, HttpError, RunError, escaped
 
-__all__ = ["cell", "escaped", "exit_status", "print_error", "print_json", "print_line"]
+__all__ = ["cell", "escaped", "escaped_json", "exit_status", "print_error", "print_json", "print_line"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +31,13 @@ def print_line(line: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print a value as one line of JSON on standard output."""
-    print(msgspec.json.encode(value).decode())
+    """Print a value as one line of JSON on standard output, with control characters in JSON's own escapes."""
+    print(escaped_json(msgspec.json.encode(value).decode()))
+
+
+def escaped_json(text: str) -> str:
+    """Escape what JSON allows inside texts and a terminal obeys, such as U+009B or a change of writing direction."""
+    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
 
 
 def exit_status(work: Callable[[], object]) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proxy.cli.output import cell, print_line
+from proxy.cli.output import cell, escaped_json, print_line
 from proxy.exceptions import ConfigError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def report(
     if out is not None:
         files.write(out, pages.render(figures))
     if as_json:
-        print(json.dumps(figures.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        print(escaped_json(json.dumps(figures.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)))
     else:
         _show(figures, out)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from proxy.cli.output import escaped_json
 from proxy.exceptions import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -110,11 +111,8 @@ def tune(
     sampling = _sampling(records, tuned, sequential) if page is None else page.sampling
     if as_json:
         more = {} if compared is None else {"examples": compared.to_dict()}
-        print(  # JSON escapes control characters itself
-            _json(
-                tuned.to_dict() | more | {"sampling": {name: asdict(way) for name, way in sampling.items()}}
-            )
-        )
+        ways = {name: asdict(way) for name, way in sampling.items()}
+        print(escaped_json(_json(tuned.to_dict() | more | {"sampling": ways})))
     else:
         tune_output.show(tuned)
         if sampling:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 import proxy.cli
-from proxy.cli.output import cell, escaped, exit_status, print_line
+from proxy.cli.output import cell, escaped, exit_status, print_json, print_line
 from proxy.exceptions import RunError
 
 HOSTILE = "a\tb\r\n\x1b[2J\x07\x9b31m\u202e\u2028\x7f"
@@ -62,3 +63,10 @@ def test_commands_print_through_the_escaping_functions(path):
         )
     ]
     assert not unsafe, f"{path.name}: use print_line in lines {unsafe}"
+
+
+def test_json_holds_no_control_character_and_still_means_the_same(capsys):
+    print_json({"name": HOSTILE + "\U000e0001 é"})
+    said = capsys.readouterr().out
+    assert said.removesuffix("\n").isprintable()
+    assert json.loads(said) == {"name": HOSTILE + "\U000e0001 é"}
