@@ -18,7 +18,7 @@ INERT: Final = frozenset(
         "model", "idk", "stream", "stream_options", "logprobs", "top_logprobs", "n_probs", "prompt_logprobs",
         "user", "metadata", "store", "include", "service_tier", "safety_identifier", "prompt_cache_key",
         "prompt_cache_retention", "prompt_cache_options", "background", "request_id", "priority", "keep_alive",
-        "timings_per_token", "return_progress", "usage", "session_id", "trace", "include_stop_str_in_output",
+        "timings_per_token", "return_progress", "usage", "session_id", "trace",
         "return_token_ids", "return_tokens_as_token_ids", "response_fields", "id_slot", "cache_prompt",
         "cache_control", "include_usage", "reasoning.summary", "reasoning.generate_summary",
     }
@@ -45,7 +45,8 @@ PINNED: Final = frozenset(
         "previous_response_id", "prompt", "models", "provider", "route", "transforms", "plugins", "preset",
         "options", "format", "raw", "template", "context", "images", "system", "lora", "lora_request", "mcp_servers",
         "container", "logits_processors", "extra_body", "extra_headers", "vllm_xargs", "kv_transfer_params",
-        "cache_salt", "n_keep", "n_discard", "n_indent", "t_max_predict_ms", "dry_sequence_breakers", "num_ctx",
+        "cache_salt", "include_stop_str_in_output", "post_sampling_probs",
+        "logprobs_mode", "n_keep", "n_discard", "n_indent", "t_max_predict_ms", "dry_sequence_breakers", "num_ctx",
         "prefill", "media", "earlier_turns", "message_fields", "inference_geo",
     }
 )  # fmt: skip

@@ -7,12 +7,18 @@ import json
 import pytest
 
 from proxy.cli.main import run
+from tests.proxy.policies import POLICY
 
 CONFIG = """
 upstreams: {u: {base_url: http://127.0.0.1:9/v1}}
 routes:
   - {name: docs, models: [docs], upstream: u, model: big, rag: {context: '(?s)<c>(.*?)</c>', rescue: true}}
   - {name: plain, models: [plain], upstream: u}
+"""
+WITH_POLICY = """
+upstreams: {u: {base_url: http://127.0.0.1:9/v1}}
+routes:
+  - {name: r, models: ['*'], upstream: u, mode: enforce, policy: p.json}
 """
 
 
@@ -44,6 +50,32 @@ def test_a_request_without_context_is_as_any_other(tmp_path, capsys):
     assert status == 0
     assert "it contains no passages" in said.out
     assert "no question is left" in check(tmp_path, capsys, asking("docs", "<c>A</c>"))[1].out
+
+
+def test_what_differs_from_the_labels_is_said_with_the_fix(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.CONFIG", WITH_POLICY)
+    (tmp_path / "p.json").write_text(json.dumps(POLICY.to_dict()))
+    status, said = check(tmp_path, capsys, asking("m", "Why?", temperature=0))
+    assert status == 0
+    assert "temperature: 0; the policy was fitted with no value" in said.out
+    assert "set `match: pin`" in said.out
+    status, said = check(tmp_path, capsys, asking("m", "Why?", tools=[{"type": "function"}]), "--json")
+    told = json.loads(said.out)
+    assert told["judged"] is False
+    assert told["detail"].startswith("tools: ")
+    status, said = check(tmp_path, capsys, asking("m", "Why?"), "--json")
+    assert (json.loads(said.out)["judged"], json.loads(said.out)["detail"]) == (True, None)
+
+
+def test_a_policy_of_the_older_kind_is_to_be_tuned_again(tmp_path, capsys):
+    (tmp_path / "idk.yaml").write_text(WITH_POLICY)
+    for fingerprint, older in (
+        ({"model": "m", "temperature": 0}, True),
+        ({"model": "m", "fields": {}}, False),
+    ):
+        (tmp_path / "p.json").write_text(json.dumps({**POLICY.to_dict(), "fingerprint": fingerprint}))
+        assert run(["check", "--config", str(tmp_path / "idk.yaml")]) == 0
+        assert ("tune again" in capsys.readouterr().out) is older
 
 
 @pytest.mark.parametrize(("request_", "options", "message"), [
