@@ -21,20 +21,18 @@ MIN_KEY_LENGTH = 16
 
 
 class Sealer:
-    """Encrypts and decrypts texts with one key; without a key, texts are stored unencrypted."""
+    """Encrypts texts with the first of its keys and decrypts with any; without a key, texts are stored unencrypted."""
 
-    def __init__(self, key: str | None = None) -> None:
-        """Derive the AES key as the SHA-256 of ``key``, a secret of at least 16 characters."""
-        self._cipher: Any = None
-        if key is not None:
-            self._cipher = _cipher(hashlib.sha256(key.encode()).digest())
+    def __init__(self, *keys: str | None) -> None:
+        """Derive each AES key as the SHA-256 of a secret of at least 16 characters; None is no key."""
+        self._ciphers = [_cipher(hashlib.sha256(key.encode()).digest()) for key in keys if key is not None]
 
     def seal(self, text: bytes) -> bytes:
         """Return ``text`` in the form in which it is stored."""
-        if self._cipher is None:
+        if not self._ciphers:
             return _OPEN + text
         nonce = os.urandom(_NONCE_BYTES)
-        return _SEALED + nonce + bytes(self._cipher.encrypt(nonce, text, None))
+        return _SEALED + nonce + bytes(self._ciphers[0].encrypt(nonce, text, None))
 
     def open(self, stored: bytes) -> bytes:
         """Return the original text; raises StoreRefused where the key is missing or wrong."""
@@ -43,28 +41,39 @@ class Sealer:
             return rest
         if kind != _SEALED:
             raise StoreError("a stored text has an unknown form; the store may belong to another program")
-        if self._cipher is None:
+        if not self._ciphers:
             raise StoreRefused(
                 "stored texts are sealed; set the environment variable named by server.audit_key_env"
             )
         from cryptography.exceptions import InvalidTag
 
-        try:
-            return bytes(self._cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], None))
-        except InvalidTag as exc:
-            raise StoreRefused(
-                "stored texts are sealed with a key other than the one named by server.audit_key_env"
-            ) from exc
+        for cipher in self._ciphers:
+            try:
+                return bytes(cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], None))
+            except InvalidTag:
+                continue
+        raise StoreRefused(
+            "stored texts are sealed with a key other than the ones named by server.audit_key_env"
+        )
 
 
 def sealer_of(name: str | None, environ: Mapping[str, str]) -> Sealer:
-    """Return the sealer for the key in the variable ``name``, without a key where it is unset. Raises ConfigError."""
-    key = None if name is None else environ.get(name) or None
-    if key is not None and len(key) < MIN_KEY_LENGTH:
+    """Return the sealer for the keys in the variable ``name``, without a key where it is unset. Raises ConfigError.
+
+    The variable holds one key, or several separated by commas or white space: the first seals, all open.
+    """
+    text = None if name is None else environ.get(name) or None
+    if text is None:
+        return Sealer()
+    if len(text) < MIN_KEY_LENGTH:
         raise ConfigError(
             f"server.audit_key_env: {name} holds fewer than {MIN_KEY_LENGTH} characters; use a longer secret"
         )
-    return Sealer(key)
+    keys = text.replace(",", " ").split()
+    # A single key may contain commas or spaces; it is no list then, since its parts are too short to be keys.
+    if len(keys) > 1 and all(len(key) >= MIN_KEY_LENGTH for key in keys):
+        return Sealer(*keys, text)
+    return Sealer(text)
 
 
 def _cipher(key: bytes) -> Any:

@@ -167,6 +167,22 @@ def test_a_sealed_text_opens_with_its_key_alone():
         Sealer(SECRET).open(sealed[:-1] + bytes([sealed[-1] ^ 1]))
 
 
+def test_keys_rotate_the_first_seals_and_all_open():
+    old, new = SECRET, f"{SECRET}, a newer one".replace(" ", "-").replace(",", "")
+    sealed = sealer_of("K", {"K": old}).seal(b"the answer")
+    both = sealer_of("K", {"K": f"{new},{old.replace(' ', '-')}"})
+    assert Sealer(new, old).open(sealed) == b"the answer"
+    assert Sealer(new).open(Sealer(new, old).seal(b"more")) == b"more"
+    assert Sealer(new).open(both.seal(b"more")) == b"more"
+    assert both.open(Sealer(old.replace(" ", "-")).seal(b"more")) == b"more"
+
+
+def test_a_single_key_with_spaces_and_commas_is_no_list():
+    assert Sealer(SECRET).open(sealer_of("K", {"K": SECRET}).seal(b"x")) == b"x"
+    key = "one, two, three, four, five"
+    assert Sealer(key).open(sealer_of("K", {"K": key}).seal(b"x")) == b"x"
+
+
 def test_without_a_key_texts_are_readable_and_stay_so():
     kept = Sealer().seal(b"the answer")
     assert Sealer(SECRET).open(kept) == b"the answer"
