@@ -20,7 +20,7 @@ async def listed(store: Store, config: Config) -> ClientKeys:
     """Return the keys of the file, then those of the store by name, revoked ones included."""
     stored = await keys.listed(store)
     return ClientKeys(
-        required=bool(config.keys or stored) or config.server.stored_keys,
+        required=bool(config.keys) or config.server.stored_keys,
         keys=[*map(_of_file, config.keys), *map(_of_store, stored)],
     )
 

@@ -87,9 +87,10 @@ def build(
             each, upstreams[each.upstream], dependencies, made, _provider(config, each)
         )
     routes = [made[route.name].route for route in config.routes]
+    keys = snapshot.keys if server.stored_keys else ()
     metrics.in_force(_in_force(route) for route in routes)
     return Container(
-        config, metrics, RouteTable(routes), made, upstreams, access, tracing, local_models, snapshot.keys
+        config, metrics, RouteTable(routes), made, upstreams, access, tracing, local_models, keys
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from proxy.cli.output import print_json, print_line
+from proxy.cli.output import print_error, print_json, print_line
 from proxy.cli.store_options import AsJson, ConfigFile, StoreUrl, Who, user_name, with_store
 from proxy.exceptions import ConfigError
 
@@ -58,6 +58,10 @@ def create(
             tokens_per_minute=tokens_per_minute,
         ),
     )
+    if _ignores_stored_keys(config):
+        print_error(
+            f"{config}: server.stored_keys is false, so the proxy ignores this key; set it to true to use the key"
+        )
     if as_json:
         print_json({**values_of(keys.Listed(made.key)), "key": made.secret})
     else:
@@ -72,6 +76,16 @@ def _configured_names(config: Path) -> list[str]:
         return [key.name for key in configuration.load(config).keys]
     except ConfigError:
         return []
+
+
+def _ignores_stored_keys(config: Path) -> bool:
+    """Return whether the configuration can be read and does not use the store's keys."""
+    from proxy import config as configuration
+
+    try:
+        return not configuration.load(config).server.stored_keys
+    except ConfigError:
+        return False
 
 
 @app.command("list")

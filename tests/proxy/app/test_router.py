@@ -11,6 +11,8 @@ from starlette.routing import Mount, Route
 
 from proxy.app import App, AppSettings, application
 from proxy.config import parse
+from proxy.control.policies import StoreSnapshot
+from proxy.storage import StoredKey
 from tests.proxy.asgi_client import ask
 
 if TYPE_CHECKING:
@@ -95,3 +97,17 @@ async def test_the_admins_key_is_no_clients(app):
 )
 async def test_a_clients_key_is_no_admins(app, method, path):
     assert await asked(app, method, f"/admin/api{path}", authorization="Bearer client") == 401
+
+
+@pytest.mark.parametrize(("stored_keys", "status"), [(False, 200), (True, 401)])
+async def test_keys_of_the_store_count_only_with_stored_keys(tmp_path, upstream, stored_keys, status):
+    config = {
+        "server": {"store": "memory://", "stored_keys": stored_keys},
+        "upstreams": {"u": {"base_url": upstream.base_url, "max_retries": 0}},
+        "routes": [{"name": "x", "models": ["*"], "upstream": "u"}],
+    }
+    key = StoredKey(name="app", sha256="0" * 64, who="ada", at=0.0)
+    made = application(
+        AppSettings(parse(yaml.safe_dump(config), "test.yaml"), tmp_path, StoreSnapshot(keys=(key,))), {}
+    )
+    assert (await ask(made, "/v1/models", method="GET")).status == status
