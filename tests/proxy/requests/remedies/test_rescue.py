@@ -142,7 +142,7 @@ async def test_the_instruction_and_the_requests_own_context(serving, upstream):
 
 async def test_context_for_a_route_that_takes_none_is_refused(serving, upstream):
     async with serving({"name": "off", "models": ["off"], "mode": "off"}, GATE) as proxy:
-        for model, words in (("m", "takes no context"), ("off", "puts no context")):
+        for model, words in (("m", "takes no context"), ("off", "does not put context")):
             reply = await proxy.chat("?", model, idk={"context": ["A"]})
             assert reply.status == 400
             assert words in reply.json["error"]["message"]
