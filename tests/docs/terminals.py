@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: The first start of the embedded model may download it.
 START_S: Final = 600.0
-BLOCK_S: Final = 600.0
+BLOCK_S: Final = 1200.0
 POLL_S: Final = 0.1
 
 
