@@ -133,7 +133,7 @@ def choose(
 
 def choice_of(parts: Mapping[str, ScoredAnswers], goal: Goal, *, allow_estimate: bool) -> Choice:
     """Choose the threshold of one condition from its answers ``parts``, by split."""
-    needed = [split for split in goal.shares if split not in ("fit", "test")]
+    needed = ("pilot", "certify") if "certify" in goal.shares else ()
     empty = any(not (parts[split].outcome != ABSTAINED).any() for split in needed)
     return Choice(None) if empty else goal.choose(parts, allow_estimate=allow_estimate)
 

@@ -125,7 +125,7 @@ class ConditionFigures:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Figures of a tuned policy: ``n`` answers in each split; the other figures are on the test split.
+    """Figures of a tuned policy: ``n`` answers in each split; the other figures are on the split ``held_out_from``.
 
     ``scorers`` are the figures of each scorer alone and ``policy`` those of the chosen combination; ``always`` is
     answering everything, for comparison; ``conditions`` are the figures of each condition. ``considered`` is the
@@ -145,6 +145,7 @@ class Figures:
     conditions: Mapping[str, ConditionFigures] = field(default_factory=dict)
     considered: Mapping[str, float] = field(default_factory=dict)
     cheaper: Cheaper | None = None
+    held_out_from: str = "test"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain JSON values."""
@@ -157,6 +158,7 @@ class Figures:
             "threshold": self.threshold,
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
             "held_out": UNKNOWN if self.held_out is None else asdict(self.held_out),
+            "held_out_from": self.held_out_from,
             "always": asdict(self.always),
             "conditions": {name: figures.to_dict() for name, figures in self.conditions.items()},
             "considered": dict(self.considered),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
+from collections import Counter
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from gating.answers import is_abstention
 from gating.conditions import GROUPINGS
 from gating.scorers import SCORERS, FeatureScorer
 from gating.transform import TO_LOG_ODDS, infer_scale
+from gating.tuning.splits import place_of
 from gating.types import GatingError, Unmeasured
 
 if TYPE_CHECKING:
@@ -54,6 +56,9 @@ class Column:
 class Graded:
     """n graded answers: ``outcome`` (n,) is one of ``OUTCOMES``, ``group`` (n,) the number of the question.
 
+    ``group_place`` and ``row_place`` (n,) in [0, 1) are the hashes of the question and of the answer, by which labels
+    are dealt to splits (``gating.tuning.splits``).
+
     ``columns`` holds the scorers that measured at least one answer: those of ``SCORERS`` in its order, which is
     that of cost, then the features by name. ``conditions`` holds for each grouping that needs no fit the
     condition (n,) of every answer, "" where there is none; fitted groupings use ``words`` (n,). ``without`` are
@@ -65,6 +70,8 @@ class Graded:
     columns: Mapping[str, Column]
     outcome: NDArray[np.int8]
     group: NDArray[np.intp]
+    group_place: NDArray[np.float64]
+    row_place: NDArray[np.float64]
     conditions: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     words: Sequence[Words | None] = ()
     without: Graded | None = None
@@ -115,6 +122,9 @@ class Collector:
     def __init__(self) -> None:
         self._outcomes = array("b")
         self._groups = array("q")
+        self._group_places = array("d")
+        self._row_places = array("d")
+        self._group_sizes: Counter[str] = Counter()
         self._group_numbers: dict[str, int] = {}
         self._rows: dict[str, array[int]] = {}
         self._scores: dict[str, array[float]] = {}
@@ -153,6 +163,9 @@ class Collector:
         declined = is_abstention(evidence.answer)
         self._outcomes.append(ABSTAINED if declined else OUTCOMES[label])
         self._groups.append(self._group_numbers.setdefault(group, len(self._group_numbers)))
+        self._group_places.append(place_of(group))
+        self._row_places.append(place_of(f"{group}\0{self._group_sizes[group]}"))
+        self._group_sizes[group] += 1
         for by, told in self._conditions.items():
             told.append(GROUPINGS[by].condition(evidence, None) or "")
         self._words.append(evidence.words)
@@ -188,6 +201,8 @@ class Collector:
             columns={name: self._column(name) for name in names},
             outcome=np.array(self._outcomes, dtype=np.int8),
             group=np.array(self._groups, dtype=np.intp),
+            group_place=np.array(self._group_places),
+            row_place=np.array(self._row_places),
             conditions={by: np.array(told, dtype=np.str_) for by, told in self._conditions.items()},
             words=tuple(self._words),
             without=None if self._without is None else self._without.graded(),

@@ -16,6 +16,7 @@ import numpy as np
 from gating.conditions import RESCUED, Group
 from gating.tuning.by_condition import figures_of
 from gating.tuning.scored import score_answers, thresholds_of
+from gating.tuning.splits import deal
 from gating.types import Unmeasured
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Fewest labels for a separate group; ten labels have a third of the weight (``HALF_TRUST``).
 LEAST_LABELS = 10
+#: Share of the answers for the figures of the group, where tuning itself needs no test split.
+TEST_SHARE = 0.2
 
 
 def with_rescued(
@@ -45,6 +48,7 @@ def with_rescued(
     if conditions is None or graded.without is None or not _measurable(policy, graded.without):
         return policy, None
     closed = _as_rescued(graded.without, conditions.by)
+    splits = splits if "test" in splits else _with_test(graded, splits)
     given = np.concatenate([rows for name, rows in splits.items() if name != "test"])
     again = _asked_again(policy, graded, closed, given)
     log_odds, correct = _fit_rows(policy, closed, again)
@@ -61,6 +65,14 @@ def with_rescued(
     group = replace(group, threshold=goal.expect(confidence))
     test = score_answers(drafted(group), closed, _asked_again(policy, graded, closed, splits["test"]))
     return drafted(group), figures_of(group, test)
+
+
+def _with_test(graded: Graded, splits: Mapping[str, Rows]) -> dict[str, Rows]:
+    """Return a fit and a test split of all answers, since the group is never certified and needs figures of its fit."""
+    rows = np.sort(np.concatenate(list(splits.values())))
+    places, rank = np.unique(graded.group_place[rows], return_inverse=True)
+    parts = deal(rank / max(places.size, 1), {"fit": 1 - TEST_SHARE, "test": TEST_SHARE})
+    return {name: rows[part] for name, part in parts.items()}
 
 
 def _measurable(policy: Policy, closed: Graded) -> bool:

@@ -25,7 +25,7 @@ from gating.tuning.figures import Figures, ScorerFigures, always, cheaper_figure
 from gating.tuning.graded import RIGHT
 from gating.tuning.rescued import with_rescued
 from gating.tuning.scored import score_answers, thresholds_of
-from gating.tuning.splits import one_of_each, split
+from gating.tuning.splits import deal, first_of_each, split
 from gating.types import GatingError
 
 if TYPE_CHECKING:
@@ -62,8 +62,9 @@ class Provenance:
 class Tuned:
     """The result of tuning: the policy, its figures, the rows of each split, and the read answers.
 
-    ``answers["test"]`` holds the held-out confidences and outcomes, ``answers["certify"]`` those that certify.
-    Where the target was not reached, ``choice`` names the certificate that the data support.
+    ``answers[figures.held_out_from]`` holds the confidences and outcomes of the figures, ``answers["certify"]`` those
+    that certify, and ``answers["pilot"]`` those that choose where the walk starts. Where the target was not reached,
+    ``choice`` names the certificate that the data support.
     """
 
     policy: Policy
@@ -98,7 +99,8 @@ def tune(
     cheapest that are no worse than the best); ``calibrator`` is ``auto`` or a name in ``CALIBRATORS``. Where
     records say whether they had passages, each condition gets its own calibrator and threshold; ``by`` names the
     grouping (None: with or without passages). Where records also have the answers to the same questions without
-    passages, so do rescued answers. The same ``graded`` and ``seed`` give the same policy. Raises GatingError on
+    passages, so do rescued answers. The same ``graded`` and ``seed`` give the same policy; labels that certify
+    are dealt without the seed. Raises GatingError on
     unknown names, and on fewer than LEAST_LABELS labels, labels of one class, or too few questions.
     """
     check_calibrator(calibrator)
@@ -120,23 +122,36 @@ def tune(
         created=provenance.created,
         conditions=None if by is None else calibrated(parts, graded, by, vocabulary),
     )
+    held = held_out_split(splits)
     answers = {name: score_answers(draft, graded, rows) for name, rows in splits.items() if name != "fit"}
+    if "certify" in splits and "pilot" not in splits:
+        start = first_of_each(graded.group, graded.row_place, splits["fit"])
+        answers["pilot"] = score_answers(draft, graded, start)
     n = {name: int(splits[name].size) if name in splits else 0 for name in SPLITS}
     draft = replace(draft, fitted_on=n)
     policy, choice = _with_thresholds(draft, answers, graded, goal, allow_estimate=allow_estimate)
     alone = {
-        column: ScorerFigures.alone(found, graded, splits["fit"], splits["test"], calibrator, rng)
+        column: ScorerFigures.alone(found, graded, splits["fit"], splits[held], calibrator, rng)
         for column, found in graded.columns.items()
     }
-    figures = _figures(graded, policy, alone, answers["test"], n)
+    figures = _figures(graded, policy, alone, answers[held], n, held)
     if parts.cheaper is not None and by is None:  # with conditions the gain would include theirs
-        found = cheaper_figures(parts.cheaper, answers["test"], graded, splits["fit"], calibrator, rng)
+        found = cheaper_figures(parts.cheaper, answers[held], graded, splits["fit"], calibrator, rng)
         figures = replace(figures, cheaper=found)
     policy, rescued = with_rescued(policy, graded, splits, goal)
     if rescued is not None:
         figures = replace(figures, conditions={**figures.conditions, RESCUED: rescued})
     figures = replace(figures, considered=parts.considered)
     return Tuned(policy, figures, choice, MappingProxyType(splits), MappingProxyType(answers))
+
+
+def held_out_split(splits: Mapping[str, Rows]) -> str:
+    """Return the split on which figures are computed: ``test`` where there is one, else the certification labels.
+
+    The fit uses no certification label, so figures on them are unbiased at any threshold that is fixed in advance; at
+    the chosen threshold they are slightly optimistic, and the certificate's bound is what holds.
+    """
+    return "test" if "test" in splits else "certify"
 
 
 def _with_thresholds(
@@ -189,11 +204,12 @@ def _check_labels(graded: Graded) -> None:
 
 
 def _splits(graded: Graded, goal: Goal, rng: np.random.Generator, by: str | None) -> dict[str, Rows]:
-    splits = split(graded.group, goal.shares, rng)
-    if "certify" in splits:
+    certifies = "certify" in goal.shares
+    splits = deal(graded.group_place, goal.shares) if certifies else split(graded.group, goal.shares, rng)
+    if certifies:
         # Fitted conditions are not known yet, so one answer of a question is kept for each plain condition.
         plain = PLAIN if by is not None and GROUPINGS[by].fitted else by
-        splits["certify"] = _one_of_each(graded, splits["certify"], rng, plain)
+        splits["certify"] = _one_of_each(graded, splits["certify"], plain)
     empty = [name for name, rows in splits.items() if not rows.size]
     if empty:
         raise GatingError(
@@ -248,13 +264,14 @@ def _with_any_system(graded: Graded) -> tuple[list[dict[str, Any]], NDArray[np.i
     return kinds, np.array(numbers, dtype=np.intp)[graded.kind]
 
 
-def _one_of_each(graded: Graded, rows: Rows, rng: np.random.Generator, by: str | None) -> Rows:
+def _one_of_each(graded: Graded, rows: Rows, by: str | None) -> Rows:
     """Return one answer of each question (under each condition), as an exact bound requires."""
     if by is None:
-        return one_of_each(graded.group, rows, rng)
+        return first_of_each(graded.group, graded.row_place, rows)
     names = graded.conditions[by]
     parts = [
-        one_of_each(graded.group, rows[names[rows] == name], rng) for name in np.unique(names[rows]).tolist()
+        first_of_each(graded.group, graded.row_place, rows[names[rows] == name])
+        for name in np.unique(names[rows]).tolist()
     ]
     return np.sort(np.concatenate(parts)) if parts else rows
 
@@ -277,6 +294,7 @@ def _figures(
     alone: Mapping[str, ScorerFigures],
     test: ScoredAnswers,
     n: Mapping[str, int],
+    held: str,
 ) -> Figures:
     confidence, correct = test.labelled()
     labels = graded.outcome[test.rows][graded.labelled[test.rows]]
@@ -288,6 +306,7 @@ def _figures(
         calibrator=policy.calibrator.kind,
         threshold=policy.threshold,
         certificate=policy.certificate,
+        held_out_from=held,
         held_out=held_out(test, thresholds_of(policy, graded, test.rows)),
         always=always(test),
         conditions={} if policy.conditions is None else figures_by_condition(test, graded, policy.conditions),

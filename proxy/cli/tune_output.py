@@ -30,7 +30,9 @@ def show(tuned: Tuned, console: Console | None = None) -> None:
     )
     splits = ", ".join(f"{count:,} {name}" for name, count in figures.n.items() if count)
     console.print(f"split by question: {splits}\n")
-    console.print(f"each scorer alone, on the test split (base rate {_percent(figures.base_rate)})")
+    console.print(
+        f"each scorer alone, on answers that the fit did not use (base rate {_percent(figures.base_rate)})"
+    )
     console.print(_scorers(figures, {scorer.name for scorer in policy.scorers}))
     for line in (*_considered(figures, names), *_paying(figures)):
         console.print(line)
@@ -38,10 +40,18 @@ def show(tuned: Tuned, console: Console | None = None) -> None:
     for line in _kinds_of_requests(policy):
         console.print(line)
     if figures.conditions:
-        console.print("\nby condition, each with its own calibrator and threshold; error on the test split")
+        console.print(
+            "\nby condition, each with its own calibrator and threshold; error on answers not used by the fit"
+        )
         console.print(_conditions(figures))
     if figures.held_out is not None:
-        console.print(f"\non {figures.n['test']:,} answers that neither the fit nor the threshold used")
+        n = figures.n[figures.held_out_from]
+        used = (
+            "neither the fit nor the threshold used"
+            if figures.held_out_from == "test"
+            else ("certify the threshold; the fit did not use them")
+        )
+        console.print(f"\non {n:,} answers that {used}")
         console.print(_held_out(figures, figures.held_out))
 
 

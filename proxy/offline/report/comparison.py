@@ -80,41 +80,49 @@ def one_of_each_question(
 
 
 def compare(
-    pilot: ScoredAnswers, certify: ScoredAnswers, certificate: Certificate | None, rng: np.random.Generator
+    pilot: ScoredAnswers,
+    certify: ScoredAnswers,
+    certificate: Certificate | None,
+    rng: np.random.Generator,
+    *,
+    pilot_is_fit: bool = False,
 ) -> Comparison:
-    """Apply every rule at TARGETS and at the certificate's target, on at most MOST_COMPARED labels."""
+    """Apply every rule at TARGETS and at the certificate's target, on at most MOST_COMPARED labels.
+
+    ``pilot_is_fit``: the pilot's labels made the scores, so they choose where a walk starts and count for nothing else.
+    """
     pilot, certify = (_drawn(part, MOST_COMPARED // 2, rng) for part in (pilot, certify))
     delta = DELTA if certificate is None else certificate.delta
     own = () if certificate is None else (certificate.target_risk,)
     targets = sorted({*TARGETS, *own})
+    counted = (certify,) if pilot_is_fit else (pilot, certify)
     rules = tuple(
         RuleFigures(
             name,
             rule.valid,
             rule.citation,
-            tuple(_choice(rule, pilot, certify, target, delta) for target in targets),
+            tuple(_choice(rule, pilot, counted, target, delta) for target in targets),
         )
         for name, rule in RULES.items()
     )
-    return Comparison(len(pilot) + len(certify), delta, rules)
+    return Comparison(sum(map(len, counted)), delta, rules)
 
 
 def _choice(
-    rule: Rule, pilot: ScoredAnswers, certify: ScoredAnswers, target: float, delta: float
+    rule: Rule, pilot: ScoredAnswers, counted: Sequence[ScoredAnswers], target: float, delta: float
 ) -> RuleChoice:
-    both = (pilot, certify)
-    if not sum(int(part.usable.sum()) for part in both):
+    if not sum(int(part.usable.sum()) for part in counted):
         return RuleChoice(target, None, None)
     if rule.uses_pilot:
-        problem = Problem.of(*pilot.labelled(), *certify.labelled(), target, delta, None)
+        problem = Problem.of(*pilot.labelled(), *counted[-1].labelled(), target, delta, None)
     else:
-        confidence, correct = _joined([part.labelled() for part in both])
+        confidence, correct = _joined([part.labelled() for part in counted])
         problem = Problem.of((), (), confidence, correct, target, delta, None)
     threshold = rule.choose(problem).threshold
     if threshold is None:
         return RuleChoice(target, 0.0, None)
-    outcomes = np.concatenate([part.outcome[part.answered(threshold)] for part in both])
-    coverage = outcomes.size / (len(pilot) + len(certify))
+    outcomes = np.concatenate([part.outcome[part.answered(threshold)] for part in counted])
+    coverage = outcomes.size / sum(map(len, counted))
     return RuleChoice(target, coverage, float((outcomes != RIGHT).mean()) if outcomes.size else None)
 
 

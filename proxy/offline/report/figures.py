@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -202,9 +202,9 @@ def figures_of(
 
 
 def sampling_of_tuned(path: Path, tuned: Tuned, level: float | None = None) -> dict[str, Strategy]:
-    """Return the strategies by sampling mode on the test split of the records at ``path``."""
+    """Return the strategies by sampling mode on the answers of the records at ``path`` that the fit did not use."""
     draws = SamplingCosts(tuned.policy, sampling_modes(level))
-    test = set(tuned.splits["test"].tolist())
+    test = set(tuned.splits[tuned.figures.held_out_from].tolist())
     for row, (record, _) in enumerate(files.lines(path, files.Record)):
         if row in test:
             draws.add(record)
@@ -212,11 +212,12 @@ def sampling_of_tuned(path: Path, tuned: Tuned, level: float | None = None) -> d
 
 
 def figures_of_tuned(path: Path, tuned: Tuned, level: float | None = None) -> ReportFigures:
-    """Compute the figures of a tuned policy on the test split, which neither fit nor threshold used.
+    """Compute the figures of a tuned policy on answers that the fit did not use: ``figures.held_out_from``.
 
     The rules are compared on the labels that chose the threshold, where there are such. Raises ConfigError.
     """
-    test, judged = set(tuned.splits["test"].tolist()), tuned.answers
+    held: Literal["test", "certify"] = "test" if "test" in tuned.splits else "certify"
+    test, judged = set(tuned.splits[held].tolist()), tuned.answers
     pilot = dict.fromkeys(judged["pilot"].rows.tolist(), "") if "pilot" in judged else {}
 
     def of_test() -> Iterator[Record]:
@@ -233,8 +234,9 @@ def figures_of_tuned(path: Path, tuned: Tuned, level: float | None = None) -> Re
         parts = one_of_each_question(judged["pilot"], list(pilot.values()), rng), judged["certify"]
     else:
         parts = halves(reading, rng)
-    compared = compare(*parts, tuned.policy.certificate, rng)
-    return _figures(reading, tuned.policy, Source(path.name, "test"), compared, tuned.figures.scorers)
+    fit_pilot = bool(pilot) and "pilot" not in tuned.splits
+    compared = compare(*parts, tuned.policy.certificate, rng, pilot_is_fit=fit_pilot)
+    return _figures(reading, tuned.policy, Source(path.name, held), compared, tuned.figures.scorers)
 
 
 def _figures(

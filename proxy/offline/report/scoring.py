@@ -36,7 +36,7 @@ class Source:
     """
 
     name: str
-    split: Literal["given", "test"] = "given"
+    split: Literal["given", "test", "certify"] = "given"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
