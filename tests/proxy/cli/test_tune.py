@@ -47,7 +47,7 @@ def test_a_certified_policy_is_written_and_told(tmp_path, capsys):
     assert policy["created"].startswith("20")
     assert load_policy(out, "policy").threshold == policy["threshold"]
     told = capsys.readouterr().out
-    for words in ("Certified: error <=", "252 certify", "always answer", "0.75", "wrong among answers"):
+    for words in ("Certified: error <=", "468 certify", "always answer", "0.75", "wrong among answers"):
         assert words in told or words == "0.75"
 
 
