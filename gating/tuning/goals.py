@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: also choose where the walk starts, and the figures are computed on the certification labels, which the fit does not
 #: use: neither needs a split (`tests/benchmarks/LABELS.md`).
 WITH_CERTIFICATE: Mapping[str, float] = {"fit": 0.20, "certify": 0.80}
+#: With fewer questions than this a fifth is too few to choose a scorer by, so that more of them are fitted on.
+FEW_QUESTIONS = 400
+WITH_FEW: Mapping[str, float] = {"fit": 0.40, "certify": 0.60}
 WITHOUT: Mapping[str, float] = {"fit": 0.70, "test": 0.30}
 
 
@@ -149,6 +152,12 @@ class TargetRisk:
 
 
 Goal = FixedThreshold | WrongCost | TargetRisk
+
+
+def shares_of(goal: Goal, questions: int) -> Mapping[str, float]:
+    """Return the goal's shares of the labels, or WITH_FEW where it has the default and there are few questions."""
+    few = questions < FEW_QUESTIONS and goal.shares is WITH_CERTIFICATE
+    return WITH_FEW if few else goal.shares
 
 
 def as_confidence(threshold: float) -> float:

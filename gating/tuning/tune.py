@@ -22,6 +22,7 @@ from gating.tuning.by_condition import (
 )
 from gating.tuning.choice import AUTO, check_calibrator, fit_policy_parts
 from gating.tuning.figures import Figures, ScorerFigures, always, cheaper_figures, held_out
+from gating.tuning.goals import shares_of
 from gating.tuning.graded import RIGHT
 from gating.tuning.rescued import with_rescued
 from gating.tuning.scored import score_answers, thresholds_of
@@ -204,8 +205,9 @@ def _check_labels(graded: Graded) -> None:
 
 
 def _splits(graded: Graded, goal: Goal, rng: np.random.Generator, by: str | None) -> dict[str, Rows]:
-    certifies = "certify" in goal.shares
-    splits = deal(graded.group_place, goal.shares) if certifies else split(graded.group, goal.shares, rng)
+    shares = shares_of(goal, np.unique(graded.group).size)
+    certifies = "certify" in shares
+    splits = deal(graded.group_place, shares) if certifies else split(graded.group, shares, rng)
     if certifies:
         # Fitted conditions are not known yet, so one answer of a question is kept for each plain condition.
         plain = PLAIN if by is not None and GROUPINGS[by].fitted else by
