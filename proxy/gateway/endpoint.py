@@ -16,6 +16,7 @@ from proxy.exceptions import (
     failure_summary,
 )
 from proxy.gateway import trace_context
+from proxy.gateway.event_stream import EventStream
 from proxy.gateway.token_meter import estimated
 from proxy.requests.deadline import before, deadline_of
 from proxy.requests.exchange import Exchange
@@ -254,7 +255,7 @@ class GatedEndpoint:
                 known = verdict_headers(outcome.verdict) if outcome is not None else []
                 return [*base, *asgi.EVENT_STREAM, *known, *passed_on(response.headers)]
 
-            with asgi.EventStream(send, headers, self._server.keepalive_s, push) as out:
+            with EventStream(send, headers, self._server.keepalive_s, push) as out:
                 try:
                     events = pipeline.reader(exchange, ask)
                     async with before(exchange.deadline):
@@ -270,7 +271,7 @@ class GatedEndpoint:
                     response.close()
                 await out.end(end)
 
-    async def _broken(self, exchange: Exchange, out: asgi.EventStream, exc: HttpError) -> None:
+    async def _broken(self, exchange: Exchange, out: EventStream, exc: HttpError) -> None:
         """End a stream that has begun with an error."""
         logger.warning("%s: stream ended by an error: %s", exchange.route.name, failure_summary(exc))
         exc = _shown(exchange, exc)
