@@ -26,6 +26,7 @@ from proxy.requests.matching import MATCHES, match_of, match_of_answer, with_pol
 from proxy.requests.upstream_call import ask_upstream, read_answer
 from proxy.server.bodies import LARGE_ANSWER, in_pieces
 from proxy.surfaces.contract import NOTHING_MORE, Report, Sentence, Verdict, report_choices
+from proxy.surfaces.tokens import MALFORMED
 from proxy.upstreams.encoding import too_large
 
 if TYPE_CHECKING:
@@ -380,13 +381,14 @@ def match_in(exchange: Exchange) -> Match:
 def _upstream_gave_none(choice: Choice, exchange: Exchange) -> bool:
     """Return whether evidence is missing on the upstream's side, and the answer's text was read completely.
 
-    Logprobs that are there but cannot be used, a length limit, several prompts in one request, and words beside a tool
-    call are no such case: the client's request may have caused them.
+    Malformed logprobs count as missing. Logprobs that can be read but not used, a length limit, several prompts in one
+    request, and words beside a tool call do not: the client's request may have caused them.
     """
     evidence, needs = choice.evidence, exchange.gate.needs
     complete = choice.finish_reason != "length" and exchange.request.prompts == 1
     too_few_samples = "samples" in needs and len(evidence.samples) < exchange.route.config.samples
     missing = any(getattr(evidence, field) is None for need, field in _GIVEN if need in needs)
+    missing = missing or evidence.token_logprobs == MALFORMED
     return complete and (missing or too_few_samples)
 
 
