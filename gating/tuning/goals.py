@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Shares of the labels. Certifying takes most of them, because a bound needs errors that it can count. The fit labels
 #: also choose where the walk starts, and the figures are computed on the certification labels, which the fit does not
-#: use: neither needs a split (`tests/benchmarks/LABELS.md`).
+#: use: neither needs a split.
 WITH_CERTIFICATE: Mapping[str, float] = {"fit": 0.20, "certify": 0.80}
 #: With fewer questions than this a fifth is too few to choose a scorer by, so that more of them are fitted on.
 FEW_QUESTIONS = 400
