@@ -137,9 +137,9 @@ class TestForwarding:
         assert "x-idk-key" not in sent
 
     def test_on_other_paths_too(self, proxy, upstream):
-        upstream.serve("/v1/forwarded", raw(b"{}"))
-        proxy.post({"model": "forwarding"}, "/v1/forwarded", headers=BOTH)
-        assert upstream.call("/v1/forwarded").headers["authorization"] == "Bearer the-clients-own"
+        upstream.serve("/v1/rerank", raw(b"{}"))
+        proxy.post({"model": "forwarding"}, "/v1/rerank", headers=BOTH)
+        assert upstream.call("/v1/rerank").headers["authorization"] == "Bearer the-clients-own"
 
     def test_elsewhere_it_stays(self, proxy, upstream):
         prompt = upstream.script(SAID)
