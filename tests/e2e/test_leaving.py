@@ -104,9 +104,9 @@ def test_the_officials_client_close_is_seen(proxy: Proxy, upstream: FakeUpstream
 
 
 def test_a_passed_through_download_is_cancelled_too(proxy: Proxy, upstream: FakeUpstream):
-    upstream.serve("/v1/files/slow", held(raw(b"{}")))
-    connection = proxy.open({"model": "observe"}, "/v1/files/slow")
-    call = upstream.call("/v1/files/slow")
+    upstream.serve("/v1/things/slow", held(raw(b"{}")))
+    connection = proxy.open({"model": "observe"}, "/v1/things/slow")
+    call = upstream.call("/v1/things/slow")
     connection.close()
     assert call.was_left()
 
