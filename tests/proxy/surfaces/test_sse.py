@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.exceptions import UpstreamGarbage
-from proxy.server.asgi import KEEPALIVE
+from proxy.gateway.event_stream import KEEPALIVE
 from proxy.surfaces import sse
 
 TEXT = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=12)
