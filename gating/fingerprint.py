@@ -170,13 +170,16 @@ def learn(kinds: Sequence[Mapping[str, Any]], labels: Mapping[str, Sequence[int]
     """Pin what was constant among the labels, and list the combinations of what varied.
 
     ``kinds`` (k,) are the fields of each kind of request, and ``labels["fit"]`` (k,) counts their labels in the
-    split for fitting; other splits are counted too. Correctness is not looked at. Returns None if no kind has
-    enough labels, which cannot happen with a single kind.
+    split for fitting; other splits are counted too. Correctness is not looked at. With few labels, where no kind has
+    ``LEAST_LABELS``, the kind of more than half of them is kept alone. Returns None if there is no such kind.
     """
     counts = labels["fit"]
     kept = [number for number in range(len(kinds)) if len(kinds) == 1 or counts[number] >= LEAST_LABELS]
     if not kept:
-        return None
+        most = max(range(len(kinds)), key=counts.__getitem__)
+        if 2 * counts[most] <= sum(counts):
+            return None
+        kept = [most]
     first = kinds[kept[0]]
     names = sorted({name for number in kept for name in kinds[number]})
     varied = [

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 FILE: Final = Path(
     os.environ.get("IDK_OPENAPI", Path(__file__).parents[2] / "../shared/spec/openai-paths.json")
@@ -43,12 +43,12 @@ _OVERRIDE: Final = {
 }
 
 
-def _whole(**properties: Any) -> dict[str, Any]:
-    """Return the schema of an object with exactly these fields."""
+def _whole(*, optional: Collection[str] = (), **properties: Any) -> dict[str, Any]:
+    """Return the schema of an object with exactly these fields; those of ``optional`` may be missing."""
     return {
         "type": "object",
         "properties": properties,
-        "required": list(properties),
+        "required": [name for name in properties if name not in optional],
         "additionalProperties": False,
     }
 
@@ -58,6 +58,7 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 _CHOICE: Final = _whole(
+    optional=("detail",),
     index=_COUNT,
     decision={"enum": ["answer", "abstain"]},
     # ``off``: a route that observes without any threshold.
@@ -73,6 +74,7 @@ _CHOICE: Final = _whole(
         ]
     },
     confidence=_or_null(_UNIT),
+    detail={"type": "string"},
     threshold=_or_null(_UNIT),
     score=_or_null({"type": "number"}),
     source={"enum": ["logprobs", "samples", "logprobs+samples", "p_true", "none"]},

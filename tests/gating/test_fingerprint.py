@@ -144,3 +144,15 @@ def test_tuning_refuses_labels_of_which_no_combination_is_common():
     kinds = [({"temperature": number}, 5) for number in range(20)]
     with pytest.raises(GatingError, match="20 different combinations of request fields"):
         tune(labels(*kinds), WrongCost(1.0), scorers=["mean_logprob"])
+
+
+@pytest.mark.parametrize(
+    ("counts", "kept"), [([12, 3], {0}), ([3, 12], {1}), ([8, 8], None), ([5, 4, 4], None)]
+)
+def test_with_few_labels_the_kind_of_most_of_them_is_kept_alone(counts, kept):
+    kinds = [{"temperature": number} for number in range(len(counts))]
+    learnt = learn(kinds, {"fit": counts})
+    assert (None if learnt is None else learnt.kept) == kept
+    if learnt is not None:
+        assert learnt.combinations == []
+        assert learnt.fields == kinds[min(kept)]

@@ -22,7 +22,7 @@ export function keysOf(page) {
     drawn = now;
     $("keys-said").textContent = found.required
       ? "Every request needs one of these keys."
-      : "There are no keys, so every client that reaches this proxy may use it. As soon as the first key exists, requests without a key are refused.";
+      : "No key is required, so every client that reaches this proxy may use it. Keys made here have no effect until idk.yaml has server.stored_keys: true (or keys).";
     $("keys-table").hidden = !found.keys.length;
     $("keys").replaceChildren(...found.keys.map(row));
     const checked = new Set([...$("new-routes").querySelectorAll("input:checked")].map((box) => box.value));
