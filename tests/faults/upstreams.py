@@ -29,18 +29,24 @@ class Fault:
     """What the upstream does, and the statuses that a client may see (of a stream that began: 200).
 
     ``measured``: whether its answer is good, so that enforcing abstains by the score and observing lets it out.
+    ``unread``: whether it is JSON without a readable answer, which an observing route passes on.
     """
 
     reply: Reply
     whole: frozenset[int]
     streamed: frozenset[int]
     measured: bool = False
+    unread: bool = False
 
 
 def _fault(
-    reply: Reply, *statuses: int, streamed: tuple[int, ...] | None = None, measured: bool = False
+    reply: Reply,
+    *statuses: int,
+    streamed: tuple[int, ...] | None = None,
+    measured: bool = False,
+    unread: bool = False,
 ) -> Fault:
-    return Fault(reply, frozenset(statuses), frozenset(streamed or statuses), measured)
+    return Fault(reply, frozenset(statuses), frozenset(streamed or statuses), measured, unread)
 
 
 def _bytes(*pieces: bytes, then: str = "close") -> Reply:
@@ -126,9 +132,9 @@ FAULTS: Final[dict[str, Fault]] = {
     "answers with a page": _fault(
         raw(b"<html>Lyonaise</html>", headers={"content-type": "text/html"}), BAD, streamed=(200, BAD)
     ),
-    "answers a number": _fault(raw(b"42"), BAD, streamed=(200, BAD)),
+    "answers a number": _fault(raw(b"42"), BAD, streamed=(200, BAD), unread=True),
     "answers nothing": _fault(raw(b""), BAD, streamed=(200, BAD)),
-    "answers no choices": _fault(raw(b'{"choices": null}'), BAD, streamed=(200, BAD)),
+    "answers no choices": _fault(raw(b'{"choices": null}'), BAD, streamed=(200, BAD), unread=True),
     "redirects": _fault(raw(b"", 302, headers={"location": "http://127.0.0.1:9/"}), BAD),
     "fails with a page": _fault(
         raw(b"<h1>Bad gateway</h1>", 502, headers={"content-type": "text/html"}), BAD

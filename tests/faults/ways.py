@@ -54,16 +54,22 @@ PLAINLY: Final = Way("chat", streamed=False, mode="enforce")
 WAYS: Final = tuple(Way(*each) for each in product(SURFACES, (False, True), MODES))
 
 
+#: The result of a response without a readable answer, which an observing route passes on as it came.
+UNREAD: Final = "passed on unread"
+
+
 def outcome(got: httpx.Response, *, streamed: bool, surface: str) -> str:
     """Return the answer's text, or ``error: …``; fails for any other response."""
     door = DOORS[surface]
     if not got.headers["content-type"].startswith("text/event-stream"):
         body = got.json()
+        if not isinstance(body, dict) or body.get("choices", ...) is None:
+            return UNREAD
         if "error" in body and body["error"] is not None:
             assert set(body) == {"error"}
             return f"error: {body['error']['message']}"
         assert not streamed
-        return door.whole(body)[0]
+        return door.whole(body)[0] or UNREAD
     payloads = [line.removeprefix("data: ") for line in got.text.splitlines() if line.startswith("data: ")]
     events = [json.loads(payload) for payload in payloads if payload != "[DONE]"]
     last = events[-1]
@@ -86,4 +92,4 @@ def outcome_class(got: httpx.Response, said: str) -> str:
     """Return the kind of response that the client received, for the table."""
     if said.startswith("error"):
         return f"{got.status_code} error" if got.status_code != 200 else "error in the stream"
-    return "I don't know" if said == UNKNOWN else "answer"
+    return {UNKNOWN: "I don't know", UNREAD: UNREAD}.get(said, "answer")
