@@ -123,6 +123,10 @@ class _Rule:
     passed: tuple[str, ...]
 
 
+#: The server behind an upstream whose address comes from the environment.
+_UNKNOWN: Final = object()
+
+
 class UngatedPaths:
     """The paths without a gate that each upstream of a configuration may receive."""
 
@@ -217,7 +221,7 @@ def _rules(config: Config) -> Iterable[tuple[str, _Rule]]:
             for server in _servers(route.upstream, config.upstreams):
                 enforcing.setdefault(server, route.name)
     for name, upstream in config.upstreams.items():
-        by = [enforcing[server] for server in _servers(name, config.upstreams) if server in enforcing]
+        by = [found for each in _servers(name, config.upstreams) if (found := _enforcing(each, enforcing))]
         if by:
             # A pool passes ungated requests to its first member.
             first = next(iter(upstream.of)) if upstream.of else name
@@ -225,11 +229,20 @@ def _rules(config: Config) -> Iterable[tuple[str, _Rule]]:
             yield name, _Rule(by[0], first, settings.batches == "allow", settings.pass_)
 
 
+def _enforcing(server: object, enforcing: Mapping[object, str]) -> str | None:
+    """Return a route that enforces on a server; a server of unknown address may be any of them."""
+    if server is _UNKNOWN:
+        return next(iter(enforcing.values()), None)
+    return enforcing.get(server, enforcing.get(_UNKNOWN))
+
+
 def _servers(name: str, upstreams: Mapping[str, Upstream]) -> list[object]:
     """Return what identifies the servers behind an upstream: two upstreams with one address are one server."""
     upstream = upstreams[name]
     if upstream.of is not None:
         return [server for member in upstream.of for server in _servers(member, upstreams)]
+    if upstream.base_url_env is not None:
+        return [_UNKNOWN]
     if upstream.base_url is None:
         return [name]
     origin = Origin.parse(upstream.base_url)

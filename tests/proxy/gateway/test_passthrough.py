@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
+from proxy.config import parse
+from proxy.exceptions import Forbidden
 from proxy.gateway.passthrough import form_model
+from proxy.gateway.paths import UngatedPaths
 from tests.fakes import held, raw
 
 OBSERVE = {"name": "r", "scorers": ["mean_logprob"]}
@@ -387,3 +391,22 @@ async def test_a_compressed_body_is_not_read(serving, upstream):
 async def test_a_name_without_an_end_is_no_models(serving, upstream):
     async with serving({"name": "r"}) as proxy:
         assert (await proxy.chat("?", model="m" * 1_025)).status == 404
+
+
+@pytest.mark.parametrize("enforced", ["known", "hidden"])
+def test_an_address_from_the_environment_may_be_any_server(enforced):
+    """What only the environment knows is not known to be another server than the enforced one."""
+    upstreams = {"known": {"base_url": "http://a.example/v1"}, "hidden": {"base_url_env": "ADDRESS"}}
+    loaded = parse(
+        json.dumps({"upstreams": upstreams, "routes": [{**ENFORCE, "upstream": enforced}]}), "idk.yaml"
+    )
+    paths = UngatedPaths(loaded)
+    for name in upstreams:
+        assert paths.target(name, "POST", "/v1/embeddings") == "/embeddings"
+        with pytest.raises(Forbidden):
+            paths.target(name, "POST", "/v1/infill")
+    observed = parse(
+        json.dumps({"upstreams": upstreams, "routes": [{**OBSERVE, "models": ["m"], "upstream": "known"}]}),
+        "idk.yaml",
+    )
+    assert UngatedPaths(observed).target("hidden", "POST", "/v1/infill") in (None, "/infill")
