@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gating.grading import grade
+from gating.grading.text import TextGrader
 from gating.types import GatingError
 
 DATA = Path(os.environ.get("IDK_DATA", Path(__file__).parents[2] / "../shared/data"))
@@ -387,3 +388,10 @@ def test_agreement_with_a_judge_on_trivia() -> None:
     print(f"trivia: {len(taken)} of {len(pairs)} graded right, {taken.count('incorrect')} of them wrongly")
     assert taken.count("incorrect") <= 0.005 * len(taken)
     assert taken.count("correct") >= 0.8 * sum(judged == "correct" for _, judged in pairs)
+
+
+def test_words_in_any_order_can_be_left_out():
+    """The benchmark measures the step by leaving it out; half of the words are then undecided."""
+    answer, accepted = "It was Bell, Alexander Graham.", ["Alexander Graham Bell"]
+    assert TextGrader().grade(answer, accepted) == "correct"
+    assert TextGrader(any_order=False).grade(answer, accepted) == "undecided"
