@@ -38,6 +38,16 @@ class Fault:
     measured: bool = False
     unread: bool = False
 
+    def is_passed_on(self, *, streamed: bool, observing: bool) -> bool:
+        """Return whether the client gets the response as it came, without a readable answer."""
+        return self.unread and observing and not streamed
+
+    def statuses(self, *, streamed: bool, observing: bool) -> frozenset[int]:
+        """Return the statuses that the client may see."""
+        if self.is_passed_on(streamed=streamed, observing=observing):
+            return frozenset({200})
+        return self.streamed if streamed else self.whole
+
 
 def _fault(
     reply: Reply,
